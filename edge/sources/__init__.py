@@ -1,0 +1,1 @@
+"""Southbound buses of the edge gateway, one file each."""

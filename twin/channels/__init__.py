@@ -1,0 +1,1 @@
+"""How a whistle reaches people and devices, one file a channel."""

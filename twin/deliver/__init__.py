@@ -1,0 +1,1 @@
+"""The outbox and the case database: what a tick decided is recorded, sent, and its outcome journalled."""

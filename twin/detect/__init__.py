@@ -1,0 +1,1 @@
+"""Detectors, one file each: how surprising, and why. Pure."""

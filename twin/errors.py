@@ -1,0 +1,40 @@
+"""The small error tree of `twin`. Messages say what to do."""
+
+from __future__ import annotations
+
+
+class TwinError(Exception):
+    """Root of the tree."""
+
+
+class SettingsError(TwinError):
+    """A configuration that is wrong: file, line, key, fix in the message."""
+
+
+class JournalFull(TwinError):
+    """The journal reached its bound or the disk is full: nothing was acknowledged; ingest waits and tries again."""
+
+
+class JournalBroken(TwinError):
+    """The journal cannot be read (not a journal, or damaged): the message says which entry and what to do."""
+
+
+class StoreDown(TwinError):
+    """The store cannot be reached or refuses for now: the writer waits, the journal holds."""
+
+
+class CheckpointBroken(TwinError):
+    """A checkpoint cannot be read: the one before it is used."""
+
+
+class IllegalStep(TwinError):
+    """A case cannot take that step from where it stands; the message names the steps that it can take."""
+
+
+class DeliveryFailed(TwinError):
+    """A channel could not deliver. `retry` says whether another attempt makes sense, `after_s` when."""
+
+    def __init__(self, detail: str, *, retry: bool = True, after_s: float | None = None) -> None:
+        super().__init__(detail)
+        self.retry = retry
+        self.after_s = after_s

@@ -1,0 +1,1 @@
+"""Bytes from the broker become accounted batches of columns."""

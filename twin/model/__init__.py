@@ -1,0 +1,1 @@
+"""What every device should be saying: state arrays, expectation, advance. Pure."""

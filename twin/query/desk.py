@@ -1,0 +1,124 @@
+"""The desk: everything that page, API and command line ask of the running city. One port, implemented in `twin.app`.
+
+Every method may be called from any thread and returns without waiting for disk or network, but for those marked
+(store), which read the time-series store, and `act`, which waits until its tick has been recorded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from twin.records import Case, Reject, Transition
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One device as the map needs it. `state`: 0 fine, 1 odd (evidence, no case), 2 case, 3 urgent, 4 silent, 5 unseen."""
+
+    id: str
+    kind: str
+    lon: float
+    lat: float
+    origin: str  # "simulated" | "recorded" | "real"
+    state: int
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """What changed since a version: parallel sequences of index (into `devices()`), lon, lat, state."""
+
+    version: int
+    now_ms: int
+    index: Sequence[int]
+    lon: Sequence[float]
+    lat: Sequence[float]
+    state: Sequence[int]
+
+
+@dataclass(frozen=True, slots=True)
+class Series:
+    """One device's quantity over event time; `expected`, `low`, `high` are NaN where the twin had no expectation yet."""
+
+    device: str
+    quantity: str
+    unit: str
+    t_ms: Sequence[int]
+    observed: Sequence[float]
+    expected: Sequence[float]
+    low: Sequence[float]
+    high: Sequence[float]
+    complete_to_ms: int  # the store holds everything up to here
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """The account of one device (or, with device "", of all): counts of readings.
+
+    `missing` is counted from gaps in seq; `accountable` is False for senders that do not count.
+    """
+
+    device: str
+    kind: str
+    accountable: bool
+    boot: int
+    received: int
+    journalled: int
+    stored: int
+    duplicate: int
+    late: int
+    out_of_order: int
+    missing: int
+    rejected: Mapping[str, int]
+    last_t_ms: int
+    last_arrived_ms: int
+    clock_offset_ms: int | None
+
+
+class Desk(Protocol):
+    """The running city, as seen from outside."""
+
+    def city(self) -> Mapping[str, Any]:
+        """Names, bounds, attribution, clock (city_ms, speed, shifted?), kinds with quantities, version of the software."""
+
+    def devices(self) -> Sequence[Row]:
+        """Every device, in an order that stays while `city()["version"]` stays."""
+
+    def moved(self, since: int) -> Moved:
+        """Positions and states that changed after version `since` (0: everything that was ever seen)."""
+
+    def device(self, device: str) -> Mapping[str, Any] | None:
+        """One device: relations, last values with expected, low, high, unit, age, and its open cases; None if unknown."""
+
+    def cases(self, *, open_only: bool = True, after: str = "", limit: int = 200) -> Sequence[Case]:
+        """Cases, newest first; children are left out (ask `children`)."""
+
+    def case(self, case: str) -> Case | None: ...
+
+    def children(self, case: str, limit: int = 1000) -> Sequence[Case]: ...
+
+    def history(self, case: str) -> Sequence[Transition]: ...
+
+    def deliveries(self, case: str) -> Sequence[Mapping[str, Any]]:
+        """What was sent for this case: key, channel, address, purpose, state, attempts, sent_at_ms, detail."""
+
+    async def act(self, verb: str, case: str, actor: str, reason: str, request: str) -> Case:
+        """Journal an action, wait for its tick, return the case. Raises IllegalStep, KeyError (no such case)."""
+
+    def series(self, device: str, quantity: str, start_ms: int, end_ms: int, points: int = 1000) -> Series:
+        """(store) Observed against expected. Raises KeyError for an unknown device or quantity."""
+
+    def account(self) -> Account:
+        """The total."""
+
+    def accounts(self, *, after: str = "", limit: int = 200) -> Sequence[Account]: ...
+
+    def rejects(self, limit: int = 100) -> Sequence[Reject]:
+        """The newest rejected messages, newest first."""
+
+    def health(self) -> Mapping[str, Any]:
+        """ready, link, journal (entries, bytes, bound, full), store (name, up, behind_entries), tick (last, lag), disk."""
+
+    def metrics(self) -> str:
+        """Prometheus text; no per-device labels."""

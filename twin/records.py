@@ -1,0 +1,281 @@
+"""The vocabulary of the twin: what travels between its rooms. Records only; no I/O, no clock, no behaviour to speak of.
+
+Three times, never mixed: `t` is event time (the device's), `arrived` ingest time on the city's scale, `now_ms` city
+time of a tick. All are int64 milliseconds since 1970 UTC.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+F64 = NDArray[np.float64]
+I64 = NDArray[np.int64]
+I32 = NDArray[np.int32]
+U8 = NDArray[np.uint8]
+
+NOT_ACCOUNTABLE = -1  # boot and seq of a sender that does not count
+
+FLAG_EVENT = 1  # came as an event: wants a tick soon
+FLAG_NO_CLOCK = 2  # the device sent no time; `t` is the time of arrival
+FLAG_LATE = 4  # older than the device's newest reading: goes to the store, never to the model
+
+
+@dataclass(slots=True)
+class Columns:
+    """n readings of one kind, as columns; the arrays are read-only by convention.
+
+    row: int32 row of the registry; t, boot, seq, arrived: int64; flags: uint8 (FLAG_*); values: float64 by quantity
+    name, NaN where a reading lacks that quantity. Only quantities that occur in the batch are present.
+    """
+
+    kind: str
+    row: I32
+    t: I64
+    boot: I64
+    seq: I64
+    arrived: I64
+    flags: U8
+    values: dict[str, F64]
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """One refused message or value, kept readable. `payload` is cut to 512 bytes."""
+
+    at_ms: int
+    topic: str
+    reason: str  # one of devices.errors.REASONS
+    detail: str
+    payload: bytes
+
+
+@dataclass(slots=True)
+class Batch:
+    """What 5-100 ms brought: accepted readings, and the account of everything that was not.
+
+    `duplicates` counts re-sent readings by (kind, row); `rejected` by (kind, row, reason), kind "" and row -1 where
+    no registered device could be named. `samples` are the newest rejects (bounded). `messages` counts MQTT messages.
+    """
+
+    columns: tuple[Columns, ...] = ()
+    messages: int = 0
+    duplicates: dict[tuple[str, int], int] = field(default_factory=dict)
+    rejected: dict[tuple[str, int, str], int] = field(default_factory=dict)
+    samples: tuple[Reject, ...] = ()
+
+    def __len__(self) -> int:
+        return sum(len(c) for c in self.columns)
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """The mark that closes a group of entries; `now_ms` is city time."""
+
+    now_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """Our link to the broker: up, down, or drained (the backlog that waited for us has been read)."""
+
+    state: Literal["up", "down", "drained"]
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """Rows given to devices, once and for ever: (kind, row, device id)."""
+
+    rows: tuple[tuple[str, int, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """What a person (or an API caller) did. `id` makes a repeated call one action."""
+
+    id: str
+    actor: str
+    verb: str  # "accept" | "close" | "comment" | ... (twin/whistle/lifecycle.py)
+    case: str
+    reason: str = ""
+    arguments: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one attempt to deliver. `key` is the delivery's idempotency key."""
+
+    key: str
+    channel: str
+    ok: bool
+    at_machine_ms: int
+    attempt: int
+    final: bool  # no further attempt will follow: delivered, or a dead letter
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a device answered to a command, by its ack topic. `key` is the command's id."""
+
+    device: str
+    key: str
+    ok: bool
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """A change of rules, registry or configuration that changes outcomes, as canonical JSON."""
+
+    what: str  # "rules" | "city" | "settings" | "version"
+    text: str
+
+
+Body = Batch | Tick | Link | Names | Action | Outcome | Answer | Edit
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One numbered line of the journal. Numbers start at 1 and have no gaps until trimmed."""
+
+    n: int
+    body: Body
+
+
+@dataclass(slots=True)
+class Frame:
+    """The hinge between model and detect: the touched rows of one kind, one reading per row (one round).
+
+    rows: int32[m], t: int64[m]; observed, expected, scale, residual: float64[m, C] in the order of the kind's
+    quantities, NaN where nothing is known. `scale` is the robust one-sigma width of the residual, so that
+    expected +- 2*scale is the band that is shown.
+    """
+
+    kind: str
+    rows: I32
+    t: I64
+    observed: F64
+    expected: F64
+    scale: F64
+    residual: F64
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something is wrong (active) or no longer wrong (not active), as one detector sees it.
+
+    (`type`, `subject`) names it: raised once, cleared once. `subject` is a device or node id. Times are event or city
+    time in ms. Sentences are complete, for an operator.
+    """
+
+    type: str
+    subject: str
+    active: bool
+    at_ms: int
+    since_ms: int
+    severity: int = 2  # 1 info, 2 normal, 3 urgent, 4 emergency
+    quantity: str = ""
+    observed: float = float("nan")
+    expected: float = float("nan")
+    low: float = float("nan")
+    high: float = float("nan")
+    score: float = 1.0  # 0..1, comparable between detectors: 1 - tail probability
+    past: bool = False  # found in delayed data
+    detector: str = ""
+    en: str = ""
+    zh: str = ""
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def key(self) -> str:
+        """What makes two findings the same one."""
+        return f"{self.type}:{self.subject}"
+
+
+State = Literal["found", "filed", "dispatched", "accepted", "handled", "verified", "closed", "evaluated", "cancelled"]
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A digital whistle as it stands. `id` derives from the journal alone, so that a replay gives the same one."""
+
+    id: str
+    key: str
+    type: str
+    subject: str
+    subject_kind: str  # a device kind or node class
+    state: State
+    severity: int
+    opened_ms: int  # city time
+    since_ms: int  # event time of the first evidence
+    updated_ms: int
+    department: str = ""
+    parent: str = ""  # id of the case that is its cause; children are recorded, never sent
+    children: int = 0
+    deadline_ms: int = 0
+    past: bool = False
+    active: bool = True  # telemetry still shows it
+    lon: float = float("nan")
+    lat: float = float("nan")
+    en: str = ""
+    zh: str = ""
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """One step of a case: who, when, why, what. `serial` counts within the case from 1."""
+
+    case: str
+    serial: int
+    at_ms: int
+    actor: str
+    event: str
+    before: str
+    after: str
+    reason: str = ""
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One message to send. `key` is its idempotency key, the same however often it is attempted."""
+
+    key: str
+    case: str
+    channel: str  # a name of CHANNELS
+    address: str  # URL, device id, ... ; "" = the channel's configured one
+    purpose: str  # "dispatch" | "command" | "escalate" | ...
+    payload: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """A delivery that needs no further attempt."""
+
+    key: str
+    ok: bool
+    at_machine_ms: int
+    attempts: int
+    detail: str = ""
+
+
+@dataclass(slots=True)
+class Changes:
+    """What one tick changed; written with `last_tick` in one transaction of the case database."""
+
+    cases: list[Case] = field(default_factory=list)
+    transitions: list[Transition] = field(default_factory=list)
+    deliveries: list[Delivery] = field(default_factory=list)
+    settled: list[Settled] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.cases or self.transitions or self.deliveries or self.settled)

@@ -1,0 +1,1 @@
+"""One tick: a pure function of the world and what was journalled since the last."""
