@@ -19,7 +19,10 @@ from devices.errors import DeviceError
 class Clock(Protocol):
     """Anything that tells city time."""
 
-    speed: float
+    @property
+    def speed(self) -> float:
+        """City seconds per machine second."""
+        ...
 
     def now_ms(self) -> int:
         """City time, milliseconds since 1970 UTC."""
