@@ -7,7 +7,6 @@ device's event time; the three are never mixed.
 from __future__ import annotations
 
 import json
-import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,7 +81,7 @@ def write_clock(path: Path, clock: SimulatedClock) -> None:
         json.dumps({"city_ms": clock.city_ms, "machine_ms": clock.machine_ms, "speed": clock.speed}) + "\n",
         encoding="utf-8",
     )
-    os.replace(aside, path)
+    aside.replace(path)
 
 
 def read_clock(path: Path | None) -> Clock:

@@ -15,7 +15,10 @@ from twin.records import Case, Reject, Transition
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One device as the map needs it. `state`: 0 fine, 1 odd (evidence, no case), 2 case, 3 urgent, 4 silent, 5 unseen."""
+    """One device as the map needs it.
+
+    `state`: 0 fine, 1 odd (evidence, no case), 2 case, 3 urgent, 4 silent, 5 never seen.
+    """
 
     id: str
     kind: str
@@ -39,7 +42,7 @@ class Moved:
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """One device's quantity over event time; `expected`, `low`, `high` are NaN where the twin had no expectation yet."""
+    """One device's quantity over event time; NaN in `expected`, `low`, `high`: no expectation yet."""
 
     device: str
     quantity: str
@@ -80,7 +83,7 @@ class Desk(Protocol):
     """The running city, as seen from outside."""
 
     def city(self) -> Mapping[str, Any]:
-        """Names, bounds, attribution, clock (city_ms, speed, shifted?), kinds with quantities, version of the software."""
+        """Names, bounds, attribution, clock (city_ms, speed), kinds with quantities, version."""
 
     def devices(self) -> Sequence[Row]:
         """Every device, in an order that stays while `city()["version"]` stays."""
@@ -89,7 +92,7 @@ class Desk(Protocol):
         """Positions and states that changed after version `since` (0: everything that was ever seen)."""
 
     def device(self, device: str) -> Mapping[str, Any] | None:
-        """One device: relations, last values with expected, low, high, unit, age, and its open cases; None if unknown."""
+        """One device: relations, last values (expected, low, high, unit, age), open cases; None if unknown."""
 
     def cases(self, *, open_only: bool = True, after: str = "", limit: int = 200) -> Sequence[Case]:
         """Cases, newest first; children are left out (ask `children`)."""
@@ -118,7 +121,7 @@ class Desk(Protocol):
         """The newest rejected messages, newest first."""
 
     def health(self) -> Mapping[str, Any]:
-        """ready, link, journal (entries, bytes, bound, full), store (name, up, behind_entries), tick (last, lag), disk."""
+        """ready, link, journal (bytes, bound, full), store (name, up, behind), tick (last, lag), disk."""
 
     def metrics(self) -> str:
         """Prometheus text; no per-device labels."""
