@@ -1,0 +1,254 @@
+"""The one configuration: a commented TOML file, every key overridable by environment, secrets in files.
+
+`CITYWHISTLE_BROKER_PORT=1884` overrides `[broker] port`. Keys that hold a duration or a size carry their unit in the
+name (`_s`, `_days`, `_bytes`) and take a plain number or a text with a unit of the same dimension ("2 min", "64 MiB");
+any other unit is an error that names file, line and fix. Unknown keys are errors too.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+import tomllib
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from twin.errors import SettingsError
+
+PREFIX = "CITYWHISTLE_"
+
+
+def _key(default: Any, doc: str) -> Any:
+    return field(default=default, metadata={"doc": doc})
+
+
+@dataclass(frozen=True, slots=True)
+class CitySettings:
+    """Which city."""
+
+    dir: str = _key("", "directory of the city's files; empty: the shipped Helsinki centre")
+    clock_file: str = _key("", "shared clock file of a simulated city; empty: the real time")
+
+
+@dataclass(frozen=True, slots=True)
+class BrokerSettings:
+    """Where the city's messages are."""
+
+    host: str = _key("127.0.0.1", "MQTT broker")
+    port: int = _key(1883, "1883 plain, 8883 with tls = true")
+    user: str = _key("server", "the server's user at the broker")
+    password_file: str = _key("", "file that holds the password alone; empty: none")
+    tls: bool = _key(False, "speak TLS")
+    ca_file: str = _key("", "certificate authority that signed the broker; empty: the system's")
+    cert_file: str = _key("", "our client certificate, where the broker asks for one")
+    key_file: str = _key("", "its key")
+    client_id: str = _key("citywhistle", "names our persistent session; one per server")
+    share_group: str = _key("", "join a $share group; empty: the only subscriber")
+    mqtt_version: int = _key(4, "4 = MQTT 3.1.1, 5 = MQTT 5")
+    mark_every_s: float = _key(1.0, "how often a sender's high-water mark is published at most")
+
+
+@dataclass(frozen=True, slots=True)
+class JournalSettings:
+    """The log that everything durable goes through."""
+
+    max_bytes: int = _key(8 << 30, "bound; when reached, ingest stops acknowledging and the broker holds")
+    checkpoint_every_s: float = _key(60.0, "how often the world is written aside")
+
+
+@dataclass(frozen=True, slots=True)
+class StoreSettings:
+    """Where the series go."""
+
+    kind: str = _key("embedded", "embedded | influxdb | victoriametrics")
+    url: str = _key("", "of InfluxDB or VictoriaMetrics, like http://127.0.0.1:8086")
+    org: str = _key("citywhistle", "InfluxDB organisation")
+    bucket: str = _key("citywhistle", "InfluxDB bucket")
+    token_file: str = _key("", "file that holds the InfluxDB token alone")
+    retention_days: float = _key(30.0, "raw readings older than this are dropped; 0: never")
+
+
+@dataclass(frozen=True, slots=True)
+class TickSettings:
+    """The heartbeat."""
+
+    interval_s: float = _key(1.0, "machine seconds between tick marks; events tick sooner")
+
+
+@dataclass(frozen=True, slots=True)
+class WhistleSettings:
+    """Cases and their delivery."""
+
+    webhook_url: str = _key("", "where CloudEvents go when a department names no address; empty: nowhere")
+    webhook_secret_file: str = _key("", "file with the HMAC key that signs them")
+    hold_s: float = _key(5.0, "city seconds that a case waits for its cause before it is sent")
+
+
+@dataclass(frozen=True, slots=True)
+class WebSettings:
+    """The page and the API."""
+
+    host: str = _key("127.0.0.1", "address to bind; loopback until real log-in comes")
+    port: int = _key(8080, "0 = any free one")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything that `citywhistle up` needs to know."""
+
+    data_dir: str = _key(".citywhistle/data", "journal, checkpoints, cases and the embedded store live here")
+    city: CitySettings = CitySettings()
+    broker: BrokerSettings = BrokerSettings()
+    journal: JournalSettings = JournalSettings()
+    store: StoreSettings = StoreSettings()
+    tick: TickSettings = TickSettings()
+    whistle: WhistleSettings = WhistleSettings()
+    web: WebSettings = WebSettings()
+
+
+_SECONDS = {"ms": 0.001, "s": 1.0, "sec": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "day": 86400.0, "days": 86400.0}
+_BYTES = {"B": 1.0, "kB": 1e3, "MB": 1e6, "GB": 1e9, "KiB": 1024.0, "MiB": 1024.0**2, "GiB": 1024.0**3}
+_UNITS: dict[str, tuple[dict[str, float], float]] = {
+    "_s": (_SECONDS, 1.0),
+    "_days": (_SECONDS, 86400.0),
+    "_bytes": (_BYTES, 1.0),
+}
+_AMOUNT = re.compile(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]+)\s*\Z")
+
+
+def _with_unit(key: str, text: str) -> float | None:
+    """What a text like "2 min" says, in the key's own unit; None when it is no amount with a fitting unit."""
+    found = _AMOUNT.match(text)
+    units = next((u for suffix, u in _UNITS.items() if key.endswith(suffix)), None)
+    if found is None or units is None or found[2] not in units[0]:
+        return None
+    return float(found[1]) * units[0][found[2]] / units[1]
+
+
+def _wish(key: str) -> str:
+    for suffix, (units, _) in _UNITS.items():
+        if key.endswith(suffix):
+            return f"a number, or a text with one of the units {', '.join(units)}"
+    return "a number without a unit"
+
+
+def _take(kind: type, key: str, value: Any, place: str) -> Any:
+    """One value as `kind`. Raises SettingsError naming the place and what is wanted."""
+    if kind in (int, float) and not isinstance(value, bool):
+        amount = value
+        if isinstance(value, str):
+            amount = _with_unit(key, value)
+            if amount is None and re.fullmatch(r"\s*-?\d+(\.\d+)?\s*", value):
+                amount = float(value)
+        if isinstance(amount, int | float):
+            if amount < 0 or (kind is int and amount != int(amount)):
+                raise SettingsError(f"{place}: {key} = {value!r} is out of range (give a whole number >= 0)")
+            return kind(amount)
+        raise SettingsError(f"{place}: {key} = {value!r} (give {_wish(key)})")
+    if kind is bool:
+        if isinstance(value, bool):
+            return value
+        if isinstance(value, str) and value.lower() in ("true", "false", "1", "0", "yes", "no"):
+            return value.lower() in ("true", "1", "yes")
+        raise SettingsError(f"{place}: {key} = {value!r} (give true or false)")
+    if kind is str and isinstance(value, str):
+        return value
+    raise SettingsError(f"{place}: {key} = {value!r} (give a text in quotes)")
+
+
+def _line_of(text: str, section: str, key: str) -> int:
+    """Line number of a key in a TOML text (1 when it cannot be found)."""
+    inside = section == ""
+    for number, line in enumerate(text.splitlines(), 1):
+        head = re.match(r"\s*\[\s*([\w.-]+)\s*\]", line)
+        if head:
+            inside = head[1] == section
+            if head[1] == (f"{section}.{key}" if section else key):
+                return number
+        elif inside and re.match(rf"\s*[\"']?{re.escape(key)}[\"']?\s*=", line):
+            return number
+    return 1
+
+
+def _build(cls: type, told: Mapping[str, Any], section: str, where: tuple[str, str], env: Mapping[str, str]) -> Any:
+    """A settings record from a TOML table and the environment."""
+    file, text = where
+    kinds = typing.get_type_hints(cls)
+    names = [f.name for f in dataclasses.fields(cls)]
+    for key in told:
+        if key not in names:
+            spot = f"{file}:{_line_of(text, section, key)}"
+            near = [n for n in names if n.startswith(key[:3])] or names
+            raise SettingsError(f"{spot}: unknown key {key!r} in [{section or 'top level'}] (known: {', '.join(near)})")
+    values: dict[str, Any] = {}
+    for name in names:
+        kind = kinds[name]
+        place = f"{file}:{_line_of(text, section, name)}"
+        if dataclasses.is_dataclass(kind):
+            table = told.get(name, {})
+            if not isinstance(table, Mapping):
+                raise SettingsError(f"{place}: {name} is a section (write [{name}] and its keys below it)")
+            values[name] = _build(typing.cast(type, kind), table, name, where, env)
+            continue
+        variable = PREFIX + (f"{section}_{name}" if section else name).upper()
+        if variable in env:
+            values[name] = _take(kind, name, env[variable], f"environment {variable}")
+        elif name in told:
+            values[name] = _take(kind, name, told[name], place)
+    return cls(**values)
+
+
+def load_settings(path: Path | None, env: Mapping[str, str] | None = None) -> Settings:
+    """The settings of a file (None: defaults) with the environment's overrides. Raises SettingsError."""
+    text = ""
+    if path is not None:
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise SettingsError(f"{path}: cannot be read ({error}); `citywhistle config init` writes one") from error
+    try:
+        told = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{path}: not TOML: {error}") from error
+    built = _build(Settings, told, "", (str(path or "defaults"), text), os.environ if env is None else env)
+    return typing.cast(Settings, built)
+
+
+def read_secret(path: str) -> str:
+    """The secret that a file holds; '' for no file. Raises SettingsError when it cannot be read."""
+    if not path:
+        return ""
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: secret cannot be read ({error})") from error
+
+
+def _toml(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(value) if isinstance(value, int | float) else '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def commented(settings: Settings = Settings()) -> str:
+    """The settings as a TOML text in which every key is explained."""
+    lines = [
+        "# CityWhistle. Every key may be overridden by the environment: CITYWHISTLE_<SECTION>_<KEY>.",
+        "# Secrets stand in files of their own, named by the keys that end in _file.",
+        "",
+    ]
+    tables: list[str] = []
+    for item in dataclasses.fields(settings):
+        value = getattr(settings, item.name)
+        if not dataclasses.is_dataclass(value):
+            lines += [f"# {item.metadata['doc']}", f"{item.name} = {_toml(value)}", ""]
+            continue
+        tables += [f"# {(value.__doc__ or '').strip()}", f"[{item.name}]"]
+        for part in dataclasses.fields(value):
+            tables.append(f"{part.name} = {_toml(getattr(value, part.name))}  # {part.metadata['doc']}")
+        tables.append("")
+    return "\n".join(lines + tables)
