@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
-import signal
+import shutil
 import subprocess
 import time
 from collections.abc import Sequence
@@ -14,12 +13,11 @@ from typing import IO
 
 import psutil
 
-_PR_SET_PDEATHSIG = 1
 
-
-def _die_with_parent() -> None:
-    """In the child: ask the kernel for SIGTERM when the parent dies, so that nobody is left behind (Linux)."""
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
+def _leashed(command: Sequence[str]) -> list[str]:
+    """The command so that the kernel ends it when we die (util-linux's setpriv); plain where that is missing."""
+    setpriv = shutil.which("setpriv")
+    return [setpriv, "--pdeathsig", "TERM", "--", *command] if setpriv else list(command)
 
 
 @dataclass(slots=True)
@@ -60,13 +58,12 @@ class Child:
         self._past_cpu_s += self._cpu_s
         self._cpu_s = 0.0
         self._process = subprocess.Popen(
-            self.command,
+            _leashed(self.command),
             stdin=subprocess.DEVNULL,
             stdout=self._sink,
             stderr=subprocess.STDOUT,
             env={**os.environ, **self.env},
             start_new_session=True,
-            preexec_fn=_die_with_parent,
         )
 
     def watch(self) -> bool:

@@ -25,7 +25,7 @@ class Inbox:
             def do_POST(self) -> None:
                 inbox.take(self)
 
-            def log_message(self, format: str, *args: object) -> None:  # noqa: A002, ARG002 - the base class's names
+            def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base class's names
                 """Say nothing: the file is the record."""
 
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
