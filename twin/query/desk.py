@@ -83,7 +83,13 @@ class Desk(Protocol):
     """The running city, as seen from outside."""
 
     def city(self) -> Mapping[str, Any]:
-        """Names, bounds, attribution, clock (city_ms, speed), kinds with quantities, version."""
+        """Names, bounds, attribution, clock, departments, version. Keys, all but the first five optional:
+
+        name, name_zh: str; version: int; centre: (lon, lat); clock: {city_ms, speed, mode: "real" | "simulated" |
+        "shifted" | "replayed"}; bounds: (west, south, east, north); timezone: IANA name; attribution: str, and
+        attributions: list of str, one a recording; departments: {id: {en, zh}}; basemap: path of the base map's
+        file, which the web serves but never shows.
+        """
 
     def devices(self) -> Sequence[Row]:
         """Every device, in an order that stays while `city()["version"]` stays."""
@@ -92,7 +98,9 @@ class Desk(Protocol):
         """Positions and states that changed after version `since` (0: everything that was ever seen)."""
 
     def device(self, device: str) -> Mapping[str, Any] | None:
-        """One device: relations, last values (expected, low, high, unit, age), open cases; None if unknown."""
+        """One device; None if unknown. Keys: id, kind, origin, state, lon, lat, code16, urn, relations ({name: id}),
+        attributes, values ([{quantity, value, unit, expected, low, high, t_ms, age_s}]), cases (open ones, Case).
+        """
 
     def cases(self, *, open_only: bool = True, after: str = "", limit: int = 200) -> Sequence[Case]:
         """Cases, newest first; children are left out (ask `children`)."""
@@ -121,7 +129,9 @@ class Desk(Protocol):
         """The newest rejected messages, newest first."""
 
     def health(self) -> Mapping[str, Any]:
-        """ready, link, journal (bytes, bound, full), store (name, up, behind), tick (last, lag), disk."""
+        """What works. Keys: ready (bool), link ("up" | "down" | "drained"), journal ({bytes, bound_bytes, full}),
+        store ({name, up, behind (entries), detail}), tick ({last, lag_ms}), disk ({free_bytes, low}).
+        """
 
     def metrics(self) -> str:
         """Prometheus text; no per-device labels."""
