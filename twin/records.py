@@ -270,12 +270,16 @@ class Settled:
 
 @dataclass(slots=True)
 class Changes:
-    """What one tick changed; written with `last_tick` in one transaction of the case database."""
+    """What one tick changed; written with `last_tick` in one transaction of the case database.
+
+    `refused` are actions that their case could not take: (action id, what to do instead).
+    """
 
     cases: list[Case] = field(default_factory=list)
     transitions: list[Transition] = field(default_factory=list)
     deliveries: list[Delivery] = field(default_factory=list)
     settled: list[Settled] = field(default_factory=list)
+    refused: list[tuple[str, str]] = field(default_factory=list)
 
     def __bool__(self) -> bool:
-        return bool(self.cases or self.transitions or self.deliveries or self.settled)
+        return bool(self.cases or self.transitions or self.deliveries or self.settled or self.refused)
