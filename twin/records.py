@@ -151,21 +151,75 @@ class Entry:
 
 
 @dataclass(slots=True)
-class Frame:
-    """The hinge between model and detect: the touched rows of one kind, one reading per row (one round).
+class Samples:
+    """N values of channels, flat. A channel is one quantity of one device; `slot` numbers the channels of a kind.
 
-    rows: int32[m], t: int64[m]; observed, expected, scale, residual: float64[m, C] in the order of the kind's
-    quantities, NaN where nothing is known. `scale` is the robust one-sigma width of the residual, so that
-    expected +- 2*scale is the band that is shown.
+    slot: int32 channel; row: int32; column: int16 index of the quantity in its kind; reading: int32 index into the
+    frame that brought it; t: int64; observed, expected: float64 in the quantity's unit; scale: float64, the robust
+    one-sigma width of the residual, so that expected +- 2*scale is the band that is shown. expected and scale are
+    NaN while nothing is known. visits: float64, how often the channel has been learnt (0 = never). Within one
+    Samples of closed steps a slot comes once.
+    """
+
+    slot: I32
+    row: I32
+    column: NDArray[np.int16]
+    reading: I32
+    t: I64
+    observed: F64
+    expected: F64
+    scale: F64
+    visits: F64
+
+    def __len__(self) -> int:
+        return len(self.slot)
+
+
+@dataclass(slots=True)
+class Frame:
+    """The hinge between model and detect: touched readings of one kind, sorted by row, then time.
+
+    A row may come several times, but all its readings in one frame fall into one step of the model, so that a rule
+    looks at a whole frame at once and only devices with something to tell are walked reading by reading.
+    rows: int32[n]; t, arrived: int64[n]; past: bool[n], delayed data (arrived long after it was said).
+    observed: by quantity name, float64[n], NaN where a reading lacks it; only quantities that occur.
+    known: by quantity name, float64[n], the device's last known value after that reading (NaN: never said); lazy.
+    samples: every modelled value of the frame against its expectation, before anything is learnt from it.
+    steps: the model steps that closed with this frame: means over a step, before they are learnt. `slots` is the
+    number of channels of the kind so far.
     """
 
     kind: str
     rows: I32
     t: I64
-    observed: F64
-    expected: F64
-    scale: F64
-    residual: F64
+    arrived: I64
+    past: NDArray[np.bool_]
+    observed: Mapping[str, F64]
+    known: Mapping[str, F64]
+    samples: Samples
+    steps: Samples
+    slots: int
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+
+@dataclass(slots=True)
+class Presence:
+    """What is known of one kind's devices on a tick mark, by row.
+
+    t, arrived: int64 of the newest reading (0: never heard); silent_ms: float64, city time since it was heard in
+    which our link was up and drained (NaN: never heard); gap_s, mad_s: float64, its usual gap and the gap's spread;
+    last: by quantity name, float64, last known values.
+    """
+
+    kind: str
+    t: I64
+    arrived: I64
+    silent_ms: F64
+    gap_s: F64
+    mad_s: F64
+    last: Mapping[str, F64]
 
 
 @dataclass(frozen=True, slots=True)
