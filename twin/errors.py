@@ -19,6 +19,10 @@ class JournalBroken(TwinError):
     """The journal cannot be read (not a journal, or damaged): the message says which entry and what to do."""
 
 
+class JournalBusy(TwinError):
+    """Another process has the journal open: the message says which one."""
+
+
 class StoreDown(TwinError):
     """The store cannot be reached or refuses for now: the writer waits, the journal holds."""
 
