@@ -1,0 +1,30 @@
+"""Fixtures that every room may use."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.broker import TestBroker, need_mosquitto, open_broker
+from twin.broker.find import Binary, find_mosquitto
+
+
+@pytest.fixture
+def broker(tmp_path: Path) -> Iterator[TestBroker]:
+    """A real Mosquitto of its own for each test, open to everybody: `.address`, `.stop()`, `.start()`, `.kill()`.
+
+    With CITYWHISTLE_TEST_BROKER=host:port that broker is used instead, and tests which restart it are skipped.
+    """
+    with open_broker(tmp_path / "broker") as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def mosquitto_binary() -> Binary:
+    """The Mosquitto to start by hand."""
+    need_mosquitto()
+    found = find_mosquitto()
+    assert found is not None
+    return found
