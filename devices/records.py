@@ -68,11 +68,24 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """The server's high-water mark for one sender: everything of `boot` up to `seq` is durable in the journal."""
+    """The server's high-water mark for one sender: everything of `boot` up to `seq` is durable in the journal.
+
+    `beyond` names ranges (first, last) above `seq` that are durable too, so that a number that never comes (dropped by
+    its sender) holds nothing up. `older` are the marks of earlier boots that the server still knows.
+    """
 
     device: str
     boot: int
     seq: int
+    beyond: tuple[tuple[int, int], ...] = ()
+    older: tuple[Mark, ...] = ()
+
+    def covers(self, boot: int, seq: int) -> bool:
+        """Whether the reading (boot, seq) is durable, as far as this mark tells."""
+        for mark in (self, *self.older):
+            if mark.boot == boot:
+                return seq <= mark.seq or any(first <= seq <= last for first, last in mark.beyond)
+        return False
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,12 +57,25 @@ class Reject:
     payload: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A reading that was refused whole although its sender and number are known: its number is no gap."""
+
+    kind: str
+    row: int
+    boot: int
+    seq: int
+    reason: str
+
+
 @dataclass(slots=True)
 class Batch:
     """What 5-100 ms brought: accepted readings, and the account of everything that was not.
 
-    `duplicates` counts re-sent readings by (kind, row); `rejected` by (kind, row, reason), kind "" and row -1 where
-    no registered device could be named. `samples` are the newest rejects (bounded). `messages` counts MQTT messages.
+    `duplicates` counts re-sent readings by (kind, row); `rejected` readings (messages, where no reading could be told)
+    by (kind, row, reason), kind "" and row -1 where no registered device could be named. `refused` lists those of the
+    rejected whose (boot, seq) is known. `bad_values` counts single values that were left out of an accepted reading,
+    by (kind, row, reason). `samples` are the newest rejects (bounded). `messages` counts MQTT messages.
     """
 
     columns: tuple[Columns, ...] = ()
@@ -70,6 +83,8 @@ class Batch:
     duplicates: dict[tuple[str, int], int] = field(default_factory=dict)
     rejected: dict[tuple[str, int, str], int] = field(default_factory=dict)
     samples: tuple[Reject, ...] = ()
+    refused: tuple[Refused, ...] = ()
+    bad_values: dict[tuple[str, int, str], int] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return sum(len(c) for c in self.columns)
@@ -132,6 +147,17 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
+class Online:
+    """What a device's retained `state` topic says: on line, or gone (its last will). Not telemetry."""
+
+    kind: str
+    row: int
+    device: str
+    up: bool
+    at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
 class Edit:
     """A change of rules, registry or configuration that changes outcomes, as canonical JSON."""
 
@@ -139,7 +165,7 @@ class Edit:
     text: str
 
 
-Body = Batch | Tick | Link | Names | Action | Outcome | Answer | Edit
+Body = Batch | Tick | Link | Names | Action | Outcome | Answer | Online | Edit
 
 
 @dataclass(frozen=True, slots=True)
