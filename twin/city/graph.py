@@ -1,0 +1,257 @@
+"""The graph of the city: who shares a feeder, a cabinet, a gateway; who answers for what; local time and daylight."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from functools import cached_property
+from zoneinfo import ZoneInfo
+
+import numpy as np
+
+from devices.places import CityFiles, Department, Device, Permit
+from twin.city.registry import Registry
+from twin.city.roster import Roster, build_roster, nearest
+from twin.city.sun import sun_elevation
+from twin.records import F64, I32, I64, Names
+
+HOUR_MS = 3_600_000
+LEVELS = ("gateway", "feeder", "cabinet")
+
+
+@dataclass(frozen=True, slots=True)
+class Groups:
+    """The groups of one level ("gateway", "feeder", "cabinet") and their members.
+
+    ids: the group's own id (a device or a node). of: by kind, int32 by row, the index of the group the device hangs
+    on, -1 for none. A cell hangs on the feeder and cabinet of the pole that carries it.
+    """
+
+    level: str
+    ids: tuple[str, ...]
+    of: Mapping[str, I32]
+
+
+class City:
+    """Registry and graph of one city, as arrays by row. Built from its files; a change of the files builds another.
+
+    A device that the registry knows but the files no longer name is retired: its row stays, nothing looks for it.
+    """
+
+    def __init__(self, files: CityFiles, registry: Registry) -> None:
+        self.files = files
+        self.registry = registry
+        self.zone = ZoneInfo(files.timezone)
+        self._device: dict[str, Device] = {}
+        by_kind: dict[str, dict[str, Device]] = {}
+        for device in files.devices:
+            registry.allocate(device.kind, device.id)
+            registry.place(device.kind, device.id, device.district)
+            by_kind.setdefault(device.kind, {})[device.id] = device
+            self._device[device.id] = device
+        self._by_kind = by_kind
+        for kind, _, name in registry.names():
+            if name not in by_kind.get(kind, {}):
+                registry.retire(kind, name)
+        self._node = {node.id: node for node in files.nodes}
+        self._area = {area.code: area for area in files.areas}
+        self._offsets: dict[int, int] = {}
+        self._build()
+
+    def _build(self) -> None:
+        self.rosters: dict[str, Roster] = {}
+        for kind in sorted({*self._by_kind, *self.registry.kinds()}):
+            ids = [self.registry.device(kind, row) for row in range(self.registry.rows(kind))]
+            self.rosters[kind] = build_roster(kind, ids, self._by_kind.get(kind, {}))
+        self.groups = {level: self._group(level) for level in LEVELS}
+        for cached in ("cell_neighbours", "pole_neighbours", "permits"):
+            self.__dict__.pop(cached, None)
+
+    def extend(self, names: Names) -> None:
+        """Take in rows that were journalled after this city was built (devices adopted at run time)."""
+        before = {kind: self.registry.rows(kind) for kind in self.rosters}
+        self.registry.register(names.rows)
+        if any(self.registry.rows(kind) != before.get(kind, 0) for kind in self.registry.kinds()):
+            self._build()
+
+    def roster(self, kind: str) -> Roster:
+        """The kind's devices by row. Raises KeyError for a kind without devices."""
+        return self.rosters[kind]
+
+    def rows(self, kind: str) -> int:
+        """How many rows the kind has (0 for a kind without devices)."""
+        return self.registry.rows(kind)
+
+    # ---- relations -------------------------------------------------------------------------------------------
+
+    def _above(self, device: Device, level: str) -> str:
+        if level == "gateway":
+            return device.id if device.kind == "gateway" else device.gateway
+        if device.kind == "feeder":
+            return device.id if level == "feeder" else ""
+        carrier = self._device.get(device.pole) if device.kind == "cell" else device
+        if carrier is None:
+            return ""
+        if level == "cabinet":
+            return carrier.cabinet
+        if carrier.feeder:
+            return carrier.feeder
+        cabinet = self._node.get(carrier.cabinet)
+        return cabinet.parent if cabinet else ""
+
+    def _group(self, level: str) -> Groups:
+        index: dict[str, int] = {}
+        of: dict[str, I32] = {}
+        for kind, roster in self.rosters.items():
+            column = np.full(len(roster), -1, np.int32)
+            for row, device in enumerate(roster.devices):
+                above = self._above(device, level) if device is not None else ""
+                if above:
+                    column[row] = index.setdefault(above, len(index))
+            of[kind] = column
+        return Groups(level, tuple(index), of)
+
+    def parents(self, subject: str) -> tuple[str, ...]:
+        """What the subject hangs on, nearest first: pole, cabinet, feeder, gateway (those that it has)."""
+        device = self._device.get(subject)
+        if device is None:
+            node = self._node.get(subject)
+            return (node.parent,) if node is not None and node.parent else ()
+        chain = [device.pole, *(self._above(device, level) for level in ("cabinet", "feeder", "gateway"))]
+        return tuple(dict.fromkeys(one for one in chain if one and one != subject))
+
+    def describe(self, subject: str) -> Device | None:
+        """The device of that id as the files give it; None if it is none."""
+        return self._device.get(subject)
+
+    def kind(self, subject: str) -> str:
+        """The device kind or node class of a subject; '' if unknown."""
+        device = self._device.get(subject)
+        if device is not None:
+            return device.kind
+        node = self._node.get(subject)
+        return node.cls if node is not None else ""
+
+    def where(self, subject: str) -> tuple[float, float]:
+        """Longitude and latitude of a device or node; NaN where the files give none."""
+        place: Device | None = self._device.get(subject)
+        if place is not None:
+            return place.lon, place.lat
+        node = self._node.get(subject)
+        if node is None or node.lon is None or node.lat is None:
+            return float("nan"), float("nan")
+        return node.lon, node.lat
+
+    def areas(self, subject: str) -> tuple[str, ...]:
+        """Codes of the areas that hold the subject, smallest first."""
+        device = self._device.get(subject)
+        if device is not None:
+            start = [device.grid, device.street, device.district]
+        else:
+            node = self._node.get(subject)
+            start = [node.area if node is not None else ""]
+        found: dict[str, None] = {}
+        for code in start:
+            one = code
+            while one and one not in found:
+                found[one] = None
+                area = self._area.get(one)
+                one = area.parent if area is not None else ""
+        return tuple(found)
+
+    def department(self, type_: str, subject: str) -> Department | None:
+        """Who answers for a case of that type at that subject: the first department of the files whose types hold it
+        and whose areas (none = everywhere) hold the subject."""
+        areas = set(self.areas(subject))
+        for department in self.files.departments:
+            if type_ in department.types and (not department.areas or areas & set(department.areas)):
+                return department
+        return None
+
+    @cached_property
+    def permits(self) -> Mapping[int, tuple[Permit, ...]]:
+        """Permits by truck row; trucks without any are missing."""
+        found: dict[int, list[Permit]] = {}
+        for permit in self.files.permits:
+            for truck in permit.trucks:
+                row = self.registry.lookup("truck", truck)
+                if row is not None:
+                    found.setdefault(row, []).append(permit)
+        return {row: tuple(permits) for row, permits in found.items()}
+
+    @cached_property
+    def cell_neighbours(self) -> I32:
+        """int32[cells, 8]: rows of each cell's neighbours, -1 where it has fewer."""
+        out = np.full((self.rows("cell"), 8), -1, np.int32)
+        for cell, others in self.files.neighbours.items():
+            row = self.registry.lookup("cell", cell)
+            if row is None:
+                continue
+            rows = [r for r in (self.registry.lookup("cell", o) for o in others) if r is not None][:8]
+            out[row, : len(rows)] = rows
+        return out
+
+    @cached_property
+    def pole_neighbours(self) -> I32:
+        """int32[poles, 8]: rows of the nearest poles within 30 km, by distance, -1 where there are fewer."""
+        roster = self.rosters.get("pole")
+        if roster is None:
+            return np.empty((0, 8), np.int32)
+        return nearest(roster.lon, roster.lat, 8, 30_000.0)
+
+    # ---- time and daylight -----------------------------------------------------------------------------------
+
+    def offset_ms(self, t_ms: I64) -> I64:
+        """Local time minus UTC at each instant, in ms (by the hour: zone rules change on full hours of UTC)."""
+        hours = t_ms // HOUR_MS
+        low, high = (int(hours.min()), int(hours.max())) if len(hours) else (0, 0)
+        if low == high:
+            return np.full(len(t_ms), self._offset(low), np.int64)
+        unique, inverse = np.unique(hours, return_inverse=True)
+        return np.array([self._offset(int(h)) for h in unique], np.int64)[inverse]
+
+    def _offset(self, hour: int) -> int:
+        known = self._offsets.get(hour)
+        if known is None:
+            if len(self._offsets) > 20_000:
+                self._offsets.clear()
+            moment = datetime.fromtimestamp(hour * 3600, UTC).astimezone(self.zone)
+            gap = moment.utcoffset()
+            known = self._offsets[hour] = int(gap.total_seconds() * 1000) if gap is not None else 0
+        return known
+
+    def local_hour(self, t_ms: I64) -> F64:
+        """Hour of the local day, 0 <= h < 24."""
+        hour: F64 = ((t_ms + self.offset_ms(t_ms)) % (24 * HOUR_MS)) / HOUR_MS
+        return hour
+
+    def local_day(self, t_ms: I64) -> I64:
+        """Local calendar day, counted from 1970-01-01 = 0."""
+        day: I64 = (t_ms + self.offset_ms(t_ms)) // (24 * HOUR_MS)
+        return day
+
+    def sun(self, kind: str, rows: I32, t_ms: I64) -> F64:
+        """The sun's elevation in degrees where each device stands (the city's centre where its place is unknown)."""
+        roster = self.rosters[kind]
+        lon, lat = roster.lon[rows], roster.lat[rows]
+        lost = ~(np.isfinite(lon) & np.isfinite(lat))
+        if lost.any():
+            lon, lat = np.where(lost, self.files.centre[0], lon), np.where(lost, self.files.centre[1], lat)
+        return sun_elevation(t_ms, lon, lat)
+
+
+def day_number(text: str) -> int:
+    """An ISO date as days since 1970-01-01.
+
+    >>> day_number("1970-01-02")
+    1
+    """
+    return (date.fromisoformat(text) - date(1970, 1, 1)).days
+
+
+def members(groups: Groups, index: int, city: City) -> Iterator[tuple[str, int, str]]:
+    """(kind, row, id) of everything that hangs on one group, by kind, then row."""
+    for kind in sorted(groups.of):
+        for row in np.flatnonzero(groups.of[kind] == index):
+            yield kind, int(row), city.registry.device(kind, int(row))

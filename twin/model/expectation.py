@@ -1,0 +1,216 @@
+"""What every channel should be saying: a level, a table by hour of day, and widths that follow the hour.
+
+Formulas: docs/detection.md, "Expectation". Residual e = x - level - season(hour), learnt clipped at four scales;
+bins of the hour are interpolated. All channels of a kind lie in flat arrays; a channel's place there is its slot.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twin.city import grown
+from twin.model.modelled import modelled, resolution
+from twin.records import F64, I32, I64
+
+HOURS = 24
+HOUR_MS = 3_600_000.0
+YOUNG = 50  # visits before residuals are clipped: a scale that starts at zero would lock itself
+CLIP = 4.0  # scales
+BIN_MEMORY = 5.0  # visits of an hour bin
+SCALE_MEMORY_H = 600.0  # hours
+BIN_SCALE_MEMORY = 100.0  # visits of an hour bin
+SHRINK = 30.0  # visits worth of the common scale in an hour's own
+SIGMA = 1.2533  # standard deviation of a normal variable whose mean absolute value is 1: sqrt(pi/2)
+
+# name -> (dtype, entries per channel, initial value)
+_FIELDS: dict[str, tuple[Any, int, float]] = {
+    "visits": (np.float32, 1, 0.0),
+    "level": (np.float64, 1, np.nan),
+    "width": (np.float32, 1, 0.0),  # mean |e| of steps
+    "width_reading": (np.float32, 1, 0.0),  # mean |e| of single readings
+    "learnt": (np.int64, 1, 0),  # event time of the last visit
+    "season": (np.float32, HOURS, 0.0),
+    "season_visits": (np.float32, HOURS, 0.0),
+    "season_width": (np.float32, HOURS, 0.0),
+    "expected": (np.float64, 1, np.nan),  # of the open step
+    "sigma": (np.float32, 1, np.nan),  # of a single reading in the open step
+    "factor": (np.float32, 1, 1.0),  # width of this hour against the day's
+    "sum": (np.float64, 1, 0.0),  # of the open step
+    "sum_abs": (np.float32, 1, 0.0),
+    "count": (np.float32, 1, 0.0),
+}
+
+
+def hour_bins(hour: F64) -> tuple[NDArray[np.intp], NDArray[np.intp], F64]:
+    """The two bins around a local hour (bins are centred on half past) and the weight of the second.
+
+    >>> [a.tolist() for a in hour_bins(np.array([0.0, 12.75]))]
+    [[23, 12], [0, 13], [0.5, 0.25]]
+    """
+    place = np.mod(hour - 0.5, HOURS)
+    first = np.floor(place).astype(np.intp) % HOURS
+    return first, (first + 1) % HOURS, place - np.floor(place)
+
+
+class Expectation:
+    """The expectation of all channels of one kind. Slots are given when a channel first says something."""
+
+    def __init__(self, kind: str, rows: int = 0) -> None:
+        self.kind = kind
+        self.quantities = tuple(modelled(kind))
+        self.memory_days = np.array(list(modelled(kind).values()))
+        self.floor = np.array([resolution(kind, q) for q in self.quantities])
+        self.table: I32 = np.full((len(self.quantities), rows), -1, np.int32)
+        self.slots = 0
+        self.quantity: NDArray[np.int16] = np.empty(0, np.int16)  # by slot, index into `quantities`
+        self.row: I32 = np.empty(0, np.int32)  # by slot
+        self._arrays: dict[str, NDArray[Any]] = {
+            name: np.empty(0 if width == 1 else (0, width), dtype) for name, (dtype, width, _) in _FIELDS.items()
+        }
+
+    def __getitem__(self, name: str) -> NDArray[Any]:
+        return self._arrays[name]
+
+    def ensure_rows(self, rows: int) -> None:
+        """Make room for that many devices."""
+        self.table = grown(self.table, rows, -1, axis=1)
+
+    def slots_of(self, quantity: int, rows: I32) -> I32:
+        """The slots of one quantity at these rows; channels that say it for the first time get theirs, by row."""
+        slots: I32 = self.table[quantity, rows]
+        if (slots < 0).any():
+            new = np.unique(rows[slots < 0])
+            self._allocate(quantity, new)
+            slots = self.table[quantity, rows]
+        return slots
+
+    def _allocate(self, quantity: int, rows: I32) -> None:
+        start, self.slots = self.slots, self.slots + len(rows)
+        self.quantity = grown(self.quantity, self.slots, -1)
+        self.row = grown(self.row, self.slots, -1)
+        for name, (_, _, fill) in _FIELDS.items():
+            self._arrays[name] = grown(self._arrays[name], self.slots, fill)
+        self.quantity[start : self.slots] = quantity
+        self.row[start : self.slots] = rows
+        self.table[quantity, rows] = np.arange(start, self.slots, dtype=np.int32)
+
+    def of_rows(self, rows: I32) -> I32:
+        """All slots of these devices, by quantity, then row."""
+        slots = self.table[:, rows].ravel()
+        return slots[slots >= 0]
+
+    def add(self, slots: I32, x: F64, expected: F64) -> None:
+        """Take readings into their open steps. `slots` may hold a slot several times, side by side."""
+        e = np.abs(x - expected)
+        e[np.isnan(e)] = 0.0
+        if len(slots) > 1 and (slots[1:] == slots[:-1]).any():
+            first = np.flatnonzero(np.r_[True, slots[1:] != slots[:-1]])
+            count = np.diff(np.r_[first, len(slots)])
+            slots, x, e = slots[first], np.add.reduceat(x, first), np.add.reduceat(e, first)
+        else:
+            count = np.ones(len(slots), np.intp)
+        a = self._arrays
+        a["sum"][slots] += x
+        a["sum_abs"][slots] += e
+        a["count"][slots] += count
+
+    def open(self, slots: I32, hour: F64) -> None:
+        """Say what is expected of these channels in the step around the local `hour` (one entry a slot)."""
+        a = self._arrays
+        if not len(slots):
+            return
+        expected, sigma, factor = self.at(slots, hour)
+        a["expected"][slots], a["sigma"][slots], a["factor"][slots] = expected, sigma, factor
+        a["sum"][slots] = 0.0
+        a["sum_abs"][slots] = 0.0
+        a["count"][slots] = 0.0
+
+    def at(self, slots: I32, hour: F64) -> tuple[F64, F64, F64]:
+        """Expected value, one-sigma width of a reading, and the hour's width factor, at local hours."""
+        a = self._arrays
+        b0, b1, w1 = hour_bins(hour)
+        w0 = 1.0 - w1
+        season = a["season"]
+        expected = a["level"][slots] + w0 * season[slots, b0] + w1 * season[slots, b1]
+        visits, width = a["season_visits"], a["season_width"]
+        c = w0 * visits[slots, b0] + w1 * visits[slots, b1]
+        own = w0 * width[slots, b0] + w1 * width[slots, b1]
+        whole = np.maximum(a["width"][slots].astype(np.float64), 1e-9)
+        factor = np.clip(np.sqrt((c * own + SHRINK * whole) / ((c + SHRINK) * whole)), 0.2, 5.0)
+        sigma = SIGMA * a["width_reading"][slots] * factor
+        sigma = np.maximum(sigma, self.floor[self.quantity[slots]])
+        sigma[a["visits"][slots] < 2] = np.nan
+        return expected, sigma, factor
+
+    def learn(self, slots: I32, t_ms: I64, hour: F64) -> None:
+        """Learn the open steps of these channels (each once) and close them; t_ms and hour are the steps' own."""
+        a = self._arrays
+        n = a["count"][slots].astype(np.float64)
+        x = a["sum"][slots] / n
+        expected = a["expected"][slots]
+        visits = a["visits"][slots] + 1.0
+        first = np.isnan(expected)
+        e = np.where(first, 0.0, x - expected)
+        width = a["width"][slots].astype(np.float64)
+        young = visits < YOUNG
+        limit = np.where(young, np.inf, CLIP * width + self.floor[self.quantity[slots]])
+        e_clipped = np.clip(e, -limit, limit)
+        dt_h = np.clip((t_ms - a["learnt"][slots]) / HOUR_MS, 0.0, 24.0)
+        u = np.minimum(1.0, dt_h)
+        rate = np.minimum(1.0, np.maximum(dt_h / 24.0 / self.memory_days[self.quantity[slots]], 1.0 / visits))
+        a["level"][slots] = np.where(first, x, a["level"][slots] + rate * e_clipped)
+        second = visits <= 2
+        rate_s = np.where(second, 1.0, np.minimum(1.0, np.maximum(u / SCALE_MEMORY_H, 1.0 / visits)))
+        spread = np.minimum(np.abs(e), np.where(young, np.inf, 2.0 * CLIP * width + self.floor[self.quantity[slots]]))
+        a["width"][slots] = width + rate_s * (spread - width)
+        reading = a["width_reading"][slots].astype(np.float64)
+        mean_abs = np.minimum(a["sum_abs"][slots] / n, np.where(young, np.inf, 2.0 * CLIP * np.maximum(reading, width)))
+        a["width_reading"][slots] = reading + rate_s * (mean_abs - reading)
+        self._learn_hours(slots, hour, u, e_clipped, spread)
+        a["visits"][slots] = visits
+        a["learnt"][slots] = t_ms
+        a["count"][slots] = 0.0
+        a["sum"][slots] = 0.0
+        a["sum_abs"][slots] = 0.0
+
+    def _learn_hours(self, slots: I32, hour: F64, u: F64, e: F64, spread: F64) -> None:
+        a = self._arrays
+        b0, b1, w1 = hour_bins(hour)
+        for b, w in ((b0, (1.0 - w1) * u), (b1, w1 * u)):
+            c = a["season_visits"][slots, b].astype(np.float64)
+            a["season"][slots, b] += w * np.maximum(1.0 / BIN_MEMORY, 1.0 / (c + 1.0)) * e
+            own = a["season_width"][slots, b]
+            a["season_width"][slots, b] = own + w * np.maximum(1.0 / BIN_SCALE_MEMORY, 1.0 / (c + 1.0)) * (spread - own)
+            a["season_visits"][slots, b] = c + w
+
+    # ---- checkpoint --------------------------------------------------------------------------------------------
+
+    def dump(self) -> dict[str, NDArray[Any]]:
+        """Copies of all arrays, by name."""
+        n = self.slots
+        told: dict[str, NDArray[Any]] = {name: array[:n].copy() for name, array in self._arrays.items()}
+        told["slot_row"] = self.row[:n].copy()
+        told["slot_quantity"] = self.quantity[:n].copy()
+        return told
+
+    def load(self, arrays: dict[str, NDArray[Any]], names: tuple[str, ...]) -> None:
+        """Take over dumped arrays; `names` are the modelled quantities when they were dumped, some may be gone now."""
+        place = {q: i for i, q in enumerate(self.quantities)}
+        was = np.array([place.get(q, -1) for q in names], np.int16)
+        quantity = was[arrays["slot_quantity"]] if len(names) else np.empty(0, np.int16)
+        self.slots = len(quantity)
+        self.quantity = quantity.copy()
+        self.row = arrays["slot_row"].copy()
+        for name, (dtype, width, fill) in _FIELDS.items():
+            known = arrays.get(name)
+            if known is None:  # a field that the version which dumped did not have yet
+                known = np.full(self.slots if width == 1 else (self.slots, width), fill, dtype)
+            self._arrays[name] = known.astype(dtype, copy=True)
+        alive = quantity >= 0
+        if len(self.row):
+            self.ensure_rows(int(self.row.max()) + 1)
+        self.table[quantity[alive], self.row[alive]] = np.flatnonzero(alive).astype(np.int32)
+        self.quantity[~alive] = 0
