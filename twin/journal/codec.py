@@ -1,0 +1,156 @@
+"""Journal bodies to bytes and back: lossless, versioned, checked. No pickle: a journal is data, never code.
+
+Layout of one body (little endian):
+
+    u8 version | u8 type (TYPES) | u16 0 | u32 CRC-32 of all that follows | payload
+
+The payload of a small record is its fields as one JSON object. A batch is `u32 size | JSON head | columns`: the head
+names kinds, lengths and quantities; each integer column travels as unsigned offsets from its minimum in the fewest of
+0, 1, 2, 4 or 8 bytes, each value column as raw float64 (every NaN and -0.0 as it was).
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+import zlib
+from typing import Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from twin.errors import JournalBroken
+from twin.records import Action, Answer, Batch, Body, Columns, Edit, Entry, Link, Names, Outcome, Reject, Tick
+
+VERSION = 1
+HEAD = struct.Struct("<BBHI")
+SIZE = struct.Struct("<I")
+
+# What a type number means, once and for ever: a new record gets the next number.
+TYPES: dict[int, type] = {1: Batch, 2: Tick, 3: Link, 4: Names, 5: Action, 6: Outcome, 7: Answer, 8: Edit}
+CODES: dict[type, int] = {cls: code for code, cls in TYPES.items()}
+
+INTEGERS: tuple[tuple[str, type[np.signedinteger[Any] | np.unsignedinteger[Any]]], ...] = (
+    ("row", np.int32),
+    ("t", np.int64),
+    ("boot", np.int64),
+    ("seq", np.int64),
+    ("arrived", np.int64),
+    ("flags", np.uint8),
+)
+WIDTHS: dict[int, str] = {1: "<u1", 2: "<u2", 4: "<u4", 8: "<u8"}
+
+
+def encode(body: Body) -> bytes:
+    """One body as bytes. Raises TypeError or ValueError for a record that breaks its own contract (dtype, lengths)."""
+    code = CODES.get(type(body))
+    if code is None:
+        raise TypeError(f"{type(body).__name__} has no number in twin/journal/codec.py TYPES")
+    payload = _encode_batch(body) if isinstance(body, Batch) else _to_json(msgspec.to_builtins(body))
+    return HEAD.pack(VERSION, code, 0, zlib.crc32(payload)) + payload
+
+
+def decode(n: int, data: bytes) -> Entry:
+    """The entry of number `n`. Raises JournalBroken, naming `n`, for anything that `encode` did not write."""
+    if len(data) < HEAD.size:
+        raise JournalBroken(f"journal entry {n} is cut short ({len(data)} bytes)")
+    version, code, _, crc = HEAD.unpack_from(data)
+    if version != VERSION or code not in TYPES:
+        raise JournalBroken(f"journal entry {n} has version {version}, type {code}: written by a newer version?")
+    payload = memoryview(data)[HEAD.size :]
+    if zlib.crc32(payload) != crc:
+        raise JournalBroken(f"journal entry {n} is damaged (checksum); restore the journal from a backup")
+    try:
+        if TYPES[code] is Batch:
+            return Entry(n, _decode_batch(payload))
+        return Entry(n, msgspec.convert(json.loads(bytes(payload)), TYPES[code]))
+    except (ValueError, TypeError, KeyError, IndexError, struct.error, msgspec.ValidationError) as error:
+        raise JournalBroken(f"journal entry {n} cannot be read: {error}") from error
+
+
+def _to_json(value: Any) -> bytes:
+    # ASCII only, so that even lone surrogates of a broken topic survive; NaN is allowed and comes back as NaN.
+    return json.dumps(value, ensure_ascii=True, separators=(",", ":")).encode("ascii")
+
+
+def _encode_batch(batch: Batch) -> bytes:
+    parts: list[bytes] = []
+    head = {
+        "messages": batch.messages,
+        "duplicates": [[kind, row, count] for (kind, row), count in batch.duplicates.items()],
+        "rejected": [[kind, row, reason, count] for (kind, row, reason), count in batch.rejected.items()],
+        "samples": msgspec.to_builtins(batch.samples),
+        "columns": [_encode_columns(columns, parts) for columns in batch.columns],
+    }
+    text = _to_json(head)
+    return b"".join((SIZE.pack(len(text)), text, *parts))
+
+
+def _encode_columns(columns: Columns, parts: list[bytes]) -> dict[str, Any]:
+    length = len(columns.row)
+    integers = [_pack(name, getattr(columns, name), dtype, length, parts) for name, dtype in INTEGERS]
+    for name, values in columns.values.items():
+        _check(name, values, np.float64, length)
+        parts.append(np.ascontiguousarray(values).tobytes())
+    return {"kind": columns.kind, "n": length, "integers": integers, "values": list(columns.values)}
+
+
+def _check(name: str, array: NDArray[Any], dtype: type[np.generic], length: int) -> None:
+    if array.dtype != dtype or array.shape != (length,):
+        raise TypeError(f"column {name} is {array.dtype}{list(array.shape)}, not {np.dtype(dtype)}[{length}]")
+
+
+def _pack(name: str, array: NDArray[Any], dtype: type[np.generic], length: int, parts: list[bytes]) -> list[int]:
+    """Append the column to `parts`; returns [minimum, bytes a value]."""
+    _check(name, array, dtype, length)
+    if length == 0:
+        return [0, 0]
+    low, high = int(array.min()), int(array.max())
+    width = next((w for w in (1, 2, 4) if high - low < 1 << 8 * w), 8) if high > low else 0
+    if width:
+        # Differences of int64 may pass 2**63: wrapping arithmetic in uint64 keeps them exact.
+        offsets = array.astype(np.uint64) - np.uint64(low & 0xFFFFFFFFFFFFFFFF)
+        parts.append(offsets.astype(WIDTHS[width]).tobytes())
+    return [low, width]
+
+
+def _decode_batch(payload: memoryview) -> Batch:
+    (size,) = SIZE.unpack_from(payload)
+    head = json.loads(bytes(payload[SIZE.size : SIZE.size + size]))
+    at = SIZE.size + size
+    columns = []
+    for spec in head["columns"]:
+        decoded, at = _decode_columns(spec, payload, at)
+        columns.append(decoded)
+    if at != len(payload):
+        raise ValueError(f"{len(payload) - at} bytes are left over")
+    return Batch(
+        columns=tuple(columns),
+        messages=head["messages"],
+        duplicates={(kind, row): count for kind, row, count in head["duplicates"]},
+        rejected={(kind, row, reason): count for kind, row, reason, count in head["rejected"]},
+        samples=msgspec.convert(head["samples"], tuple[Reject, ...]),
+    )
+
+
+def _decode_columns(spec: dict[str, Any], payload: memoryview, at: int) -> tuple[Columns, int]:
+    length = int(spec["n"])
+    arrays: dict[str, NDArray[Any]] = {}
+    for (name, dtype), (low, width) in zip(INTEGERS, spec["integers"], strict=True):
+        arrays[name], at = _unpack(payload, at, length, dtype, low, width)
+    values = {}
+    for name in spec["values"]:
+        values[name] = np.frombuffer(payload, "<f8", length, at)
+        at += 8 * length
+    return Columns(kind=spec["kind"], values=values, **arrays), at
+
+
+def _unpack(
+    payload: memoryview, at: int, length: int, dtype: type[np.generic], low: int, width: int
+) -> tuple[NDArray[Any], int]:
+    if width == 0:
+        return np.full(length, low, dtype), at
+    offsets = np.frombuffer(payload, WIDTHS[width], length, at)
+    array = offsets.astype(np.uint64) + np.uint64(low & 0xFFFFFFFFFFFFFFFF)
+    return array.astype(dtype), at + width * length
