@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
+
+from devices.errors import CityFileError
 
 LonLat = tuple[float, float]  # WGS84 degrees, longitude first, as in GeoJSON
 
@@ -85,6 +88,28 @@ class Permit:
 
 
 @dataclass(frozen=True, slots=True)
+class Calendar:
+    """When working hours run: weekdays (0 = Monday), pairs of local hours, days off and extra working days (调休)."""
+
+    id: str
+    days: tuple[int, ...]
+    hours: tuple[tuple[float, float], ...]
+    holidays: tuple[str, ...] = ()  # ISO dates that are off
+    workdays: tuple[str, ...] = ()  # ISO dates that are worked although their weekday is not
+
+
+@dataclass(frozen=True, slots=True)
+class Shift:
+    """Who is on call when: weekdays (0 = Monday), local hours (start > end spans midnight), and where to reach them."""
+
+    days: tuple[int, ...]
+    start_hour: float
+    end_hour: float
+    channel: str
+    address: str
+
+
+@dataclass(frozen=True, slots=True)
 class Department:
     """Who must act: id, names, the case types and areas it answers for, and where a whistle reaches it."""
 
@@ -95,6 +120,8 @@ class Department:
     areas: tuple[str, ...]  # () = everywhere
     channel: str = "webhook"
     address: str = ""
+    calendar: str = ""  # id of a Calendar; '' = round the clock
+    on_call: tuple[Shift, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,3 +142,36 @@ class CityFiles:
     neighbours: Mapping[str, tuple[str, ...]]  # cell id -> cell ids
     routes: Mapping[str, tuple[LonLat, ...]]  # corridor id -> line
     roads: tuple[tuple[str, float, tuple[LonLat, ...]], ...] = ()  # (name, speed limit km/h, line)
+    calendars: tuple[Calendar, ...] = ()
+    name_local: str = ""
+    basemap: Path | None = None  # basemap.geojson.gz (docs/city-files.md), None where the city has none
+
+    def bounds(self) -> tuple[float, float, float, float]:
+        """West, south, east, north in degrees: of the districts' rings, else of devices that stand still."""
+        points = [p for area in self.areas if area.level == "district" for p in area.ring]
+        points = points or [(d.lon, d.lat) for d in self.devices if d.kind != "truck"] or [self.centre]
+        lons, lats = [p[0] for p in points], [p[1] for p in points]
+        return min(lons), min(lats), max(lons), max(lats)
+
+
+def load_city(path: str | Path) -> CityFiles:
+    """Read the city in directory `path` (or the shipped city of that name).
+
+    Raises CityFileError for the first thing that is wrong, with a note saying how many more there are.
+    """
+    from devices.cities.read import read_city
+
+    city, problems = read_city(path)
+    if city is None:
+        first = problems[0]
+        if len(problems) > 1:
+            first.add_note(f"and {len(problems) - 1} more; `citywhistle city check` lists them")
+        raise first
+    return city
+
+
+def check_city(path: str | Path) -> list[CityFileError]:
+    """Everything that is wrong with the city in directory `path`, in the order of its files; empty if nothing is."""
+    from devices.cities.read import read_city
+
+    return read_city(path)[1]
