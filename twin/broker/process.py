@@ -9,7 +9,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -31,11 +31,10 @@ class PortTaken(BrokerFailed):
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A broker ready to be started: command line, environment on top of ours, and where it will listen."""
+    """A broker ready to be started: command line, and where it will listen."""
 
     kind: str  # "mosquitto" | "nats"
     command: Sequence[str]
-    env: Mapping[str, str]
     host: str
     port: int
     files: BrokerFiles
@@ -85,13 +84,13 @@ def prepare_broker(
     if program.kind == "nats":
         nats.write_conf(files, host, taken)
         command = [str(program.path), "-c", str(files.dir / nats.CONF)]
-        return Prepared("nats", command, program.env, host, taken, files)
+        return Prepared("nats", command, host, taken, files)
     files.conf.write_text(render_for(files, taken, host, template), encoding="utf-8")
     ours = files.extra / "tls.conf"
     if tls is not None:
         ours.write_text(render_tls(tls), encoding="utf-8")
     command = [str(program.path), "-c", str(files.conf)]
-    return Prepared("mosquitto", command, program.env, host, taken, files)
+    return Prepared("mosquitto", command, host, taken, files)
 
 
 def _born(pid: int) -> str:
@@ -104,19 +103,39 @@ def _born(pid: int) -> str:
     return "" if state == "Z" else rest[18]
 
 
+def record_pid(files: BrokerFiles, pid: int, port: int) -> None:
+    """Note which process runs on this directory, so that others can reload it or stop it."""
+    files.pid.write_text(f"{pid} {_born(pid)} {port}\n", encoding="utf-8")
+
+
+def _running(files: BrokerFiles) -> tuple[int, str] | None:
+    """(pid, born) of the broker that runs on this directory by its own record, or None."""
+    try:
+        pid, born, _ = files.pid.read_text(encoding="utf-8").split()
+        return (int(pid), born) if _born(int(pid)) == born else None
+    except (OSError, ValueError):
+        return None
+
+
+def reload_broker(files: BrokerFiles) -> bool:
+    """Make the broker that runs on this directory read its users again; False when none of ours runs there."""
+    running = _running(files)
+    if running is None:
+        return False
+    os.kill(running[0], signal.SIGHUP)
+    return True
+
+
 def stop_leftover(files: BrokerFiles, grace_s: float = 10.0) -> int | None:
     """Stop the broker that an earlier, killed run left on this directory; its pid, or None if there was none.
 
     Two brokers on one directory would overwrite each other's sessions. Raises BrokerFailed if it will not end.
     """
-    try:
-        pid_text, born, _ = files.pid.read_text(encoding="utf-8").split()
-        pid = int(pid_text)
-    except (OSError, ValueError):
-        return None
-    if not born or _born(pid) != born:
+    running = _running(files)
+    if running is None:
         files.pid.unlink(missing_ok=True)
         return None
+    pid, born = running
     os.kill(pid, signal.SIGTERM)
     deadline = time.monotonic() + grace_s
     while _born(pid) == born:
@@ -166,14 +185,13 @@ class Broker:
             self._process = subprocess.Popen(
                 command,
                 cwd=self.files.dir,
-                env={**os.environ, **self.prepared.env},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,
             )
         self._wait_until_it_answers(timeout_s, began)
-        self.files.pid.write_text(f"{self._process.pid} {_born(self._process.pid)} {self.port}\n", encoding="utf-8")
+        record_pid(self.files, self._process.pid, self.port)
 
     def stop(self, grace_s: float = 15.0) -> int | None:
         """Ask it to end, so that it saves its sessions; insist after `grace_s`. Its exit code."""
