@@ -1,0 +1,110 @@
+"""The city and its devices: names, clock, kinds; every device as binary columns or JSON; one device; its series."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.responses import FileResponse
+
+from dashboards.api.errors import Refused, no_device, refusals
+from dashboards.api.subject import Given, Subject, answer
+from dashboards.columns import encode_devices, rows_as_json
+from devices.kinds import KINDS
+
+routes = APIRouter(tags=["city"])
+
+DAY_MS = 86_400_000
+MOST_DAYS = 400
+BINARY = "application/octet-stream"
+
+
+def centre_of(city: Any) -> tuple[float, float]:
+    """The city's centre: longitude, latitude."""
+    lon, lat = city["centre"]
+    return float(lon), float(lat)
+
+
+def _kinds() -> dict[str, Any]:
+    return {
+        kind.name: {
+            "en": kind.en, "zh": kind.zh, "cadence_s": kind.cadence_s,
+            "quantities": [
+                {"name": q.name, "unit": q.unit, "role": q.role, "states": q.states, "decimals": q.decimals,
+                 "low": q.low, "high": q.high, "en": q.en, "zh": q.zh}
+                for q in kind.quantities
+            ],
+        }
+        for kind in KINDS.values()
+    }  # fmt: skip
+
+
+@routes.get("/api/city", responses=refusals(), summary="The city: names, clock, kinds, departments")
+def city(given: Given) -> Response:
+    """Names in both languages, centre, attribution, clock, and every device kind with its quantities."""
+    told = {key: value for key, value in given.desk.city().items() if key not in ("basemap", "kinds")}
+    told["kinds"] = _kinds()
+    told["basemap"] = _basemap(given) is not None
+    return answer(told)
+
+
+@routes.get("/api/devices", responses=refusals(), summary="Every device: id, kind, position, origin, state")
+def devices(request: Request, given: Given) -> Response:
+    """Binary columns for `Accept: application/octet-stream` (docs/api.md draws them), else a JSON list."""
+    rows = given.desk.devices()
+    if BINARY in request.headers.get("accept", ""):
+        told = given.desk.city()
+        return Response(encode_devices(rows, centre_of(told), int(told["version"])), media_type=BINARY)
+    return answer(rows_as_json(rows))
+
+
+@routes.get("/api/devices/{device}", responses=refusals(404), summary="One device with its last values")
+def device(device: str, given: Given) -> Response:
+    """Relations, last values beside what was expected, open cases."""
+    told = given.desk.device(device)
+    if told is None:
+        raise no_device(device)
+    return answer(told)
+
+
+@routes.get(
+    "/api/devices/{device}/series", responses=refusals(404, 422, 503), summary="One quantity, observed and expected"
+)
+async def series(
+    device: str,
+    given: Given,
+    quantity: Annotated[str, Query(min_length=1, max_length=64)],
+    start_ms: Annotated[int | None, Query(ge=0, le=2**53)] = None,
+    end_ms: Annotated[int | None, Query(ge=0, le=2**53)] = None,
+    points: Annotated[int, Query(ge=2, le=5000)] = 1000,
+) -> Response:
+    """From `start_ms` to `end_ms` of event time (default: the last 24 h of the city's clock), thinned to `points`."""
+    end = int(given.desk.city()["clock"]["city_ms"]) if end_ms is None else end_ms
+    start = end - DAY_MS if start_ms is None else start_ms
+    if not 0 <= end - start <= MOST_DAYS * DAY_MS:
+        raise Refused(422, "range", f"{start} to {end} is no range of at most {MOST_DAYS} days.",
+                      "Give start_ms before end_ms, in milliseconds since 1970 UTC.")  # fmt: skip
+    async with given.at_once:
+        try:
+            return answer(await asyncio.to_thread(given.desk.series, device, quantity, start, end, points))
+        except KeyError:
+            raise Refused(404, "no_series", f"Device {device!r} does not say {quantity!r}.",
+                          "See /api/devices/{id} for what it says.") from None  # fmt: skip
+
+
+@routes.get("/api/basemap", responses=refusals(404), summary="The base map's features (GeoJSON)")
+def basemap(given: Given) -> Response:
+    """Roads, water, parks, buildings as the city's files hold them."""
+    path = _basemap(given)
+    if path is None:
+        raise Refused(404, "no_basemap", "This city has no base map.", "Build one with `citywhistle city build`.")
+    headers = {"Content-Encoding": "gzip"} if path.suffix == ".gz" else {}
+    return FileResponse(path, media_type="application/geo+json", headers=headers)
+
+
+def _basemap(given: Subject) -> Path | None:
+    named = given.desk.city().get("basemap")
+    path = Path(str(named)) if named else None
+    return path if path is not None and path.is_file() else None

@@ -1,0 +1,203 @@
+"""The live stream: once a beat every page hears what changed since it last heard. docs/api.md draws the messages.
+
+No queue stands between city and page. A page holds only where it is (a version of positions, a version of cases);
+one that reads slowly misses beats and then gets one message with everything since, so that a thousand pages cost a
+thousand pairs of numbers. Pages that stand at the same place share one encoded message.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
+
+from dashboards.columns import encode_moved
+from dashboards.plain import plain
+from dashboards.troubles import troubles
+from twin.query.desk import Desk
+from twin.records import Case
+
+log = logging.getLogger(__name__)
+
+MOST_PAGES = 2000
+MOST_CASES = 500  # in the queue of a page; the rest is counted
+MOST_GONE = 2000  # remembered tombstones; who is further behind gets the whole queue again
+SEND_S = 30.0  # a page that takes longer for one message is let go
+
+
+@dataclass(slots=True)
+class Place:
+    """Where one page is: positions up to `moved`, cases up to `cases` have been sent. -1: nothing yet."""
+
+    moved: int = 0
+    cases: int = -1
+    city: int = -1
+
+
+class Queue:
+    """The open cases with the version at which each last changed, and tombstones of those that left."""
+
+    def __init__(self) -> None:
+        self.version = 0
+        self._seen: dict[str, tuple[int, Case]] = {}
+        self._gone: deque[tuple[int, str]] = deque(maxlen=MOST_GONE)
+        self._forgotten = 0  # the newest version whose tombstone was dropped
+
+    def refresh(self, cases: Sequence[Case]) -> None:
+        """Take the queue as it is now; `version` grows if it differs from before."""
+        now = {case.id: case for case in cases}
+        changed = [case for case in cases if case.id not in self._seen or _face(self._seen[case.id][1]) != _face(case)]
+        left = [case for case in self._seen if case not in now]
+        if not changed and not left:
+            return
+        self.version += 1
+        for case in changed:
+            self._seen[case.id] = (self.version, case)
+        for case_id in left:
+            del self._seen[case_id]
+            if len(self._gone) == MOST_GONE:
+                self._forgotten = self._gone[0][0]
+            self._gone.append((self.version, case_id))
+
+    def since(self, version: int) -> dict[str, Any]:
+        """What a page at `version` must hear: {reset, changed, gone}."""
+        if version < self._forgotten or version < 0:
+            return {"reset": True, "changed": [case for _, case in self._seen.values()], "gone": []}
+        return {
+            "reset": False,
+            "changed": [case for at, case in self._seen.values() if at > version],
+            "gone": [case for at, case in self._gone if at > version],
+        }
+
+
+class Live:
+    """The stream of one server. Runs in the server's event loop."""
+
+    def __init__(self, desk: Desk, beat_s: float = 1.0) -> None:
+        self._desk, self._beat_s = desk, beat_s
+        self._queue = Queue()
+        self._pages = 0
+        self._beat = asyncio.Event()
+        self._told: Mapping[str, Any] = {}
+        self._texts: dict[tuple[int, int], str] = {}
+        self._binaries: dict[int, tuple[int, bytes]] = {}
+        self._failing = False
+
+    @property
+    def pages(self) -> int:
+        """How many pages listen."""
+        return self._pages
+
+    async def run(self) -> None:
+        """Beat until cancelled. A desk that fails is logged once and asked again at the next beat."""
+        while True:
+            if self._pages:
+                try:
+                    self.beat()
+                    self._failing = False
+                except Exception:
+                    if not self._failing:
+                        log.exception("The desk failed; the live stream goes on at the next beat.")
+                    self._failing = True
+            await asyncio.sleep(self._beat_s)
+
+    def beat(self) -> None:
+        """Read the desk and wake the pages."""
+        city, health = self._desk.city(), self._desk.health()
+        self._queue.refresh(self._desk.cases(limit=MOST_CASES))
+        self._told = {
+            "type": "beat",
+            "clock": city["clock"],
+            "city_version": city["version"],
+            "account": self._desk.account(),
+            "health": {**health, "troubles": troubles(health)},
+        }
+        self._texts.clear()
+        self._binaries.clear()
+        self._beat.set()
+        self._beat = asyncio.Event()
+
+    async def page(self, socket: WebSocket) -> None:
+        """Serve one page until it goes."""
+        if self._pages >= MOST_PAGES:
+            await socket.close(1013, "too many pages")
+            return
+        await socket.accept()
+        self._pages += 1
+        listening = asyncio.create_task(_listen(socket))
+        try:
+            if not self._told:
+                self.beat()
+            await self._serve(socket, listening)
+        except (WebSocketDisconnect, TimeoutError):
+            log.debug("a page went away")
+        finally:
+            self._pages -= 1
+            listening.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await listening
+            if socket.client_state == WebSocketState.CONNECTED == socket.application_state:
+                with contextlib.suppress(RuntimeError):
+                    await socket.close(1001)
+
+    async def _serve(self, socket: WebSocket, listening: asyncio.Task[None]) -> None:
+        place = Place()
+        while True:
+            woken = self._beat
+            text, binary = self._text(place), self._binary(place)
+            async with asyncio.timeout(SEND_S):
+                await socket.send_text(text)
+                if binary:
+                    await socket.send_bytes(binary)
+            waiting = asyncio.create_task(woken.wait())
+            await asyncio.wait((waiting, listening), return_when=asyncio.FIRST_COMPLETED)
+            if listening.done():
+                waiting.cancel()
+                return
+
+    def _text(self, place: Place) -> str:
+        """The beat for a page at `place`, which moves on."""
+        key = (place.cases, self._queue.version)
+        if key not in self._texts:
+            told = {**self._told, "cases": self._queue.since(place.cases)}
+            self._texts[key] = json.dumps(plain(told), ensure_ascii=False, separators=(",", ":"))
+        place.cases = self._queue.version
+        return self._texts[key]
+
+    def _binary(self, place: Place) -> bytes:
+        """What moved for a page at `place`, which moves on; empty when nothing did."""
+        version = int(self._told["city_version"])
+        if place.city != version:  # another registry: indices mean other devices now
+            place.city, place.moved = version, 0
+        if place.moved not in self._binaries:
+            moved = self._desk.moved(place.moved)
+            lon, lat = self._desk.city()["centre"]
+            body = encode_moved(moved, (float(lon), float(lat))) if len(moved.index) else b""
+            self._binaries[place.moved] = (moved.version, body)
+        place.moved, body = self._binaries[place.moved]
+        return body
+
+
+def _face(case: Case) -> tuple[object, ...]:
+    """What the queue shows of a case. Not the whole record: NaN never equals NaN."""
+    return (
+        case.updated_ms, case.state, case.severity, case.department, case.parent, case.children, case.deadline_ms,
+        case.active, case.en, case.zh,
+    )  # fmt: skip
+
+
+async def _listen(socket: WebSocket) -> None:
+    """Pages have nothing to say: read until one goes, and hang up on one that talks too much."""
+    heard = 0
+    while heard < 1000:
+        message = await socket.receive()
+        if message["type"] == "websocket.disconnect":
+            return
+        heard += 1

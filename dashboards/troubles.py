@@ -1,0 +1,93 @@
+"""What an operator must know about the city's own machinery: health into short sentences in two languages. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+LAG_MS = 10_000  # a tick later than this is worth a word
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """One thing that does not work. `level`: 1 worth knowing, 2 readings are waiting, 3 readings are held back."""
+
+    part: str
+    level: int
+    en: str
+    zh: str
+
+
+def troubles(health: Mapping[str, Any]) -> list[Trouble]:
+    """Everything that is wrong, worst first; empty when all is well. Unknown or absent parts count as well."""
+    found: list[Trouble] = []
+    for look in LOOKS:
+        trouble = look(health)
+        if trouble is not None:
+            found.append(trouble)
+    return sorted(found, key=lambda trouble: -trouble.level)
+
+
+def _part(health: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    part = health.get(name)
+    return part if isinstance(part, Mapping) else {}
+
+
+def _journal(health: Mapping[str, Any]) -> Trouble | None:
+    if not _part(health, "journal").get("full"):
+        return None
+    return Trouble(
+        "journal", 3,
+        "The journal is full: new readings wait at the broker, none is lost. Make room on the disk or bring the "
+        "store back; it goes on by itself.",
+        "日志已满：新读数在消息代理处等待，不会丢失。请释放磁盘空间或恢复存储，系统将自动继续。",
+    )  # fmt: skip
+
+
+def _disk(health: Mapping[str, Any]) -> Trouble | None:
+    disk = _part(health, "disk")
+    if not disk.get("low"):
+        return None
+    free = disk.get("free_bytes")
+    left = f"{free / 1e6:,.0f} MB" if isinstance(free, int | float) else "?"
+    return Trouble("disk", 2, f"The disk is nearly full ({left} left).", f"磁盘空间不足（剩余{left}）。")
+
+
+def _link(health: Mapping[str, Any]) -> Trouble | None:
+    link = health.get("link")
+    if link == "down":
+        return Trouble(
+            "link", 3,
+            "No connection to the MQTT broker: the city is not heard. Trying again.",
+            "与MQTT消息代理的连接已断开：暂时收不到城市数据，正在重连。",
+        )  # fmt: skip
+    if link == "up":
+        return Trouble("link", 1, "Connected; readings that waited are being read.", "已连接，正在读取积压的读数。")
+    return None
+
+
+def _store(health: Mapping[str, Any]) -> Trouble | None:
+    store = _part(health, "store")
+    if store.get("up", True):
+        return None
+    name, behind = store.get("name", "store"), store.get("behind", 0)
+    return Trouble(
+        "store", 2,
+        f"The store ({name}) cannot be reached: {behind} batches wait in the journal, charts end where it stopped.",
+        f"存储（{name}）无法访问：{behind}批数据在日志中等待，曲线停在中断处。",
+    )  # fmt: skip
+
+
+def _tick(health: Mapping[str, Any]) -> Trouble | None:
+    lag = _part(health, "tick").get("lag_ms", 0)
+    if not isinstance(lag, int | float) or lag < LAG_MS:
+        return None
+    return Trouble(
+        "tick", 2,
+        f"The city is {lag / 1000:.0f} s behind its own clock: the machine has too much to do.",
+        f"系统比城市时钟落后{lag / 1000:.0f}秒：机器负载过高。",
+    )  # fmt: skip
+
+
+LOOKS: tuple[Callable[[Mapping[str, Any]], Trouble | None], ...] = (_journal, _link, _store, _disk, _tick)

@@ -1,0 +1,325 @@
+"""A lively city that fits one file: some hundred devices around Helsinki, trucks that move, cases that come and go.
+
+For developing and testing the web without the server. Everything derives from `seed` and from `advance`; nothing
+happens by itself, but `live=True` lets the clock run with the machine's.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from devices.kinds import KINDS
+from twin.errors import IllegalStep
+from twin.query.desk import Account, Moved, Row, Series
+from twin.records import Case, Reject, Transition
+
+CENTRE = (24.9415, 60.1695)
+START_MS = 1_753_730_000_000
+NAN = float("nan")
+WHISTLES = (
+    ("lamp_out", 2, "lighting", "pole", "powerConsumption",
+     "Lamp of {} is dark: it draws 3 W where 82 W is expected (three reports).",
+     "{} 灯具熄灭：功率3瓦，预期82瓦（连续三次上报）。"),
+    ("backhaul_down", 3, "mobile_operator", "cell", "backhaulUp",
+     "Backhaul of {} is down for 4 minutes.", "{} 回传中断已4分钟。"),
+    ("outside_hours", 2, "waste_management", "truck", "speed",
+     "Truck {} drives laden (28.4 t) at 14:20, outside its permit's hours (20:00-05:00).",
+     "渣土车 {} 于14:20载重（28.4吨）行驶，超出处置证许可时段（20:00-05:00）。"),
+    ("leakage", 4, "power", "pole", "leakageCurrent",
+     "Leakage current of {} is 42 mA, above 30 mA in two reports.", "{} 漏电流42毫安，连续两次超过30毫安。"),
+    ("sensor_stuck", 1, "maintenance", "pole", "pm25",
+     "PM2.5 of {} has not moved for 6 hours while its peers did.", "{} 的PM2.5读数6小时未变化，而周边测点均有变化。"),
+    ("interference", 2, "mobile_operator", "cell", "sinr",
+     "SINR of {} is 7 dB under expectation at unchanged load.", "{} 信噪比低于预期7分贝，负载未变。"),
+)  # fmt: skip
+
+
+def _rows(seed: int, poles: int, cells: int, trucks: int) -> list[Row]:
+    """Poles along a street grid, cells on poles, trucks anywhere, feeders and gateways, three recorded stations."""
+    rng = random.Random(seed)
+    rows = []
+    for i in range(poles):
+        street, place = i % 18, i // 18
+        x, y = (street - 9) * 75.0, (place / max(1, poles / 18) - 0.5) * 1500
+        if street % 3 == 0:
+            x, y = y * 0.62, x * 1.1
+        rows.append(_row(f"pole-{i + 1:04d}", "pole", x + rng.gauss(0, 2), y + rng.gauss(0, 2)))
+    rows += [replace(rng.choice(rows[:poles]), id=f"cell-{i + 1:04d}", kind="cell") for i in range(cells)]
+    for i in range(trucks):
+        rows.append(_row(f"truck-{i + 1:03d}", "truck", rng.uniform(-450, 450), rng.uniform(-700, 700)))
+    rows += [_row(f"feeder-{i + 1:02d}", "feeder", -480 + i * 110, -760) for i in range(8)]
+    rows += [_row(f"gw-{i + 1:02d}", "gateway", rng.uniform(-450, 450), rng.uniform(-700, 700)) for i in range(10)]
+    for i, name in enumerate(("aotizhongxin", "dongsi", "tiantan")):
+        rows.append(replace(_row(f"beijing-{name}", "pole", 520, -100 + i * 90), origin="recorded"))
+    return rows
+
+
+def _row(device: str, kind: str, east_m: float, north_m: float) -> Row:
+    lon = CENTRE[0] + east_m / (111_320 * math.cos(math.radians(CENTRE[1])))
+    return Row(device, kind, lon, CENTRE[1] + north_m / 111_320, "simulated", 0)
+
+
+class FakeDesk:
+    """A Desk. `advance(seconds)` moves trucks and clock; `whistle(i)` opens a case; `health_told` may be changed."""
+
+    def __init__(
+        self, *, seed: int = 1, poles: int = 420, cells: int = 120, trucks: int = 60, live: bool = False,
+        basemap: str = "",
+    ) -> None:  # fmt: skip
+        self.rng = random.Random(seed)
+        self.rows = _rows(seed, poles, cells, trucks)
+        self.index = {row.id: i for i, row in enumerate(self.rows)}
+        self.basemap = basemap
+        self.changed = [1] * len(self.rows)
+        self.version = 1
+        self.live, self._began = live, time.monotonic()
+        self.city_ms = START_MS
+        self.headings = {row.id: self.rng.uniform(0, 2 * math.pi) for row in self.rows if row.kind == "truck"}
+        self.book: dict[str, Case] = {}
+        self.steps: dict[str, list[Transition]] = {}
+        self.requests: dict[str, Case] = {}
+        self.count = {"received": 128_400, "duplicate": 37, "late": 12, "missing": 3}
+        self.ingested: list[tuple[str, bytes]] = []
+        self.health_told: dict[str, Any] = {
+            "ready": True, "link": "drained", "journal": {"bytes": 42_000_000, "bound_bytes": 2**31, "full": False},
+            "store": {"name": "embedded", "up": True, "behind": 2, "detail": ""},
+            "tick": {"last": 5120, "lag_ms": 40}, "disk": {"free_bytes": 81e9, "low": False},
+        }  # fmt: skip
+        self._lock = threading.RLock()
+        for i, state in enumerate((4, 4, 5, 1, 1)):
+            self._state(i * 37 + 11, state)
+
+    # -- what a test or the development server does ----------------------------------------------------------------
+
+    def advance(self, seconds: float) -> None:
+        """Move the clock and every truck, at 36 km/h, turning now and then and at the edge of the city."""
+        with self._lock:
+            self.city_ms += int(seconds * 1000)
+            self.version += 1
+            self.count["received"] += int(seconds * 230)
+            for device, heading in self.headings.items():
+                i = self.index[device]
+                row = self.rows[i]
+                lon = row.lon + 10 * seconds * math.sin(heading) / 55_400
+                lat = row.lat + 10 * seconds * math.cos(heading) / 111_320
+                if abs(lon - CENTRE[0]) > 0.009 or abs(lat - CENTRE[1]) > 0.0068 or self.rng.random() < 0.05:
+                    self.headings[device] = self.rng.uniform(0, 2 * math.pi)
+                    continue
+                self.rows[i] = replace(row, lon=lon, lat=lat)
+                self.changed[i] = self.version
+
+    def whistle(self, i: int, device: str | None = None, children: int = 0) -> Case:
+        """Open a case of the i-th sort (of six) on `device`."""
+        with self._lock:
+            type_, severity, department, kind, quantity, en, zh = WHISTLES[i % len(WHISTLES)]
+            candidates = [row for row in self.rows if row.kind == kind and row.origin == "simulated"]
+            row = self.rows[self.index[device]] if device else self.rng.choice(candidates)
+            number = len(self.book) + 1
+            case = Case(
+                id=f"c{number:05d}", key=f"{type_}:{row.id}", type=type_, subject=row.id, subject_kind=row.kind,
+                state="dispatched", severity=severity, opened_ms=self.city_ms, since_ms=self.city_ms - 90_000,
+                updated_ms=self.city_ms, department=department, children=children,
+                deadline_ms=self.city_ms + 4 * 3_600_000, lon=row.lon, lat=row.lat, en=en.format(row.id),
+                zh=zh.format(row.id),
+                evidence={"quantity": quantity, "observed": 3.0, "expected": 82.0, "low": 70.0, "high": 95.0,
+                          "reports": 3, "detector": type_},
+            )  # fmt: skip
+            self.book[case.id] = case
+            self.steps[case.id] = [
+                Transition(case.id, 1, self.city_ms, "city", "find", "", "found", "", case.evidence),
+                Transition(case.id, 2, self.city_ms, "city", "file", "found", "filed"),
+                Transition(case.id, 3, self.city_ms + 20, "city", "dispatch", "filed", "dispatched", department),
+            ]
+            for child in range(children):
+                self.book[f"{case.id}-{child}"] = replace(
+                    case,
+                    id=f"{case.id}-{child}",
+                    subject=f"pole-{child + 1:04d}",
+                    parent=case.id,
+                    children=0,
+                    severity=1,
+                )
+            self._state(self.index[row.id], 3 if severity >= 3 else 2)
+            return case
+
+    def _state(self, i: int, state: int) -> None:
+        self.version += 1
+        self.rows[i] = replace(self.rows[i], state=state)
+        self.changed[i] = self.version
+
+    # -- Desk --------------------------------------------------------------------------------------------------------
+
+    def now_ms(self) -> int:
+        return self.city_ms + (int((time.monotonic() - self._began) * 1000) if self.live else 0)
+
+    def city(self) -> Mapping[str, Any]:
+        return {
+            "name": "Helsinki centre", "name_zh": "赫尔辛基市中心", "version": 1, "centre": CENTRE,
+            "clock": {"city_ms": self.now_ms(), "speed": 1.0, "mode": "simulated"},
+            "bounds": (24.931, 60.162, 24.952, 60.177), "timezone": "Europe/Helsinki",
+            "attribution": "© OpenStreetMap contributors, ODbL 1.0",
+            "attributions": ["Beijing Multi-Site Air Quality, S. Chen, UCI, CC BY 4.0"],
+            "departments": {"lighting": {"en": "Street lighting", "zh": "照明管理所"}}, "basemap": self.basemap,
+        }  # fmt: skip
+
+    def devices(self) -> Sequence[Row]:
+        with self._lock:
+            return tuple(self.rows)
+
+    def moved(self, since: int) -> Moved:
+        with self._lock:
+            index = [i for i, at in enumerate(self.changed) if at > since]
+            rows = [self.rows[i] for i in index]
+            return Moved(self.version, self.now_ms(), index, [r.lon for r in rows], [r.lat for r in rows],
+                         [r.state for r in rows])  # fmt: skip
+
+    def device(self, device: str) -> Mapping[str, Any] | None:
+        if device not in self.index:
+            return None
+        row = self.rows[self.index[device]]
+        kind = KINDS[row.kind]
+        values = []
+        for i, quantity in enumerate(kind.quantities):
+            known = quantity.role == "gauge" and i % 4 != 3
+            value = self._observed(device, quantity.name, self.now_ms())
+            if quantity.role == "state":
+                value = float(len(quantity.states) - 1)
+            expected = self._expected(device, quantity.name, self.now_ms()) if known else NAN
+            width = abs(expected) * 0.12 + 0.1
+            values.append({
+                "quantity": quantity.name, "value": value, "unit": quantity.unit, "expected": expected,
+                "low": expected - width, "high": expected + width, "t_ms": self.now_ms() - 12_000, "age_s": 12.0,
+            })  # fmt: skip
+        return {
+            "id": device, "kind": row.kind, "origin": row.origin, "state": row.state, "lon": row.lon, "lat": row.lat,
+            "code16": "2301010201000001", "urn": "urn:citywhistle:2301010201000001", "attributes": {"ratedPower": 90.0},
+            "relations": {"street": "Aleksanterinkatu", "cabinet": "cabinet-011", "feeder": "feeder-01",
+                          "gateway": "gw-01"},
+            "values": values, "cases": [c for c in self.book.values() if c.subject == device and c.state != "closed"],
+        }  # fmt: skip
+
+    def _scale(self, quantity: str) -> float:
+        return 5.0 + (sum(map(ord, quantity)) % 90)
+
+    def _expected(self, device: str, quantity: str, t_ms: int) -> float:
+        day = (t_ms % 86_400_000) / 86_400_000
+        return self._scale(quantity) * (1 + 0.35 * math.sin(2 * math.pi * (day - 0.3)))
+
+    def _observed(self, device: str, quantity: str, t_ms: int) -> float:
+        noise = math.sin(t_ms / 61_000) + math.sin(t_ms / 7_919_000 + len(device))
+        dip = 0.06 if self.city_ms - t_ms < 900_000 and quantity == "powerConsumption" else 1.0
+        return (self._expected(device, quantity, t_ms) + noise * self._scale(quantity) * 0.03) * dip
+
+    def cases(self, *, open_only: bool = True, after: str = "", limit: int = 200) -> Sequence[Case]:
+        with self._lock:
+            ranked = [c for c in reversed(list(self.book.values())) if not c.parent]
+        chosen = [c for c in ranked if not (open_only and c.state in ("closed", "cancelled"))]
+        if after:
+            at = next((i for i, c in enumerate(chosen) if c.id == after), len(chosen))
+            chosen = chosen[at + 1 :]
+        return chosen[:limit]
+
+    def case(self, case: str) -> Case | None:
+        return self.book.get(case)
+
+    def children(self, case: str, limit: int = 1000) -> Sequence[Case]:
+        return [c for c in self.book.values() if c.parent == case][:limit]
+
+    def history(self, case: str) -> Sequence[Transition]:
+        return self.steps.get(case, [])
+
+    def deliveries(self, case: str) -> Sequence[Mapping[str, Any]]:
+        return [{
+            "key": f"{case}-dispatch", "channel": "webhook", "address": "https://lighting.example/whistles",
+            "purpose": "dispatch", "state": "sent", "attempts": 1, "sent_at_ms": self.city_ms, "detail": "202 Accepted",
+        }]  # fmt: skip
+
+    async def act(self, verb: str, case: str, actor: str, reason: str, request: str) -> Case:
+        with self._lock:
+            if request in self.requests:
+                return self.requests[request]
+            before = self.book[case]
+            allowed = {"accept": ("dispatched", "filed"), "close": ("dispatched", "filed", "accepted")}[verb]
+            if before.state not in allowed:
+                raise IllegalStep(f"{verb}: case {case} is {before.state}; it can take no such step")
+            after = replace(
+                before, state="accepted" if verb == "accept" else "closed", updated_ms=before.updated_ms + 1
+            )
+            self.book[case] = after
+            steps = self.steps[case]
+            steps.append(
+                Transition(case, len(steps) + 1, self.now_ms(), actor, verb, before.state, after.state, reason)
+            )
+            if verb == "close":
+                self._state(self.index[before.subject], 0)
+            self.requests[request] = after
+            return after
+
+    def series(self, device: str, quantity: str, start_ms: int, end_ms: int, points: int = 1000) -> Series:
+        KINDS[self.rows[self.index[device]].kind].quantity(quantity)
+        step = max(30_000, (end_ms - start_ms) // points)
+        gap = (end_ms - (end_ms - start_ms) // 3, end_ms - (end_ms - start_ms) // 3 + (end_ms - start_ms) // 14)
+        t = [m for m in range(start_ms, end_ms, step) if not gap[0] < m < gap[1]]
+        expected = [self._expected(device, quantity, m) for m in t]
+        width = self._scale(quantity) * 0.1
+        unit = KINDS[self.rows[self.index[device]].kind].quantity(quantity).unit
+        return Series(device, quantity, unit, t, [self._observed(device, quantity, m) for m in t], expected,
+                      [e - width for e in expected], [e + width for e in expected], end_ms - 2_000)  # fmt: skip
+
+    def account(self) -> Account:
+        got = self.count["received"]
+        return Account("", "", True, 0, got, got - 4, got - 60, self.count["duplicate"], self.count["late"], 5,
+                       self.count["missing"], {"range": 212, "syntax": 4, "unknown_device": 1}, self.city_ms,
+                       self.city_ms, None)  # fmt: skip
+
+    def accounts(self, *, after: str = "", limit: int = 200) -> Sequence[Account]:
+        ids = sorted(self.index)
+        chosen = [device for device in ids if device > after][:limit]
+        return [replace(self.account(), device=device, kind=self.rows[self.index[device]].kind) for device in chosen]
+
+    def rejects(self, limit: int = 100) -> Sequence[Reject]:
+        told = [
+            Reject(self.city_ms - 1000, "city/d1/cell/cell-0003/telemetry", "range", "rsrp -200 is outside -156..-30",
+                   b'{"t": 1753729999000, "rsrp": -200}'),
+            Reject(self.city_ms - 9000, "city/d1/pole/pole-0009/telemetry", "syntax", "not JSON at byte 4",
+                   b"\xff\xfe<script>alert(1)</script>"),
+        ]  # fmt: skip
+        return told[:limit]
+
+    def health(self) -> Mapping[str, Any]:
+        return self.health_told
+
+    def metrics(self) -> str:
+        return f"# TYPE citywhistle_received_total counter\ncitywhistle_received_total {self.count['received']}\n"
+
+
+def main() -> None:
+    """Serve the fake city for developing the page: python -m tests.dashboards.fake_desk [PORT [BASEMAP]]."""
+    import sys
+
+    from dashboards.serve import serve
+
+    desk = FakeDesk(live=True, basemap=sys.argv[2] if len(sys.argv) > 2 else "")
+    for i in range(9):
+        desk.whistle(i, children=14 if i == 1 else 0)
+    running = serve(desk, port=int(sys.argv[1]) if len(sys.argv) > 1 else 0, token="a-key-for-development-only")
+    print(running.url, flush=True)
+    try:
+        for beat in range(86_400):
+            time.sleep(1)
+            desk.city_ms -= 1000  # `live` moves the clock; advance would move it twice
+            desk.advance(1)
+            if beat % 45 == 44 and len(desk.book) < 60:
+                desk.whistle(beat // 45)
+    except KeyboardInterrupt:
+        running.stop()
+
+
+if __name__ == "__main__":
+    main()
