@@ -2,7 +2,7 @@
 
 Layout of one body (little endian):
 
-    u8 version | u8 type (TYPES) | u16 0 | u32 CRC-32 of all that follows | payload
+    u8 version | u8 type (TYPES) | u16 0 | u32 CRC-32 of version, type and payload | payload
 
 The payload of a small record is its fields as one JSON object. A batch is `u32 size | JSON head | columns`: the head
 names kinds, lengths and quantities; each integer column travels as unsigned offsets from its minimum in the fewest of
@@ -21,14 +21,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twin.errors import JournalBroken
-from twin.records import Action, Answer, Batch, Body, Columns, Edit, Entry, Link, Names, Outcome, Reject, Tick
+from twin.records import Action, Answer, Batch, Body, Columns, Edit, Entry, Link, Names, Online, Outcome, Reject, Tick
 
 VERSION = 1
 HEAD = struct.Struct("<BBHI")
 SIZE = struct.Struct("<I")
 
 # What a type number means, once and for ever: a new record gets the next number.
-TYPES: dict[int, type] = {1: Batch, 2: Tick, 3: Link, 4: Names, 5: Action, 6: Outcome, 7: Answer, 8: Edit}
+TYPES: dict[int, type] = {1: Batch, 2: Tick, 3: Link, 4: Names, 5: Action, 6: Outcome, 7: Answer, 8: Edit, 9: Online}
 CODES: dict[type, int] = {cls: code for code, cls in TYPES.items()}
 
 INTEGERS: tuple[tuple[str, type[np.signedinteger[Any] | np.unsignedinteger[Any]]], ...] = (
@@ -48,7 +48,7 @@ def encode(body: Body) -> bytes:
     if code is None:
         raise TypeError(f"{type(body).__name__} has no number in twin/journal/codec.py TYPES")
     payload = _encode_batch(body) if isinstance(body, Batch) else _to_json(msgspec.to_builtins(body))
-    return HEAD.pack(VERSION, code, 0, zlib.crc32(payload)) + payload
+    return HEAD.pack(VERSION, code, 0, _checksum(VERSION, code, payload)) + payload
 
 
 def decode(n: int, data: bytes) -> Entry:
@@ -59,7 +59,7 @@ def decode(n: int, data: bytes) -> Entry:
     if version != VERSION or code not in TYPES:
         raise JournalBroken(f"journal entry {n} has version {version}, type {code}: written by a newer version?")
     payload = memoryview(data)[HEAD.size :]
-    if zlib.crc32(payload) != crc:
+    if _checksum(version, code, payload) != crc:
         raise JournalBroken(f"journal entry {n} is damaged (checksum); restore the journal from a backup")
     try:
         if TYPES[code] is Batch:
@@ -67,6 +67,10 @@ def decode(n: int, data: bytes) -> Entry:
         return Entry(n, msgspec.convert(json.loads(bytes(payload)), TYPES[code]))
     except (ValueError, TypeError, KeyError, IndexError, struct.error, msgspec.ValidationError) as error:
         raise JournalBroken(f"journal entry {n} cannot be read: {error}") from error
+
+
+def _checksum(version: int, code: int, payload: bytes | memoryview) -> int:
+    return zlib.crc32(payload, version << 8 | code)
 
 
 def _to_json(value: Any) -> bytes:

@@ -350,7 +350,7 @@ class Journal:
                 raise JournalBroken("the journal is closed")
             try:
                 cursor = self._reader.execute(
-                    "SELECT n, body FROM entry WHERE n > ? ORDER BY n LIMIT ?", (after, limit)
+                    "SELECT n, CAST(body AS BLOB) FROM entry WHERE n > ? ORDER BY n LIMIT ?", (after, limit)
                 )
                 for n, data in cursor:
                     max_bytes -= 2 * len(data) + ENTRY_BYTES
