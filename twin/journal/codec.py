@@ -21,7 +21,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twin.errors import JournalBroken
-from twin.records import Action, Answer, Batch, Body, Columns, Edit, Entry, Link, Names, Online, Outcome, Reject, Tick
+from twin.records import (
+    Action,
+    Answer,
+    Batch,
+    Body,
+    Columns,
+    Edit,
+    Entry,
+    Link,
+    Names,
+    Online,
+    Outcome,
+    Refused,
+    Reject,
+    Tick,
+)
 
 VERSION = 1
 HEAD = struct.Struct("<BBHI")
@@ -39,6 +54,7 @@ INTEGERS: tuple[tuple[str, type[np.signedinteger[Any] | np.unsignedinteger[Any]]
     ("arrived", np.int64),
     ("flags", np.uint8),
 )
+COUNTS = ("duplicates", "rejected", "bad_values")  # fields of a batch that count by (kind, row, ...)
 WIDTHS: dict[int, str] = {1: "<u1", 2: "<u2", 4: "<u4", 8: "<u8"}
 
 
@@ -80,13 +96,11 @@ def _to_json(value: Any) -> bytes:
 
 def _encode_batch(batch: Batch) -> bytes:
     parts: list[bytes] = []
-    head = {
-        "messages": batch.messages,
-        "duplicates": [[kind, row, count] for (kind, row), count in batch.duplicates.items()],
-        "rejected": [[kind, row, reason, count] for (kind, row, reason), count in batch.rejected.items()],
-        "samples": msgspec.to_builtins(batch.samples),
-        "columns": [_encode_columns(columns, parts) for columns in batch.columns],
-    }
+    head: dict[str, Any] = {name: [[*key, count] for key, count in getattr(batch, name).items()] for name in COUNTS}
+    head["messages"] = batch.messages
+    head["samples"] = msgspec.to_builtins(batch.samples)
+    head["refused"] = [[r.kind, r.row, r.boot, r.seq, r.reason] for r in batch.refused]
+    head["columns"] = [_encode_columns(columns, parts) for columns in batch.columns]
     text = _to_json(head)
     return b"".join((SIZE.pack(len(text)), text, *parts))
 
@@ -129,12 +143,13 @@ def _decode_batch(payload: memoryview) -> Batch:
         columns.append(decoded)
     if at != len(payload):
         raise ValueError(f"{len(payload) - at} bytes are left over")
+    counts = {name: {tuple(entry[:-1]): entry[-1] for entry in head[name]} for name in COUNTS}
     return Batch(
         columns=tuple(columns),
         messages=head["messages"],
-        duplicates={(kind, row): count for kind, row, count in head["duplicates"]},
-        rejected={(kind, row, reason): count for kind, row, reason, count in head["rejected"]},
         samples=msgspec.convert(head["samples"], tuple[Reject, ...]),
+        refused=tuple(Refused(*fields) for fields in head["refused"]),
+        **counts,
     )
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
 
-from twin.records import Action, Answer, Batch, Body, Columns, Edit, Link, Names, Online, Outcome, Reject, Tick
+from twin.records import Action, Answer, Batch, Body, Columns, Edit, Link, Names, Online, Outcome, Refused, Reject, Tick
 
 I64S = st.integers(-(2**63), 2**63 - 1)
 TEXTS = st.text(max_size=30)
@@ -60,12 +61,16 @@ REJECTS = st.builds(
     Reject, at_ms=I64S, topic=st.text(st.characters(), max_size=40), reason=TEXTS, detail=TEXTS,
     payload=st.binary(max_size=60),
 )  # fmt: skip
+REASONS = st.tuples(TEXTS, st.integers(-1, 2**31 - 1), TEXTS)
+REFUSED = st.builds(Refused, kind=TEXTS, row=st.integers(-1, 2**31 - 1), boot=I64S, seq=I64S, reason=TEXTS)
 BATCHES = st.builds(
     Batch,
     columns=st.lists(columns(), max_size=3).map(tuple),
     messages=st.integers(0, 2**40),
     duplicates=st.dictionaries(ROWS, st.integers(0, 2**40), max_size=4),
-    rejected=st.dictionaries(st.tuples(TEXTS, st.integers(-1, 2**31 - 1), TEXTS), st.integers(0, 9), max_size=4),
+    rejected=st.dictionaries(REASONS, st.integers(0, 9), max_size=4),
+    bad_values=st.dictionaries(REASONS, st.integers(0, 9), max_size=4),
+    refused=st.lists(REFUSED, max_size=3).map(tuple),
     samples=st.lists(REJECTS, max_size=3).map(tuple),
 )
 JSON = st.recursive(
@@ -89,8 +94,10 @@ def same(left: Body, right: Body) -> bool:
     """Equal to the last bit: dtypes, NaN payloads and signs of zero included."""
     if not isinstance(left, Batch) or not isinstance(right, Batch):
         return left == right
-    plain = [(b.messages, b.duplicates, b.rejected, b.samples, len(b.columns)) for b in (left, right)]
-    return plain[0] == plain[1] and all(map(_same_columns, left.columns, right.columns))
+    plain = [field.name for field in dataclasses.fields(Batch) if field.name != "columns"]
+    if any(getattr(left, name) != getattr(right, name) for name in plain) or len(left.columns) != len(right.columns):
+        return False
+    return all(map(_same_columns, left.columns, right.columns))
 
 
 def _same_columns(left: Columns, right: Columns) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import get_args
 
 import numpy as np
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from tests.twin.journal.bodies import BATCHES, SMALL, batch, same
 from twin.errors import JournalBroken
 from twin.journal.codec import CODES, decode, encode
-from twin.records import Batch, Body, Tick
+from twin.records import Batch, Body, Refused, Reject, Tick
 
 
 @given(BATCHES)
@@ -58,6 +59,23 @@ def test_garbage_is_refused(data: bytes) -> None:
 def test_every_body_has_a_number() -> None:
     """A record added to Body without a number in TYPES would fail at its first append; this fails before."""
     assert set(get_args(Body)) == set(CODES)
+
+
+def test_every_field_of_a_batch_travels() -> None:
+    """A field added to Batch must be in the codec, or a replay would differ from the live run."""
+    full = Batch(
+        columns=batch(2).columns,
+        messages=1,
+        duplicates={("pole", 1): 2},
+        rejected={("", -1, "topic"): 3},
+        samples=(Reject(1, "t", "topic", "d", b"\xff"),),
+        refused=(Refused("pole", 1, 7, 8, "range"),),
+        bad_values={("pole", 1, "range"): 4},
+    )
+    empty = Batch()
+    for field in dataclasses.fields(Batch):
+        assert getattr(full, field.name) != getattr(empty, field.name), f"give {field.name} a value here"
+    assert same(decode(1, encode(full)).body, full)
 
 
 def test_numbers_are_for_ever() -> None:
