@@ -20,7 +20,7 @@ find_uv() {
   done
   local pip=(-m pip)
   "$python" -m pip --version >/dev/null 2>&1 || pip=("$("$python" deploy/setup/fetch_pip.py .cache)/pip") || return 1
-  PIP_DISABLE_PIP_VERSION_CHECK=1 "$python" "${pip[@]}" install -q --upgrade --target .cache/uv uv >&2 || return 1
+  PIP_ROOT_USER_ACTION=ignore PIP_DISABLE_PIP_VERSION_CHECK=1 "$python" "${pip[@]}" install -q --upgrade --target .cache/uv uv >&2 || return 1
   .cache/uv/bin/uv --version >/dev/null && echo .cache/uv/bin/uv
 }
 
