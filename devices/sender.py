@@ -1,0 +1,391 @@
+"""The sender: publishes for one or many devices over one connection and keeps every reading until the server has it.
+
+"Has it" is the server's retained mark (city/{district}/{kind}/{device}/mark: everything of this boot up to seq is in
+its journal), because a broker's PUBACK does not survive the broker's own crash. A reading gets its sequence number
+when it is first published, after it was written to the sender's own log; so numbers have no gaps of ours. Re-sent
+are: everything not covered after each reconnect, and again whenever the mark has stood still for a while. Memory is
+bounded: when full, the oldest reading of the same device that was never published is dropped and logged as dropped.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from devices.codec import encode_json
+from devices.errors import DeviceError, PayloadError
+from devices.log import SentLog
+from devices.records import Command, Mark, Reading
+from devices.topics import Leaf, Topic
+from devices.wire import Broker, Link, Wire
+
+BURST = 32  # messages of one device before it is another's turn
+
+Answerer = Callable[[Command], tuple[bool, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """Where a device speaks: its district, kind and id."""
+
+    district: str
+    kind: str
+    device: str
+
+    def topic(self, leaf: Leaf) -> str:
+        return str(Topic(self.district, self.kind, self.device, leaf))
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds of one sender.
+
+    `window`: readings of one device that are published and not covered by a mark. `in_flight`: messages that the
+    broker has not acknowledged. `waiting`: readings never published, over all devices. A mark that has not moved for
+    `patience_s` makes the device's window go out again; the patience doubles up to `longest_patience_s`.
+    """
+
+    window: int = 256
+    in_flight: int = 500
+    waiting: int = 100_000
+    patience_s: float = 20.0
+    longest_patience_s: float = 300.0
+
+
+class _Line:
+    """One device's queue: `waiting` (never published) and `held` (published, not covered)."""
+
+    __slots__ = ("ack", "address", "cursor", "event", "held", "moved_s", "patience_s", "queued", "seq", "telemetry",
+                 "waiting")  # fmt: skip
+
+    def __init__(self, address: Address, patience_s: float) -> None:
+        self.address = address
+        self.telemetry, self.event = address.topic("telemetry"), address.topic("event")
+        self.ack = address.topic("ack")
+        self.seq = 0  # last one given
+        self.waiting: deque[tuple[int | None, Mapping[str, float], bool]] = deque()
+        self.held: deque[tuple[int, str, bytes]] = deque()
+        self.cursor = 0  # index in `held` of the next one to publish again; its length: none
+        self.moved_s = 0.0
+        self.patience_s = patience_s
+        self.queued = False
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What became of a sender's readings. given = waiting + sent + dropped; sent = covered + held."""
+
+    given: int = 0
+    waiting: int = 0
+    sent: int = 0
+    covered: int = 0
+    held: int = 0
+    dropped: int = 0
+    resent: int = 0
+    commands: int = 0
+    connects: int = 0
+
+    @property
+    def buffered(self) -> int:
+        """Readings that no mark covers yet, published or not."""
+        return self.waiting + self.held
+
+    def __add__(self, other: Counts) -> Counts:
+        return Counts(*(getattr(self, f) + getattr(other, f) for f in self.__slots__))
+
+
+class Sender:
+    """Publishes for `addresses` as user `broker.user`; `own` is whose presence (`state`, last will) it states.
+
+    `answer` handles commands (quickly, in the wire's thread) and returns (done, detail). With `marks=False` the
+    broker's acknowledgement counts as cover: for servers that publish no marks. Thread-safe.
+    """
+
+    def __init__(
+        self,
+        wire: Wire,
+        broker: Broker,
+        own: Address,
+        addresses: Iterable[Address],
+        *,
+        boot: int,
+        log: SentLog | None = None,
+        answer: Answerer | None = None,
+        limits: Limits | None = None,
+        marks: bool = True,
+    ) -> None:
+        self.own, self.boot = own, boot
+        self._wire, self._log, self._answer, self._marks = wire, log, answer, marks
+        self._limits = limits or Limits()
+        self._lock = threading.Condition()
+        self._lines = {a.device: _Line(a, self._limits.patience_s) for a in addresses}
+        self._ready: deque[_Line] = deque()
+        self._waiting = self._held = self._given = self._sent = self._covered = 0
+        self._dropped = self._resent = self._commands = 0
+        self._losses: dict[str, int] = {}
+        self._acks: deque[tuple[str, bytes]] = deque()
+        self._answered: dict[str, tuple[str, bytes]] = {}
+        self._mids: dict[int, tuple[_Line, int]] = {}
+        self._swept_s = 0.0
+        self._stuck = False
+        self.problem = ""  # why nothing leaves although connected, e.g. a full disk
+        topics = [line.address.topic(leaf) for line in self._lines.values() for leaf in self._leaves()]
+        self._by_topic = {
+            line.address.topic(leaf): (line, leaf) for line in self._lines.values() for leaf in self._leaves()
+        }
+        self.link = Link(wire, broker, broker.user or own.device, self, topics=topics,
+                         will=(own.topic("state"), b'{"online":0}'))  # fmt: skip
+        wire.add(self.link)
+
+    def _leaves(self) -> tuple[Leaf, ...]:
+        return (*(("mark",) if self._marks else ()), *(("cmd",) if self._answer else ()))
+
+    def send(self, device: str, t_ms: int | None, values: Mapping[str, float], *, event: bool = False) -> bool:
+        """Give a reading to be sent. False if something had to be dropped for it.
+
+        Raises KeyError for a device that is not ours, PayloadError for a value that is no finite number, DeviceError
+        when the wire has ended.
+        """
+        if self._wire.failure is not None:
+            raise DeviceError(f"the sender's thread has ended: {self._wire.failure}")
+        if not math.isfinite(sum(values.values())):
+            raise PayloadError("type", f"{device}: {dict(values)} holds a value that is no number")
+        kept = True
+        with self._lock:
+            line = self._lines[device]
+            self._given += 1
+            if self._waiting >= self._limits.waiting:
+                kept = False
+                self._dropped += 1
+                self._losses[device] = self._losses.get(device, 0) + 1
+                if not line.waiting:
+                    return False
+                line.waiting.popleft()
+                self._waiting -= 1
+            line.waiting.append((t_ms, values, event))
+            self._waiting += 1
+            if line.queued or len(line.held) >= self._limits.window:
+                return kept
+            line.queued = True
+            self._ready.append(line)
+        self.link.wake()
+        return kept
+
+    def room(self, timeout_s: float, share: float = 0.5) -> bool:
+        """Wait until less than `share` of the waiting room is taken; False on timeout. For senders in a hurry."""
+        with self._lock:
+            return self._lock.wait_for(lambda: self._waiting < self._limits.waiting * share, timeout_s)
+
+    def drain(self, timeout_s: float) -> bool:
+        """Wait until everything given is covered; False on timeout."""
+        with self._lock:
+            return self._lock.wait_for(lambda: self._waiting + self._held == 0, timeout_s)
+
+    @property
+    def counts(self) -> Counts:
+        with self._lock:
+            return Counts(self._given, self._waiting, self._sent, self._covered, self._held, self._dropped,
+                          self._resent, self._commands, self.link.connects)  # fmt: skip
+
+    @property
+    def buffered(self) -> int:
+        """Readings that no mark covers yet."""
+        return self._waiting + self._held
+
+    def close(self) -> None:
+        """State our absence and disconnect. What is not covered is forgotten: `drain` first."""
+        self._wire.call(self._farewell)
+        self._wire.remove(self.link)
+
+    def _farewell(self) -> None:
+        self._write_losses()
+        if self.link.is_up:
+            self.link.publish(self.own.topic("state"), b'{"online":0}', retain=True)
+            self.link.flush()
+
+    # -- in the wire's thread -------------------------------------------------------------------------------------
+
+    def up(self) -> None:
+        self.link.publish(self.own.topic("state"), b'{"online":1}', retain=True)
+
+    def ready(self) -> None:
+        with self._lock:
+            self._mids.clear()
+            for line in self._lines.values():
+                line.cursor = 0
+                self._offer(line)
+
+    def down(self) -> None:
+        with self._lock:
+            self._mids.clear()
+
+    def _offer(self, line: _Line) -> None:
+        """Queue a line that has something to publish and room in its window. Holds the lock."""
+        again = line.cursor < len(line.held)
+        if not line.queued and (again or (line.waiting and len(line.held) < self._limits.window)):
+            line.queued = True
+            self._ready.append(line)
+
+    def pump(self) -> None:
+        if not self.link.is_ready:
+            return
+        while self._acks:
+            self.link.publish(*self._acks.popleft())
+        with self._lock:
+            room = self._limits.in_flight - self.link.unacknowledged
+            if room <= 0 or not self._ready:
+                return
+            batch = self._take(room)
+            self._lock.notify_all()
+        for line, seq, topic, payload in batch:
+            mid = self.link.publish(topic, payload)
+            if not self._marks and mid:
+                self._mids[mid] = (line, seq)
+
+    def _take(self, room: int) -> list[tuple[_Line, int, str, bytes]]:
+        """Up to `room` messages in turn of the lines; the new ones are logged, then numbered. Holds the lock."""
+        plan: list[tuple[_Line, int, int]] = []  # line, how many again, how many new
+        while self._ready and room > 0:
+            line = self._ready.popleft()
+            again = min(len(line.held) - line.cursor, BURST, room)
+            new = min(len(line.waiting), self._limits.window - len(line.held), BURST - again, room - again)
+            if line.cursor + again < len(line.held):
+                new = 0
+            plan.append((line, again, max(0, new)))
+            room -= again + max(0, new)
+        if not self._write_log(plan):
+            self._ready.extendleft(line for line, _, _ in reversed(plan))
+            return []
+        batch: list[tuple[_Line, int, str, bytes]] = []
+        for line, again, new in plan:
+            for _ in range(new):
+                self._number(line)
+            last = line.cursor + again + new
+            batch += [(line, *line.held[i]) for i in range(line.cursor, last)]
+            line.cursor = last
+            self._resent += again
+            line.queued = False
+            self._offer(line)
+        return batch
+
+    def _number(self, line: _Line) -> None:
+        """Give the oldest waiting reading its number and hold it."""
+        t_ms, values, event = line.waiting.popleft()
+        line.seq += 1
+        if not line.held:
+            line.moved_s = time.monotonic()
+            line.patience_s = self._limits.patience_s
+        payload = encode_json(Reading(line.address.device, t_ms, values, self.boot, line.seq))
+        line.held.append((line.seq, line.event if event else line.telemetry, payload))
+        self._waiting -= 1
+        self._held += 1
+        self._sent += 1
+
+    def _write_log(self, plan: list[tuple[_Line, int, int]]) -> bool:
+        """Log what is new before it is published. On a full disk nothing is published; the lines come again."""
+        if self._log is None:
+            return True
+        new = [(line.address.device, self.boot, line.seq + 1, line.seq + n) for line, _, n in plan if n]
+        try:
+            self._log.write(new, [])
+        except OSError as error:
+            self.problem = f"{self._log.path}: {error}; nothing new is sent until there is room"
+            self._stuck = True
+            return False
+        if self._stuck:
+            self._stuck, self.problem = False, ""
+        return True
+
+    def tend(self, now_s: float) -> None:
+        if now_s - self._swept_s < 1.0:
+            return
+        self._swept_s = now_s
+        self._write_losses()
+        if not self.link.is_ready:
+            return
+        with self._lock:
+            for line in self._lines.values():
+                if line.held and line.cursor == len(line.held) and now_s - line.moved_s > line.patience_s:
+                    line.cursor = 0
+                    line.moved_s = now_s
+                    line.patience_s = min(2 * line.patience_s, self._limits.longest_patience_s)
+                    self._offer(line)
+
+    def _write_losses(self) -> None:
+        with self._lock:
+            losses, self._losses = self._losses, {}
+        if not losses or self._log is None:
+            return
+        try:
+            self._log.write([], [(device, self.boot, count) for device, count in losses.items()])
+        except OSError as error:
+            self.problem = f"{self._log.path}: {error}"
+            with self._lock:
+                for device, count in losses.items():
+                    self._losses[device] = self._losses.get(device, 0) + count
+
+    def acknowledged(self, mid: int) -> None:
+        told = self._mids.pop(mid, None)
+        if told is not None:
+            self._cover(told[0], Mark(told[0].address.device, self.boot, 0, ((told[1], told[1]),)))
+
+    def heard(self, topic: str, payload: bytes) -> None:
+        line, leaf = self._by_topic.get(topic, (None, None))
+        if line is None:
+            return
+        try:
+            told = json.loads(payload)
+            if leaf == "mark":
+                beyond = tuple((int(first), int(last)) for first, last in told.get("beyond", ()))
+                self._cover(line, Mark(line.address.device, int(told["boot"]), int(told["seq"]), beyond))
+            else:
+                self._obey(line, told)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            self.problem = f"{topic}: not understood ({error}): {payload[:120]!r}"
+
+    def _cover(self, line: _Line, mark: Mark) -> None:
+        """Let go what the server has."""
+        if mark.boot != self.boot:
+            return
+        with self._lock:
+            before = len(line.held)
+            while line.held and line.held[0][0] <= mark.seq:
+                line.held.popleft()
+                line.cursor = max(0, line.cursor - 1)
+            if mark.beyond and line.held:
+                again = sum(1 for i in range(line.cursor) if not mark.covers(self.boot, line.held[i][0]))
+                line.held = deque(entry for entry in line.held if not mark.covers(self.boot, entry[0]))
+                line.cursor = again
+            covered = before - len(line.held)
+            if not covered:
+                return
+            line.moved_s = time.monotonic()
+            line.patience_s = self._limits.patience_s
+            self._held -= covered
+            self._covered += covered
+            self._offer(line)
+            self._lock.notify_all()
+            pump = bool(self._ready)
+        if pump:
+            self.link.wake()
+
+    def _obey(self, line: _Line, told: dict[str, object]) -> None:
+        """Carry a command out once, however often it comes, and answer each time."""
+        key = str(told["id"])
+        if key not in self._answered and self._answer is not None:
+            arguments = {
+                k: v for k, v in told.items() if k not in ("id", "action") and isinstance(v, str | float | int)
+            }
+            done, detail = self._answer(Command(key, line.address.device, str(told["action"]), arguments))
+            self._commands += 1
+            answer = json.dumps({"id": key, "ok": done, "detail": detail}, ensure_ascii=False).encode()
+            self._answered[key] = (line.ack, answer)
+            while len(self._answered) > 1000:
+                del self._answered[next(iter(self._answered))]
+        self._acks.append(self._answered[key])
+        self.link.wake()
