@@ -27,6 +27,10 @@ class StoreDown(TwinError):
     """The store cannot be reached or refuses for now: the writer waits, the journal holds."""
 
 
+class StoreBroken(TwinError):
+    """A store's own files cannot be read (damaged, or of a newer version): the message says what to do."""
+
+
 class CheckpointBroken(TwinError):
     """A checkpoint cannot be read: the one before it is used."""
 
