@@ -93,7 +93,7 @@ def prepare_broker(
     return Prepared("mosquitto", command, host, taken, files)
 
 
-def _born(pid: int) -> str:
+def birth(pid: int) -> str:
     """When a process started, in the kernel's ticks, so that a pid given again is not mistaken; '' if it is gone."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
@@ -105,14 +105,14 @@ def _born(pid: int) -> str:
 
 def record_pid(files: BrokerFiles, pid: int, port: int) -> None:
     """Note which process runs on this directory, so that others can reload it or stop it."""
-    files.pid.write_text(f"{pid} {_born(pid)} {port}\n", encoding="utf-8")
+    files.pid.write_text(f"{pid} {birth(pid)} {port}\n", encoding="utf-8")
 
 
 def _running(files: BrokerFiles) -> tuple[int, str] | None:
     """(pid, born) of the broker that runs on this directory by its own record, or None."""
     try:
         pid, born, _ = files.pid.read_text(encoding="utf-8").split()
-        return (int(pid), born) if _born(int(pid)) == born else None
+        return (int(pid), born) if birth(int(pid)) == born else None
     except (OSError, ValueError):
         return None
 
@@ -138,7 +138,7 @@ def stop_leftover(files: BrokerFiles, grace_s: float = 10.0) -> int | None:
     pid, born = running
     os.kill(pid, signal.SIGTERM)
     deadline = time.monotonic() + grace_s
-    while _born(pid) == born:
+    while birth(pid) == born:
         if time.monotonic() > deadline:
             raise BrokerFailed(f"the broker of an earlier run (pid {pid}) does not end; stop it by hand")
         time.sleep(POLL_S)
