@@ -353,6 +353,7 @@ class Changes:
     """What one tick changed; written with `last_tick` in one transaction of the case database.
 
     `refused` are actions that their case could not take: (action id, what to do instead).
+    `resend` are keys of dead letters that are to be sent again, under the same key.
     """
 
     cases: list[Case] = field(default_factory=list)
@@ -360,6 +361,7 @@ class Changes:
     deliveries: list[Delivery] = field(default_factory=list)
     settled: list[Settled] = field(default_factory=list)
     refused: list[tuple[str, str]] = field(default_factory=list)
+    resend: list[str] = field(default_factory=list)
 
     def __bool__(self) -> bool:
-        return bool(self.cases or self.transitions or self.deliveries or self.settled or self.refused)
+        return any((self.cases, self.transitions, self.deliveries, self.settled, self.refused, self.resend))
