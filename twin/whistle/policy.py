@@ -1,0 +1,198 @@
+"""What a city decides about its whistles: holds, deadlines, verification, what explains what, storm and escalation.
+
+The starting values are the table below (GB/T 30428 knows such tables; every one of them is the city's to change by
+`parse_policy`). Durations are seconds of city time; deadlines are working time, or round the clock where `always`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, replace
+from typing import Any
+
+from twin.errors import SettingsError
+from twin.whistle.hours import ALWAYS, Calendar, parse_calendar
+
+MINUTE, HOUR = 60.0, 3600.0
+DAY = 8 * HOUR  # a working day
+LEVELS: tuple[str, ...] = ("street", "district", "city")
+
+
+@dataclass(frozen=True, slots=True)
+class TypePolicy:
+    """What holds for the cases of one type."""
+
+    hold_s: float = 5.0  # wait for a cause before the case is filed
+    flap_s: float = 2 * MINUTE  # gone and back within this is the same trouble
+    verify_s: float = 30 * MINUTE  # telemetry must be clear for so long before the case closes by itself
+    reopen_s: float = 24 * HOUR  # back within this after closing: the same case is reopened
+    deadline_s: float = DAY
+    always: bool = False  # the deadline counts every hour, not working hours
+    act: bool = False  # a thing done: it stays done when telemetry clears, so people verify it
+    kind: str = "single"  # "single" | "joint" (several departments) | "emergency"
+    joint: tuple[str, ...] = ()  # further departments (ids) of a joint case
+    command: str = ""  # what the device itself is told: "text" (cab), "speak" or "lamp" (pole)
+    severity: int = 0  # at least this
+
+
+def _act(deadline_s: float = 4 * HOUR, **more: Any) -> TypePolicy:
+    return TypePolicy(deadline_s=deadline_s, act=True, command="text", **more)
+
+
+TYPES: dict[str, TypePolicy] = {
+    # poles and what hangs on them
+    "lamp_out": TypePolicy(hold_s=10),
+    "day_burner": TypePolicy(verify_s=24 * HOUR),
+    "lamp_degraded": TypePolicy(deadline_s=3 * DAY, verify_s=24 * HOUR),
+    "leakage": TypePolicy(
+        hold_s=0, deadline_s=HOUR, always=True, kind="emergency", command="speak", severity=4, flap_s=10 * MINUTE
+    ),
+    "supply_lost": TypePolicy(hold_s=10, deadline_s=4 * HOUR, verify_s=5 * MINUTE),
+    "feeder_trip": TypePolicy(hold_s=0, deadline_s=4 * HOUR, verify_s=5 * MINUTE, severity=3),
+    "cabinet_trip": TypePolicy(deadline_s=4 * HOUR, verify_s=5 * MINUTE, severity=3),
+    "door_open": TypePolicy(hold_s=0, deadline_s=4 * HOUR, verify_s=MINUTE, command="speak"),
+    "tilt": TypePolicy(deadline_s=2 * DAY),
+    "tilt_emergency": TypePolicy(hold_s=0, deadline_s=HOUR, always=True, kind="emergency", command="lamp", severity=4),
+    "charger_fault": TypePolicy(deadline_s=DAY, verify_s=10 * MINUTE),
+    "charger_occupied": TypePolicy(deadline_s=DAY, verify_s=10 * MINUTE),
+    "night_noise": TypePolicy(deadline_s=2 * HOUR, always=True, kind="joint", joint=("urban_management",)),
+    "dust": TypePolicy(deadline_s=2 * HOUR, verify_s=HOUR),
+    "air_episode": TypePolicy(severity=1, verify_s=HOUR),
+    "sensor_stuck": TypePolicy(hold_s=60, deadline_s=3 * DAY, verify_s=24 * HOUR),
+    "sensor_spike": TypePolicy(hold_s=60, deadline_s=10 * DAY, verify_s=24 * HOUR),
+    "sensor_noise": TypePolicy(hold_s=60, deadline_s=10 * DAY, verify_s=24 * HOUR),
+    "sensor_drift": TypePolicy(hold_s=60, deadline_s=10 * DAY, verify_s=24 * HOUR),
+    "sensor_bias": TypePolicy(hold_s=60, deadline_s=10 * DAY, verify_s=24 * HOUR),
+    "clock_skew": TypePolicy(hold_s=60, deadline_s=3 * DAY),
+    "behaviour": TypePolicy(hold_s=60, deadline_s=3 * DAY),
+    "device_silent": TypePolicy(hold_s=10, deadline_s=DAY, verify_s=MINUTE),
+    "gateway_loss": TypePolicy(hold_s=0, deadline_s=2 * HOUR, always=True, verify_s=5 * MINUTE, severity=3),
+    # cells
+    "cell_down": TypePolicy(hold_s=10, deadline_s=2 * HOUR, always=True, verify_s=15 * MINUTE),
+    "backhaul_down": TypePolicy(hold_s=10, deadline_s=2 * HOUR, always=True, verify_s=15 * MINUTE),
+    "sleeping_cell": TypePolicy(hold_s=60, deadline_s=8 * HOUR, verify_s=2 * HOUR),
+    "congestion": TypePolicy(hold_s=60, deadline_s=10 * DAY, verify_s=72 * HOUR),
+    "access_failures": TypePolicy(hold_s=60, deadline_s=8 * HOUR, verify_s=HOUR),
+    "handover_failures": TypePolicy(hold_s=60, deadline_s=8 * HOUR, verify_s=HOUR),
+    "coverage_loss": TypePolicy(hold_s=60, deadline_s=DAY, verify_s=HOUR),
+    "cell_overheated": TypePolicy(deadline_s=8 * HOUR),
+    "interference": TypePolicy(hold_s=60, deadline_s=3 * DAY, verify_s=24 * HOUR),
+    # construction-waste trucks
+    "no_permit": _act(),
+    "outside_hours": _act(),
+    "off_route": _act(),
+    "illegal_dumping": _act(hold_s=0, severity=3, kind="joint", joint=("environment",), always=True),
+    "unpermitted_loading": _act(),
+    "cover_open": _act(),
+    "overload": _act(kind="joint", joint=("traffic_police",)),
+    "speeding": _act(),
+    "terminal_tampering": TypePolicy(deadline_s=DAY, act=True),
+    "phantom_trip": TypePolicy(deadline_s=2 * DAY, act=True),
+}
+
+_DARK = frozenset({"device_silent", "supply_lost", "lamp_out", "lamp_degraded", "cell_down", "backhaul_down"})
+_CELL = frozenset({"sleeping_cell", "access_failures", "handover_failures", "coverage_loss", "behaviour"})
+_SYMPTOMS = _DARK | _CELL | {"gateway_loss"}
+
+# cause type -> types that it explains on whatever hangs below its subject (or is listed as its child)
+EXPLAINS: dict[str, frozenset[str]] = {
+    "feeder_trip": _SYMPTOMS | {"cabinet_trip"},
+    "cabinet_trip": _SYMPTOMS,
+    "supply_lost": _SYMPTOMS - {"supply_lost"},
+    "gateway_loss": frozenset({"device_silent", "cell_down", "backhaul_down", "behaviour", "sleeping_cell"}),
+    "backhaul_down": frozenset({"device_silent", "cell_down", "sleeping_cell", "behaviour", "access_failures"}),
+    "cell_down": frozenset({"backhaul_down"}) | _CELL,
+    "air_episode": frozenset({"behaviour", "dust"}),
+    "lamp_out": frozenset({"lamp_degraded", "behaviour"}),
+    "sensor_stuck": frozenset({"behaviour"}),
+    "sensor_spike": frozenset({"behaviour"}),
+    "sensor_noise": frozenset({"behaviour"}),
+    "sensor_drift": frozenset({"behaviour", "sensor_bias"}),
+    "sensor_bias": frozenset({"behaviour"}),
+    "illegal_dumping": frozenset({"off_route", "no_permit", "outside_hours", "cover_open", "phantom_trip"}),
+    "no_permit": frozenset({"off_route", "outside_hours"}),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """One city's decisions. `of(type)` is what holds for a type; unknown types get `default`."""
+
+    types: Mapping[str, TypePolicy] = field(default_factory=lambda: TYPES)
+    default: TypePolicy = TypePolicy()
+    explains: Mapping[str, frozenset[str]] = field(default_factory=lambda: EXPLAINS)
+    calendar: Calendar = field(default_factory=Calendar)
+    department: str = "operations"  # who gets what nobody else answers for
+    channel: str = "webhook"  # and by which channel
+    cause_window_s: float = 10 * MINUTE  # a sent symptom this much older than its cause still joins it
+    release_s: float = 5 * MINUTE  # its cause is gone and it still fires: it whistles on its own
+    warn_at: float = 0.75  # share of the deadline after which the department is warned
+    escalate_at: tuple[float, ...] = (1.0, 1.5, 2.0)  # shares of the deadline, one a level of LEVELS
+    answer_s: float = 2 * MINUTE  # a device has so long to acknowledge its command
+    storm_count: int = 50  # messages to one department within `storm_s`; the rest is told in a digest
+    storm_s: float = 5 * MINUTE
+    keep_s: float = 30 * 24 * HOUR  # closed cases stay at hand for reopening and evaluation
+    keep_count: int = 20_000
+    longest_extension_s: float = 10 * DAY
+
+    def of(self, type: str) -> TypePolicy:  # noqa: A002 - the records' own word
+        """What holds for a case type."""
+        return self.types.get(type, self.default)
+
+    def clock(self, type: str) -> Calendar:  # noqa: A002
+        """The calendar in which a type's deadline counts."""
+        return ALWAYS if self.of(type).always else self.calendar
+
+
+def _take(cls: type[Any], told: Mapping[str, Any], where: str, base: Any) -> Any:
+    """`base` with the told keys; every one checked by the type of its default. Raises SettingsError."""
+    known = {f.name: getattr(base, f.name) for f in fields(cls)}
+    taken: dict[str, Any] = {}
+    for key, value in told.items():
+        if key not in known or isinstance(known[key], Mapping | Calendar | TypePolicy):
+            raise SettingsError(f"{where}: unknown key {key!r} (known: {', '.join(sorted(known))})")
+        taken[key] = _fit(known[key], value, f"{where}: {key} = {value!r}")
+    return replace(base, **taken)
+
+
+def _fit(default: Any, value: Any, place: str) -> Any:
+    if isinstance(default, bool):
+        if isinstance(value, bool):
+            return value
+        raise SettingsError(f"{place} (give true or false)")
+    if isinstance(default, int | float):
+        if isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value < 1e10:
+            return type(default)(value)
+        raise SettingsError(f"{place} (give a number >= 0)")
+    if isinstance(default, tuple):
+        if isinstance(value, list) and all(isinstance(v, str | int | float) for v in value):
+            return tuple(value)
+        raise SettingsError(f"{place} (give a list)")
+    if isinstance(value, str):
+        return value
+    raise SettingsError(f"{place} (give a text in quotes)")
+
+
+def parse_policy(told: Mapping[str, Any], *, timezone: str, hold_s: float | None = None) -> Policy:
+    """A city's policy from its table (TOML: [city], [calendar], [default], [type.NAME], [explains]).
+
+    `hold_s` replaces the default hold of types that name none of their own. Raises SettingsError.
+    """
+    unknown = set(told) - {"city", "calendar", "default", "type", "explains"}
+    if unknown:
+        raise SettingsError(
+            f"policy: unknown section {min(unknown)!r} (known: city, calendar, default, type, explains)"
+        )
+    usual = TypePolicy().hold_s
+    types = {n: replace(t, hold_s=hold_s) if hold_s is not None and t.hold_s == usual else t for n, t in TYPES.items()}
+    default = TypePolicy() if hold_s is None else TypePolicy(hold_s=hold_s)
+    default = _take(TypePolicy, told.get("default", {}), "[default]", default)
+    for name, table in told.get("type", {}).items():
+        types[name] = _take(TypePolicy, table, f"[type.{name}]", types.get(name, default))
+    explains = EXPLAINS | {cause: frozenset(map(str, found)) for cause, found in told.get("explains", {}).items()}
+    base = Policy(types=types, default=default, explains=explains,
+                  calendar=parse_calendar(told.get("calendar", {}), timezone))  # fmt: skip
+    policy: Policy = _take(Policy, told.get("city", {}), "[city]", base)
+    if len(policy.escalate_at) != len(LEVELS) or list(policy.escalate_at) != sorted(policy.escalate_at):
+        raise SettingsError(f"[city]: escalate_at (give {len(LEVELS)} ascending numbers, for {', '.join(LEVELS)})")
+    return policy

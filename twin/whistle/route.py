@@ -1,0 +1,57 @@
+"""Which department gets a case, and why: by case type and by the smallest area that claims it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from devices.places import Department
+from twin.whistle.places import Places
+from twin.whistle.policy import LEVELS, Policy
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """Where a case goes: its department, those who act jointly, and why in both languages."""
+
+    department: Department
+    joint: tuple[Department, ...]
+    en: str
+    zh: str
+
+
+def nobody(policy: Policy) -> Department:
+    """The department of last resort, also where the city's files name none: the channel's configured address."""
+    return Department(policy.department, "Operations centre", "城运中心", (), (), policy.channel, "")
+
+
+def last_resort(places: Places, policy: Policy) -> Department:
+    """Who gets what nobody else answers for."""
+    return places.departments().get(policy.department) or nobody(policy)
+
+
+def route(places: Places, policy: Policy, type: str, subject: str) -> Route:  # noqa: A002 - the records' own word
+    """Where a case of that type on that subject goes, and why."""
+    office = places.department(type, subject)
+    held = places.areas(subject)
+    if office is None:
+        office = last_resort(places, policy)
+        en = f"no department claims {type} at {subject}, so it goes to {office.name}"
+        zh = f"没有部门负责{subject}的{type}，转{office.name_zh}"
+    elif office.areas:
+        area = next(code for code in held if code in office.areas)
+        en = f"{office.name} answers for {type} in {area}, the smallest area that claims it around {subject}"
+        zh = f"{office.name_zh}负责{area}内的{type}"
+    else:
+        en = f"{office.name} answers for {type} in the whole city"
+        zh = f"{office.name_zh}负责全市的{type}"
+    listed = places.departments()
+    joint = tuple(listed[name] for name in policy.of(type).joint if name in listed and name != office.id)
+    if joint:
+        en += f"; jointly with {', '.join(d.name for d in joint)}"
+        zh += f"；联合{'、'.join(d.name_zh for d in joint)}"
+    return Route(office, joint, en, zh)
+
+
+def above(places: Places, policy: Policy, level: int, subject: str) -> Department:
+    """Who is told at an escalation level (index into LEVELS): the department for `escalation_<level>`, or nobody's."""
+    return places.department(f"escalation_{LEVELS[level]}", subject) or last_resort(places, policy)

@@ -1,0 +1,300 @@
+"""What findings do to cases: open, gather under a cause, recover, come back, verify and close."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+from twin.records import Case, Finding
+from twin.whistle.book import SYSTEM, Book
+from twin.whistle.life import Life, plain
+from twin.whistle.lifecycle import RUNNING
+from twin.whistle.sending import dispatch, inform
+from twin.whistle.words import title
+
+LISTED = 2000  # children that a cause may name
+
+
+def take(book: Book, finding: Finding, now_ms: int) -> None:
+    """One finding, raised or cleared."""
+    case = book.open.get(finding.key)
+    if finding.active:
+        if case is not None:
+            _again(book, book.lives[case], finding, now_ms)
+        else:
+            _raise(book, finding, now_ms)
+        return
+    known = case or book.closed.get(finding.key)
+    if known is not None:
+        clear(book, book.lives[known], now_ms, "telemetry no longer shows it")
+
+
+def evidence_of(finding: Finding) -> dict[str, Any]:
+    """A finding's numbers and its own evidence, as JSON can hold them."""
+    numbers = {name: getattr(finding, name) for name in ("observed", "expected", "low", "high", "score")}
+    told = {name: round(value, 6) for name, value in numbers.items() if math.isfinite(value)}
+    named = {"quantity": finding.quantity, "detector": finding.detector}
+    more: dict[str, Any] = plain(finding.evidence)
+    children = finding.evidence.get("children")
+    if isinstance(children, list | tuple):
+        more["children_count"] = len(children)
+    return {k: v for k, v in named.items() if v} | told | more
+
+
+def _raise(book: Book, finding: Finding, now_ms: int) -> None:
+    """A finding without an open case: the same trouble come back, or a new case."""
+    closed = book.closed.get(finding.key)
+    if closed is not None:
+        life, policy = book.lives[closed], book.policy.of(finding.type)
+        if life.case.state == "cancelled":
+            if life.person and now_ms - max(life.cleared_ms, life.closed_ms) <= policy.flap_s * 1000:
+                book.mark(life, now_ms, "relapse", reason="a person found it false a moment ago", active=True)
+                return
+        elif not policy.act and now_ms - life.closed_ms <= policy.reopen_s * 1000:
+            _reopen(book, life, finding, now_ms)
+            return
+    open_case(book, finding, now_ms)
+
+
+def open_case(book: Book, finding: Finding, now_ms: int, *, own: bool = True, parent: str = "") -> Life:
+    """A new case: found, then gathered under its cause, or held for one to come."""
+    policy = book.policy.of(finding.type)
+    lon, lat = book.places.where(finding.subject)
+    life = Life(
+        Case(
+            id=book.next_id(now_ms),
+            key=finding.key,
+            type=finding.type,
+            subject=finding.subject,
+            subject_kind=book.places.kind(finding.subject),
+            state="found",
+            severity=max(finding.severity, policy.severity),
+            opened_ms=now_ms,
+            since_ms=finding.since_ms,
+            updated_ms=now_ms,
+            past=finding.past,
+            lon=lon,
+            lat=lat,
+            en=finding.en,
+            zh=finding.zh,
+            evidence=evidence_of(finding),
+        ),
+        own=own,
+    )
+    life = book.found(life, now_ms)
+    cause = parent or find_cause(book, life)
+    if cause:
+        return join(book, life, cause, now_ms, "explained by its cause")
+    life = book.put(life.set(hold=now_ms + round(policy.hold_s * 1000)))
+    adopt(book, life, finding, now_ms)
+    return book.lives[life.case.id]
+
+
+def _again(book: Book, life: Life, finding: Finding, now_ms: int) -> None:
+    """A raised finding whose case is open: it came back, got worse, or says nothing new."""
+    case = life.case
+    if not life.own:
+        life = book.put(replace(life, own=True))
+    if not case.active:
+        life = book.mark(life, now_ms, "relapse", evidence=evidence_of(finding), active=True)
+        life = book.put(life.set(lapse=0, verify=0))
+        if case.state == "verified":
+            _reopen(book, life, finding, now_ms)
+        elif case.state == "found" and not life.timers.get("hold"):
+            book.put(life.set(hold=now_ms))
+        elif case.state == "filed" and not case.parent:
+            dispatch(book, life, now_ms)
+        life = book.lives[case.id]
+    severity = max(finding.severity, case.severity)
+    if severity > case.severity:
+        evidence = {"from": case.severity, "to": severity} | evidence_of(finding)
+        life = book.mark(life, now_ms, "worsen", evidence=evidence, severity=severity, en=finding.en, zh=finding.zh)
+        if case.state in RUNNING and not case.parent:
+            inform(book, life, now_ms, "update")
+    adopt(book, book.lives[case.id], finding, now_ms)
+
+
+def _reopen(book: Book, life: Life, finding: Finding, now_ms: int) -> None:
+    """The trouble is back after its case was closed (or verified): the same case goes on."""
+    evidence = evidence_of(finding)
+    reopened = int(life.case.evidence.get("reopened", 0)) + 1
+    life = replace(
+        life, case=replace(life.case, evidence=evidence | {"reopened": reopened}, en=finding.en, zh=finding.zh)
+    )
+    life = book.mark(
+        life, now_ms, "reopen", reason="the fault is back", evidence=evidence, active=True, parent="", deadline_ms=0
+    )
+    life = book.put(replace(life, person=False, returned=False, own=True, level=0, timers={}))
+    cause = find_cause(book, life)
+    if cause:
+        join(book, life, cause, now_ms, "explained by its cause")
+        return
+    dispatch(book, life, now_ms)
+    adopt(book, book.lives[life.case.id], finding, now_ms)
+
+
+def find_cause(book: Book, life: Life) -> str:
+    """The open case that explains this one: on what its subject hangs on (farthest up first); '' for none."""
+    case, explains = life.case, book.policy.explains
+    for node in (*reversed(book.places.parents(case.subject)), case.subject):
+        for other in sorted(book.at.get(node, ())):
+            cause = book.lives[other].case
+            standing = cause.active or book.policy.of(cause.type).act
+            if standing and cause.id != case.id and case.type in explains.get(cause.type, ()):
+                return cause.id
+    return ""
+
+
+def adopt(book: Book, cause: Life, finding: Finding, now_ms: int) -> None:
+    """Gather what a cause explains: open cases below it, and what its finding lists as children."""
+    explained = book.policy.explains.get(cause.case.type)
+    if not explained or cause.case.parent:
+        return
+    window_ms = round(book.policy.cause_window_s * 1000)
+    for other in sorted(book.below.get(cause.case.subject, ())):
+        life = book.lives[other]
+        if other != cause.case.id and life.case.type in explained and _may_join(life, cause.case, window_ms):
+            join(book, life, cause.case.id, now_ms, "its cause was found")
+    listed = finding.evidence.get("children", ())
+    if isinstance(listed, list | tuple):
+        symptom = str(finding.evidence.get("child_type", "device_silent"))
+        for subject in list(dict.fromkeys(map(str, listed)))[:LISTED]:
+            _list_child(book, cause.case, subject, symptom, explained, now_ms)
+
+
+def _may_join(life: Life, cause: Case, window_ms: int) -> bool:
+    """Whether a cause may still swallow an open case: unsent, or sent just before the cause and not yet accepted."""
+    if life.case.state in ("found", "filed"):
+        return not life.returned
+    return life.case.state == "dispatched" and life.case.since_ms >= cause.since_ms - window_ms
+
+
+def _list_child(book: Book, cause: Case, subject: str, symptom: str, explained: frozenset[str], now_ms: int) -> None:
+    """See that one listed child has its case under the cause."""
+    if subject == cause.subject:
+        return
+    window_ms = round(book.policy.cause_window_s * 1000)
+    found = [book.open[key] for kind in sorted(explained) if (key := f"{kind}:{subject}") in book.open]
+    for other in found:
+        life = book.lives[other]
+        if not life.case.parent and other != cause.id and _may_join(life, cause, window_ms):
+            join(book, life, cause.id, now_ms, "listed by its cause")
+    if found:
+        return
+    listed = Finding(
+        symptom,
+        subject,
+        active=True,
+        at_ms=now_ms,
+        since_ms=cause.since_ms,
+        severity=1,
+        past=cause.past,
+        en=f"{book.places.name(subject, 'en')}: {title(symptom, 'en')}, explained by {cause.id}.",
+        zh=f"{book.places.name(subject, 'zh')}：{title(symptom, 'zh')}，原因见{cause.id}。",
+    )
+    open_case(book, listed, now_ms, own=False, parent=cause.id)
+
+
+def join(book: Book, life: Life, cause: str, now_ms: int, reason: str, actor: str = SYSTEM) -> Life:
+    """Put a case under its cause: recorded and shown, not sent. Its own children move up with it."""
+    root = book.lives[cause]
+    sent = life.case.state not in ("found", "filed")
+    life = book.mark(
+        life, now_ms, "merge", actor=actor, reason=reason, evidence={"into": cause, "sent": sent},
+        parent=cause, deadline_ms=0,
+    )  # fmt: skip
+    life = book.put(replace(life, timers={}, returned=False))
+    if not life.case.active:
+        life = book.put(life.set(verify=now_ms + round(book.policy.of(life.case.type).verify_s * 1000)))
+    moved = sorted(book.kids.get(life.case.id, ()))
+    for child in moved:
+        below = book.lives[child]
+        if below.open:
+            book.mark(
+                below, now_ms, "merge", reason=reason, evidence={"into": cause, "from": life.case.id}, parent=cause
+            )
+    if moved:
+        life = book.put(replace(life, case=replace(life.case, children=len(book.kids.get(life.case.id, ())))))
+    _count(book, root.case.id, now_ms)
+    return life
+
+
+def leave(book: Book, life: Life, now_ms: int, reason: str, actor: str = SYSTEM) -> Life:
+    """Take a child out from under its cause; it lives its own life from here."""
+    parent = life.case.parent
+    life = book.mark(life, now_ms, "split", actor=actor, reason=reason, evidence={"from": parent}, parent="")
+    life = book.put(life.set(release=0, verify=0))
+    if parent in book.lives:
+        _count(book, parent, now_ms)
+    return dispatch(book, life, now_ms)
+
+
+def _count(book: Book, parent: str, now_ms: int) -> None:
+    life = book.lives[parent]
+    count = len(book.kids.get(parent, ()))
+    if count != life.case.children:
+        book.put(replace(life, case=replace(life.case, children=count, updated_ms=now_ms)))
+        book.touched[parent] = None
+
+
+def clear(book: Book, life: Life, now_ms: int, reason: str) -> None:
+    """Telemetry no longer shows it: recorded; timers start that cancel, or verify and close."""
+    case = life.case
+    if not case.active:
+        return
+    life = book.mark(life, now_ms, "recover", reason=reason, active=False)
+    life = book.put(replace(life, cleared_ms=now_ms))
+    policy = book.policy.of(case.type)
+    if not life.open:
+        return
+    if case.parent or case.state in ("dispatched", "accepted", "handled"):
+        if case.parent or not policy.act:
+            life = book.put(life.set(verify=now_ms + round(policy.verify_s * 1000), release=0))
+    elif not policy.act:
+        life = book.put(life.set(lapse=now_ms + round(policy.flap_s * 1000)))
+    for child in sorted(book.kids.get(case.id, ())):
+        _cause_cleared(book, book.lives[child], now_ms)
+
+
+def _cause_cleared(book: Book, child: Life, now_ms: int) -> None:
+    if not child.open or not child.case.active:
+        return
+    if child.own:  # it must clear by itself, or whistle
+        book.put(child.set(release=now_ms + round(book.policy.release_s * 1000)))
+    else:
+        clear(book, child, now_ms, "its cause recovered")
+
+
+def settle(book: Book, life: Life, now_ms: int) -> None:
+    """Telemetry has been clear for long enough: verified, closed, its department told."""
+    case = life.case
+    clear_s = (now_ms - life.cleared_ms) // 1000
+    reason = f"telemetry clear for {clear_s} s"
+    if case.state in ("dispatched", "accepted", "handled"):
+        life = book.mark(life, now_ms, "verify", reason=reason, evidence={"clear_s": clear_s})
+    close(book, life, now_ms, reason=reason)
+
+
+def close(
+    book: Book, life: Life, now_ms: int, *, reason: str, actor: str = SYSTEM, event: str = "close",
+    evidence: dict[str, Any] | None = None,
+) -> Life:  # fmt: skip
+    """Close (or cancel) a case: its department is told if it had been, and its children go with it."""
+    told = life.dispatched_ms > 0 and not life.case.parent
+    life = book.mark(life, now_ms, event, actor=actor, reason=reason, evidence=evidence)
+    keep_ms = now_ms + round(book.policy.keep_s * 1000)
+    life = book.put(replace(life, closed_ms=now_ms, person=actor != SYSTEM, timers={"forget": keep_ms}))
+    if told:
+        life = inform(book, life, now_ms, event, {"reason": reason})
+    for child in sorted(book.kids.get(life.case.id, ())):
+        below = book.lives[child]
+        if not below.open:
+            continue
+        if below.own and below.case.active:
+            leave(book, below, now_ms, f"{life.case.id} is {life.case.state}, this still fires")
+        else:
+            close(book, below, now_ms, reason=f"{life.case.id} is {life.case.state}")
+    while len(book.done) > book.policy.keep_count:
+        book.forget(next(iter(book.done)))
+    return book.lives.get(life.case.id, life)
