@@ -1,0 +1,196 @@
+"""The case database: a tick is recorded once and whole; the desk's queries; the outbox."""
+
+from __future__ import annotations
+
+import sqlite3
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection, text
+
+from tests.twin.whistle.city import Story
+from twin.deliver import schema
+from twin.deliver.cases import EMPTY_TICKS, Cases
+from twin.errors import TwinError
+from twin.records import Changes, Delivery, Outcome
+
+
+def recorded(path: Path, story: Story) -> Cases:
+    """A database that holds every step of a story so far."""
+    cases = Cases(path)
+    for n, changes in enumerate(story.log, 1):
+        cases.record(n, changes)
+    return cases
+
+
+@pytest.fixture
+def story() -> Story:
+    """Two lamps out and a feeder trip, one case accepted and closed."""
+    story = Story(poles=30)
+    story.after(1, [story.finding("day_burner", "pole-0005"), story.finding("lamp_out", "pole-0003")])
+    story.after(61)
+    story.act("accept", "CW-20260624-000002")
+    story.act("close", "CW-20260624-000002", "replaced")
+    story.after(
+        1, [story.finding("feeder_trip", "feeder-01", evidence={"children": [f"pole-{i:04d}" for i in range(30)]})]
+    )
+    return story
+
+
+def test_what_was_recorded_is_read_back(tmp_path: Path, story: Story) -> None:
+    """Cases, history and deliveries come back exactly as the ledger changed them, also after reopening."""
+    recorded(tmp_path / "cases.sqlite", story).close()
+    cases = Cases(tmp_path / "cases.sqlite")
+    assert [c.id for c in cases.cases()] == ["CW-20260624-000003", "CW-20260624-000001"]
+    assert [c.state for c in cases.cases(open_only=False)] == ["dispatched", "closed", "dispatched"]
+    assert repr(cases.case("CW-20260624-000002")) == repr(story.ledger.case("CW-20260624-000002"))
+    assert [t.event for t in cases.history("CW-20260624-000002")] == story.events("CW-20260624-000002")
+    assert [d["purpose"] for d in cases.deliveries("CW-20260624-000002")] == ["dispatch", "close"]
+    assert len(cases.children("CW-20260624-000003")) == 30
+    assert cases.case("CW-20260624-000003").children == 30
+    assert [c.id for c in cases.cases(after="CW-20260624-000003")] == ["CW-20260624-000001"]
+    assert cases.case("nothing") is None
+    assert cases.last_tick == len(story.log)
+    cases.close()
+
+
+def test_a_tick_is_recorded_once(tmp_path: Path, story: Story) -> None:
+    """Replaying every tick adds nothing and finds no difference; another decision is counted as one."""
+    cases = recorded(tmp_path / "cases.sqlite", story)
+    before = cases.counts(), cases.verify()
+    for n, changes in enumerate(story.log, 1):
+        assert not cases.record(n, changes)
+    assert (cases.counts(), cases.verify()) == before
+    assert cases.differences == 0
+    cases.record(1, Changes(transitions=story.log[0].transitions[:1]))
+    assert cases.differences == 1
+    cases.close()
+
+
+def test_a_tick_that_cannot_be_written_leaves_nothing(tmp_path: Path, story: Story) -> None:
+    """All of a tick or none: a payload that JSON cannot hold takes its cases back, and the tick can come again."""
+    cases = Cases(tmp_path / "cases.sqlite")
+    bad = Changes(cases=story.log[0].cases, transitions=story.log[0].transitions)
+    bad.deliveries = [Delivery("k", "c", "webhook", "", "dispatch", {"x": float("nan")})]
+    with pytest.raises(ValueError, match="Out of range"):
+        cases.record(1, bad)
+    assert cases.cases() == []
+    assert cases.last_tick == 0
+    assert cases.record(1, story.log[0])
+    assert cases.verify().ok
+    cases.close()
+
+
+def test_ticks_without_changes_cost_no_commit_each(tmp_path: Path) -> None:
+    """An empty tick is remembered, and written at the latest with the thirtieth."""
+    cases = Cases(tmp_path / "cases.sqlite")
+    for n in range(1, EMPTY_TICKS + 2):
+        cases.record(n, Changes())
+    assert cases.last_tick == EMPTY_TICKS + 1
+    cases.record(EMPTY_TICKS + 2, Changes())
+    cases.close()
+    assert Cases(tmp_path / "cases.sqlite").last_tick == EMPTY_TICKS + 1
+
+
+def test_the_outbox_gives_lanes_in_order_and_settles(tmp_path: Path, story: Story) -> None:
+    """Waiting messages come in order, by channel and address; settled ones are gone; a dead one can be queued again."""
+    cases = recorded(tmp_path / "cases.sqlite", story)
+    assert cases.lanes() == [("webhook", "http://s1"), ("webhook", "")]
+    waiting = cases.pending("webhook", "", 0, 100)
+    assert [q.queue for q in waiting] == sorted(q.queue for q in waiting)
+    assert cases.pending("webhook", "", waiting[0].queue, 1) == waiting[1:2]
+    key = waiting[0].delivery.key
+    story.after(1, outcomes=[Outcome(key, "webhook", False, 77, 8, True, "refused")])
+    cases.record(len(story.log), story.log[-1])
+    assert (cases.counts()["dead"], cases.counts()["sent"]) == (1, 0)
+    row = next(d for d in cases.deliveries(waiting[0].delivery.case) if d["key"] == key)
+    assert (row["state"], row["attempts"], row["sent_at_ms"], row["detail"]) == ("dead", 8, 77, "refused")
+    story.act("resend", waiting[0].delivery.case)
+    cases.record(len(story.log), story.log[-1])
+    assert cases.pending("webhook", "", 0, 100)[-1].delivery.key == key
+    cases.close()
+
+
+def test_another_versions_decision_keeps_both_histories(tmp_path: Path, story: Story) -> None:
+    """Where a newer program numbers a step as an older one did another, neither is lost, and it is counted."""
+    cases = recorded(tmp_path / "cases.sqlite", story)
+    twin = story.log[1].transitions[0]
+    delivery = Delivery(story.log[1].deliveries[0].key, twin.case, "webhook", "", "dispatch", {"other": 1})
+    filed = replace(cases.case(twin.case), state=twin.after)
+    cases.record(100, Changes([filed], [twin], [delivery, story.log[1].deliveries[0]]))
+    assert cases.differences == 3
+    serials = [t.serial for t in cases.history(twin.case)]
+    assert serials == list(range(1, len(serials) + 1))
+    assert f"{delivery.key}~100" in {d["key"] for d in cases.deliveries(twin.case)}
+    assert cases.verify().ok
+    cases.close()
+
+
+SWAP = """UPDATE transitions SET n = CASE n WHEN 3 THEN -4 ELSE -3 END WHERE n IN (3, 4);
+UPDATE transitions SET n = -n WHERE n < 0"""
+
+
+@pytest.mark.parametrize(
+    ("damage", "flaw", "n"),
+    [
+        ("UPDATE transitions SET reason = 'x' WHERE n = 4", "altered", 4),
+        ("UPDATE transitions SET evidence = '{}' WHERE n = 6", "altered", 6),
+        ("DELETE FROM transitions WHERE n = 5", "missing", 6),
+        ("DELETE FROM transitions WHERE n = (SELECT max(n) FROM transitions)", "missing", None),
+        (SWAP, "reordered", 3),
+        ("DELETE FROM transitions WHERE n = 5; UPDATE transitions SET n = n - 1 WHERE n > 5", "missing", 5),
+        ("UPDATE cases SET state = 'closed' WHERE id = 'CW-20260624-000001'", "case", 0),
+        ("DELETE FROM cases WHERE id = 'CW-20260624-000001'", "case", 0),
+    ],
+)  # fmt: skip
+def test_verification_names_the_first_flaw(tmp_path: Path, story: Story, damage: str, flaw: str, n: int | None) -> None:
+    """One altered byte, one missing or moved entry: the verification says which."""
+    cases = recorded(tmp_path / "cases.sqlite", story)
+    assert cases.verify().ok
+    with sqlite3.connect(tmp_path / "cases.sqlite") as raw:
+        raw.executescript(damage)
+    raw.close()
+    verdict = cases.verify()
+    assert verdict.flaw == flaw
+    assert n is None or verdict.n == n
+    cases.close()
+
+
+def test_a_rewritten_chain_is_seen_by_an_earlier_head(tmp_path: Path, story: Story) -> None:
+    """Whoever recomputes every hash after a change is found out by a head that was kept elsewhere."""
+    cases = recorded(tmp_path / "cases.sqlite", story)
+    head = cases.verify().head
+    assert cases.verify(head).ok
+    cases.close()
+    for changes in story.log:
+        changes.transitions = [t for t in changes.transitions if t.event != "accept"]
+    forged = recorded(tmp_path / "forged.sqlite", story)
+    assert forged.verify().ok
+    assert forged.verify(head).flaw == "altered"
+    forged.close()
+
+
+def test_an_older_database_is_backed_up_and_migrated(tmp_path: Path, story: Story) -> None:
+    """A migration runs once, after a backup that is whole; a failing one changes nothing; a newer one is refused."""
+    file = tmp_path / "cases.sqlite"
+    recorded(file, story).close()
+    cases = Cases(file)
+
+    def add(connection: Connection) -> None:
+        connection.execute(text("ALTER TABLE cases ADD COLUMN score INTEGER NOT NULL DEFAULT 0"))
+
+    def fail(connection: Connection) -> None:
+        add(connection)
+        raise RuntimeError("no")
+
+    with pytest.raises(RuntimeError):
+        schema.prepare(cases._engine, [fail])
+    backup = schema.prepare(cases._engine, [add])
+    assert backup == tmp_path / "cases.sqlite.v1.bak"
+    old = Cases(backup)
+    assert old.verify() == cases.verify()
+    old.close()
+    cases.close()
+    with pytest.raises(TwinError, match="use the newer program"):
+        Cases(file)

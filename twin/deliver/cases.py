@@ -1,0 +1,313 @@
+"""The case database: each tick's changes in one transaction, the queries of the desk, and the outbox of messages."""
+
+from __future__ import annotations
+
+import json
+import math
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, create_engine, func, insert, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+
+from twin.deliver import chain
+from twin.deliver.schema import CASES, DELIVERIES, META, TRANSITIONS, prepare, tune
+from twin.records import Case, Changes, Delivery, Settled, Transition
+from twin.whistle.lifecycle import OPEN
+
+CHUNK = 500  # ids in one query
+EMPTY_TICKS = 30  # a tick without changes writes nothing, but for every 30th: `last_tick` then lags by so many at most
+
+_FIELDS = tuple(f.name for f in fields(Case))
+
+
+@dataclass(frozen=True, slots=True)
+class Queued:
+    """A delivery that waits in the outbox, with its place in the queue."""
+
+    queue: int
+    delivery: Delivery
+
+
+@dataclass(slots=True)
+class _Head:
+    """Where the database stands: last tick, end of the chain, end of the queue."""
+
+    tick: int = 0
+    n: int = 0
+    hash: str = chain.GENESIS
+    queue: int = 0
+
+
+class Cases:
+    """Cases, transitions and outbox. One writer (`record`, the ticking thread); reads come from any thread."""
+
+    def __init__(self, target: str | Path) -> None:
+        """Open the database: a path is SQLite's file, anything with "://" a SQLAlchemy URL. Raises TwinError."""
+        text = str(target)
+        self._engine = create_engine(text if "://" in text else f"sqlite:///{text}", pool_pre_ping="://" in text)
+        if self._engine.dialect.name == "sqlite":
+            tune(self._engine)
+        self.backup = prepare(self._engine)
+        self.differences = 0  # what a replay decided otherwise than what is recorded
+        self._lock = threading.Lock()
+        self._empty = 0
+        self._head = self._read_head()
+
+    def close(self) -> None:
+        """Let go of every connection."""
+        self._engine.dispose()
+
+    @property
+    def last_tick(self) -> int:
+        """The last tick whose changes are here."""
+        return self._head.tick
+
+    def record(self, n: int, changes: Changes) -> bool:
+        """Write what tick `n` changed, once: False for a tick that is here already (its differences are counted)."""
+        with self._lock:
+            if n <= self._head.tick:
+                if changes.transitions:
+                    self.differences += self._differences(n, changes.transitions)
+                return False
+            if not changes and self._empty < EMPTY_TICKS:
+                self._empty += 1
+                self._head.tick = n
+                return True
+            try:
+                with self._engine.begin() as connection:
+                    head = self._write(connection, n, changes)
+            except BaseException:
+                self._head = self._read_head()
+                raise
+            self._head, self._empty = head, 0
+            return True
+
+    def _write(self, connection: Connection, n: int, changes: Changes) -> _Head:
+        head = _Head(n, self._head.n, self._head.hash, self._head.queue)
+        self._write_cases(connection, changes.cases)
+        self._write_transitions(connection, n, changes.transitions, head)
+        self._write_deliveries(connection, n, changes.deliveries, head)
+        for settled in changes.settled:
+            self._settle(connection, settled)
+        for key in changes.resend:
+            head.queue += 1
+            again = update(DELIVERIES).where(DELIVERIES.c.key == key, DELIVERIES.c.state == "dead")
+            connection.execute(again.values(state="pending", queue=head.queue, detail=""))
+        told = {"last_tick": head.tick, "chain_n": head.n, "chain_head": head.hash, "queue": head.queue}
+        rows = [{"name": name, "value": str(value)} for name, value in told.items()]
+        self._upsert(connection, META, "name", rows)
+        return head
+
+    def _upsert(self, connection: Connection, table: Any, key: str, rows: list[dict[str, Any]]) -> None:
+        make = postgresql.insert if self._engine.dialect.name == "postgresql" else sqlite.insert
+        statement = make(table)
+        changed = {name: statement.excluded[name] for name in rows[0] if name != key}
+        connection.execute(statement.on_conflict_do_update(index_elements=[key], set_=changed), rows)
+
+    def _write_cases(self, connection: Connection, cases: Sequence[Case]) -> None:
+        if cases:
+            self._upsert(connection, CASES, "id", [_case_row(case) for case in cases])
+
+    def _write_transitions(self, connection: Connection, n: int, steps: Sequence[Transition], head: _Head) -> None:
+        if not steps:
+            return
+        latest: dict[str, int] = {}
+        for some in _chunks(sorted({step.case for step in steps})):
+            query = select(TRANSITIONS.c.case_id, func.max(TRANSITIONS.c.serial)).where(TRANSITIONS.c.case_id.in_(some))
+            latest |= dict(connection.execute(query.group_by(TRANSITIONS.c.case_id)).all())
+        rows = []
+        for step in steps:
+            serial = latest.get(step.case, 0) + 1
+            if serial != step.serial:  # another version decided otherwise; the history goes on and keeps both
+                self.differences += 1
+            latest[step.case] = serial
+            row = chain.row_of(step, serial)
+            fingerprint = chain.digest(head.hash, row)
+            head.n += 1
+            rows.append(row | {"n": head.n, "tick": n, "prev": head.hash, "hash": fingerprint})
+            head.hash = fingerprint
+        connection.execute(insert(TRANSITIONS), rows)
+
+    def _write_deliveries(self, connection: Connection, n: int, deliveries: Sequence[Delivery], head: _Head) -> None:
+        known: dict[str, str] = {}
+        for some in _chunks([delivery.key for delivery in deliveries]):
+            query = select(DELIVERIES.c.key, DELIVERIES.c.payload).where(DELIVERIES.c.key.in_(some))
+            known |= dict(connection.execute(query).all())
+        rows = []
+        for delivery in deliveries:
+            payload, key = chain.canonical(delivery.payload), delivery.key
+            if key in known:
+                self.differences += 1
+                if known[key] == payload:
+                    continue
+                key = f"{key}~{n}"  # another version used this key for another message: both are sent
+            head.queue += 1
+            rows.append(
+                {
+                    "key": key,
+                    "queue": head.queue,
+                    "case_id": delivery.case,
+                    "channel": delivery.channel,
+                    "address": delivery.address,
+                    "purpose": delivery.purpose,
+                    "payload": payload,
+                    "state": "pending",
+                    "attempts": 0,
+                    "sent_at_ms": 0,
+                    "detail": "",
+                }
+            )
+        if rows:
+            connection.execute(insert(DELIVERIES), rows)
+
+    @staticmethod
+    def _settle(connection: Connection, settled: Settled) -> None:
+        waiting = update(DELIVERIES).where(DELIVERIES.c.key == settled.key, DELIVERIES.c.state == "pending")
+        connection.execute(
+            waiting.values(
+                state="sent" if settled.ok else "dead",
+                attempts=DELIVERIES.c.attempts + settled.attempts,
+                sent_at_ms=settled.at_machine_ms,
+                detail=settled.detail,
+            )
+        )
+
+    def _differences(self, n: int, steps: Sequence[Transition]) -> int:
+        """How many of a replayed tick's transitions are not exactly what was recorded for it, and the other way."""
+        query = select(*(TRANSITIONS.c[name] for name in chain.FIELDS)).where(TRANSITIONS.c.tick == n)
+        with self._engine.connect() as connection:
+            recorded = {tuple(row) for row in connection.execute(query)}
+        replayed = {tuple(chain.row_of(step, step.serial)[name] for name in chain.FIELDS) for step in steps}
+        return len(recorded ^ replayed)
+
+    def _read_head(self) -> _Head:
+        with self._engine.connect() as connection:
+            told = dict(connection.execute(select(META.c.name, META.c.value)).all())
+        return _Head(
+            int(told.get("last_tick", 0)),
+            int(told.get("chain_n", 0)),
+            told.get("chain_head", chain.GENESIS),
+            int(told.get("queue", 0)),
+        )
+
+    # What the desk asks.
+
+    def cases(
+        self, *, open_only: bool = True, after: str = "", limit: int = 200, subject: str = "", parent: str = ""
+    ) -> list[Case]:
+        """Cases, newest first; `after` is the last id of the page before. Without children, unless `parent` names
+        whose, or `subject` the device or node that they are about.
+        """
+        where: list[ColumnElement[bool]] = [CASES.c.subject == subject if subject else CASES.c.parent == parent]
+        if open_only:
+            where.append(CASES.c.open.is_(True))
+        if after:
+            where.append(CASES.c.id < after)
+        query = select(CASES.c.body).where(*where).order_by(CASES.c.id.desc()).limit(_bound(limit))
+        return self._read_cases(query)
+
+    def case(self, case: str) -> Case | None:
+        """One case; None where there is none of that id."""
+        found = self._read_cases(select(CASES.c.body).where(CASES.c.id == case))
+        return found[0] if found else None
+
+    def children(self, case: str, limit: int = 1000) -> list[Case]:
+        """What is recorded under a case, newest first."""
+        return self.cases(open_only=False, parent=case, limit=limit) if case else []
+
+    def history(self, case: str, limit: int = 10_000) -> list[Transition]:
+        """The transitions of a case in order."""
+        query = select(TRANSITIONS).where(TRANSITIONS.c.case_id == case).order_by(TRANSITIONS.c.serial)
+        with self._engine.connect() as connection:
+            rows = connection.execute(query.limit(_bound(limit, 100_000))).mappings().all()
+        return [
+            Transition(
+                r["case_id"], r["serial"], r["at_ms"], r["actor"], r["event"], r["before"], r["after"], r["reason"],
+                json.loads(r["evidence"]),
+            )
+            for r in rows
+        ]  # fmt: skip
+
+    def deliveries(self, case: str, limit: int = 1000) -> list[dict[str, Any]]:
+        """What was sent, is waiting or died for a case: key, channel, address, purpose, state, attempts, ..."""
+        names = ("key", "channel", "address", "purpose", "state", "attempts", "sent_at_ms", "detail")
+        query = select(*(DELIVERIES.c[name] for name in names)).where(DELIVERIES.c.case_id == case)
+        with self._engine.connect() as connection:
+            rows = connection.execute(query.order_by(DELIVERIES.c.queue).limit(_bound(limit))).mappings().all()
+        return [dict(row) for row in rows]
+
+    def counts(self) -> dict[str, int]:
+        """Figures for health and /metrics: open cases, and messages by state."""
+        with self._engine.connect() as connection:
+            standing = select(func.count()).select_from(CASES).where(CASES.c.open.is_(True), CASES.c.parent == "")
+            told = {"open": int(connection.execute(standing).scalar_one()), "pending": 0, "sent": 0, "dead": 0}
+            query = select(DELIVERIES.c.state, func.count()).group_by(DELIVERIES.c.state)
+            return told | {state: int(count) for state, count in connection.execute(query)}
+
+    def verify(self, expected_head: str = "") -> chain.Verdict:
+        """Read the whole history and name its first flaw, if there is one."""
+        with self._engine.connect() as connection:
+            if connection.dialect.name != "sqlite":  # one snapshot for all pages, while others write
+                connection.execution_options(isolation_level="REPEATABLE READ")
+            return chain.verify(connection, expected_head)
+
+    # What the sender asks.
+
+    def lanes(self) -> list[tuple[str, str]]:
+        """Every (channel, address) with messages that wait, in the order of their oldest."""
+        oldest = func.min(DELIVERIES.c.queue)
+        query = select(DELIVERIES.c.channel, DELIVERIES.c.address).where(DELIVERIES.c.state == "pending")
+        query = query.group_by(DELIVERIES.c.channel, DELIVERIES.c.address).order_by(oldest)
+        with self._engine.connect() as connection:
+            return [(channel, address) for channel, address in connection.execute(query)]
+
+    def pending(self, channel: str, address: str | None, after: int, limit: int) -> list[Queued]:
+        """Waiting messages of a channel (and address, unless None) behind a place in the queue, in order."""
+        query = select(DELIVERIES).where(
+            DELIVERIES.c.state == "pending", DELIVERIES.c.channel == channel, DELIVERIES.c.queue > after
+        )
+        if address is not None:
+            query = query.where(DELIVERIES.c.address == address)
+        with self._engine.connect() as connection:
+            rows = connection.execute(query.order_by(DELIVERIES.c.queue).limit(_bound(limit))).mappings().all()
+        return [
+            Queued(
+                r["queue"],
+                Delivery(r["key"], r["case_id"], r["channel"], r["address"], r["purpose"], json.loads(r["payload"])),
+            )
+            for r in rows
+        ]
+
+    def _read_cases(self, query: Any) -> list[Case]:
+        with self._engine.connect() as connection:
+            return [_case_from(body) for (body,) in connection.execute(query)]
+
+
+def _case_row(case: Case) -> dict[str, Any]:
+    body = {name: getattr(case, name) for name in _FIELDS}
+    for name in ("lon", "lat"):
+        body[name] = None if math.isnan(body[name]) else body[name]
+    columns = ("id", "key", "type", "subject", "state", "severity", "department", "parent")
+    times = ("opened_ms", "updated_ms", "deadline_ms")
+    row = {name: body[name] for name in (*columns, *times)}
+    return row | {"open": case.state in OPEN, "body": chain.canonical(body)}
+
+
+def _case_from(text: str) -> Case:
+    body: Mapping[str, Any] = json.loads(text)
+    told = {name: body[name] for name in _FIELDS if name in body}
+    for name in ("lon", "lat"):
+        told[name] = float("nan") if told.get(name) is None else told[name]
+    return Case(**told)
+
+
+def _bound(limit: int, most: int = 10_000) -> int:
+    return max(1, min(limit, most))
+
+
+def _chunks(names: Sequence[str]) -> Iterable[Sequence[str]]:
+    return (names[i : i + CHUNK] for i in range(0, len(names), CHUNK))
