@@ -9,6 +9,7 @@ MAKEFLAGS += --no-print-directory
 PY := .venv/bin/python
 CITY ?= devices/cities/helsinki
 ARGS ?=
+PROVISIONED := .citywhistle/broker/.provisioned
 PAGE := $(wildcard dashboards/page/package.json)
 PAGE_SOURCES := $(shell find dashboards/page -name node_modules -prune -o -name dist -prune -o -type f -print 2>/dev/null)
 
@@ -18,7 +19,7 @@ help: ## Show these commands
 	@printf 'CityWhistle. First `make install`, then `make demo`.\n\n'
 	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
-install: .venv/.installed broker $(if $(PAGE),dashboards/page/dist/index.html) .citywhistle/broker/.provisioned ## Make .venv, broker, page and credentials; quick when there is nothing to do
+install: .venv/.installed broker $(if $(PAGE),dashboards/page/dist/index.html) $(PROVISIONED) ## Make .venv, broker, page and credentials; quick when there is nothing to do
 
 .venv/.installed: pyproject.toml
 	@deploy/setup/python.sh
@@ -29,10 +30,14 @@ broker:
 dashboards/page/dist/index.html: $(PAGE_SOURCES)
 	@deploy/setup/page.sh build
 
-# Passwords and access list that mosquitto.conf names; whoever has a password keeps it.
-.citywhistle/broker/.provisioned: .venv/.installed $(wildcard $(CITY)/*) $(wildcard twin/broker/*.py)
+# Passwords and access list that mosquitto.conf names; whoever has a password keeps it. Again for another city.
+$(PROVISIONED): .venv/.installed $(wildcard $(CITY)/*) $(wildcard twin/broker/*.py)
+$(PROVISIONED): $(if $(filter $(CITY),$(shell cat $(PROVISIONED) 2>/dev/null)),,other-city)
 	@$(PY) -m twin.broker provision $(CITY)
-	@touch $@
+	@echo $(CITY) > $@
+
+.PHONY: other-city
+other-city:
 
 demo: install ## Run a whole city in this terminal (ARGS="--duration 120", STORE=influxdb, BROKER=host:port)
 	@.venv/bin/citywhistle demo $(if $(STORE),--store $(STORE)) $(if $(BROKER),--broker $(BROKER)) $(ARGS)
