@@ -20,6 +20,7 @@ help: ## Show these commands
 	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
 install: .venv/.installed broker $(if $(PAGE),dashboards/page/dist/index.html) $(PROVISIONED) ## Make .venv, broker, page and credentials; quick when there is nothing to do
+	@$(if $(filter install,$(MAKECMDGOALS)),echo 'install: ready; `make demo` shows it',:)
 
 .venv/.installed: pyproject.toml
 	@deploy/setup/python.sh

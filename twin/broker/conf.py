@@ -118,7 +118,7 @@ def render_for(files: BrokerFiles, port: int, host: str = "127.0.0.1", template:
             "listener": f"{port} {host}",
             "password_file": str(home / files.passwords.name),
             "acl_file": str(home / files.acl.name),
-            "persistence_location": f"{home / files.data.name}/",
+            "persistence_location": str(home / files.data.name),
             "include_dir": str(home / files.extra.name),
         },
     )
