@@ -212,7 +212,7 @@ class Frame:
     known: by quantity name, float64[n], the device's last known value after that reading (NaN: never said); lazy.
     samples: every modelled value of the frame against its expectation, before anything is learnt from it.
     steps: the model steps that closed with this frame: means over a step, before they are learnt. `slots` is the
-    number of channels of the kind so far.
+    number of channels of the kind so far; table: int32[quantities of the kind, rows], slot of each channel, -1: none.
     """
 
     kind: str
@@ -225,6 +225,7 @@ class Frame:
     samples: Samples
     steps: Samples
     slots: int
+    table: I32
 
     def __len__(self) -> int:
         return len(self.rows)

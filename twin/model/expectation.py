@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from devices.kinds import KINDS
 from twin.city import grown
 from twin.model.modelled import modelled, resolution
 from twin.records import F64, I32, I64
@@ -60,12 +61,13 @@ class Expectation:
 
     def __init__(self, kind: str, rows: int = 0) -> None:
         self.kind = kind
-        self.quantities = tuple(modelled(kind))
-        self.memory_days = np.array(list(modelled(kind).values()))
-        self.floor = np.array([resolution(kind, q) for q in self.quantities])
-        self.table: I32 = np.full((len(self.quantities), rows), -1, np.int32)
+        self.wire = tuple(q.name for q in KINDS[kind].quantities)
+        self.quantities = {q: self.wire.index(q) for q in modelled(kind)}  # modelled: name -> column
+        self.memory_days = np.array([modelled(kind).get(q, np.nan) for q in self.wire])
+        self.floor = np.array([resolution(kind, q) for q in self.wire])
+        self.table: I32 = np.full((len(self.wire), rows), -1, np.int32)  # slot by column and row
         self.slots = 0
-        self.quantity: NDArray[np.int16] = np.empty(0, np.int16)  # by slot, index into `quantities`
+        self.column: NDArray[np.int16] = np.empty(0, np.int16)  # by slot, index into the kind's quantities
         self.row: I32 = np.empty(0, np.int32)  # by slot
         self._arrays: dict[str, NDArray[Any]] = {
             name: np.empty(0 if width == 1 else (0, width), dtype) for name, (dtype, width, _) in _FIELDS.items()
@@ -78,27 +80,27 @@ class Expectation:
         """Make room for that many devices."""
         self.table = grown(self.table, rows, -1, axis=1)
 
-    def slots_of(self, quantity: int, rows: I32) -> I32:
-        """The slots of one quantity at these rows; channels that say it for the first time get theirs, by row."""
-        slots: I32 = self.table[quantity, rows]
+    def slots_of(self, column: int, rows: I32) -> I32:
+        """The slots of one quantity (its column) at these rows. New channels get theirs in the order of rows."""
+        slots: I32 = self.table[column, rows]
         if (slots < 0).any():
             new = np.unique(rows[slots < 0])
-            self._allocate(quantity, new)
-            slots = self.table[quantity, rows]
+            self._allocate(column, new)
+            slots = self.table[column, rows]
         return slots
 
-    def _allocate(self, quantity: int, rows: I32) -> None:
+    def _allocate(self, column: int, rows: I32) -> None:
         start, self.slots = self.slots, self.slots + len(rows)
-        self.quantity = grown(self.quantity, self.slots, -1)
+        self.column = grown(self.column, self.slots, -1)
         self.row = grown(self.row, self.slots, -1)
         for name, (_, _, fill) in _FIELDS.items():
             self._arrays[name] = grown(self._arrays[name], self.slots, fill)
-        self.quantity[start : self.slots] = quantity
+        self.column[start : self.slots] = column
         self.row[start : self.slots] = rows
-        self.table[quantity, rows] = np.arange(start, self.slots, dtype=np.int32)
+        self.table[column, rows] = np.arange(start, self.slots, dtype=np.int32)
 
     def of_rows(self, rows: I32) -> I32:
-        """All slots of these devices, by quantity, then row."""
+        """All slots of these devices, by column, then row."""
         slots = self.table[:, rows].ravel()
         return slots[slots >= 0]
 
@@ -141,7 +143,7 @@ class Expectation:
         whole = np.maximum(a["width"][slots].astype(np.float64), 1e-9)
         factor = np.clip(np.sqrt((c * own + SHRINK * whole) / ((c + SHRINK) * whole)), 0.2, 5.0)
         sigma = SIGMA * a["width_reading"][slots] * factor
-        sigma = np.maximum(sigma, self.floor[self.quantity[slots]])
+        sigma = np.maximum(sigma, self.floor[self.column[slots]])
         sigma[a["visits"][slots] < 2] = np.nan
         return expected, sigma, factor
 
@@ -156,18 +158,20 @@ class Expectation:
         e = np.where(first, 0.0, x - expected)
         width = a["width"][slots].astype(np.float64)
         young = visits < YOUNG
-        limit = np.where(young, np.inf, CLIP * width + self.floor[self.quantity[slots]])
+        floor = self.floor[self.column[slots]]
+        limit = np.where(young, np.inf, CLIP * width + floor)
         e_clipped = np.clip(e, -limit, limit)
         dt_h = np.clip((t_ms - a["learnt"][slots]) / HOUR_MS, 0.0, 24.0)
         u = np.minimum(1.0, dt_h)
-        rate = np.minimum(1.0, np.maximum(dt_h / 24.0 / self.memory_days[self.quantity[slots]], 1.0 / visits))
+        rate = np.minimum(1.0, np.maximum(dt_h / 24.0 / self.memory_days[self.column[slots]], 1.0 / visits))
         a["level"][slots] = np.where(first, x, a["level"][slots] + rate * e_clipped)
         second = visits <= 2
         rate_s = np.where(second, 1.0, np.minimum(1.0, np.maximum(u / SCALE_MEMORY_H, 1.0 / visits)))
-        spread = np.minimum(np.abs(e), np.where(young, np.inf, 2.0 * CLIP * width + self.floor[self.quantity[slots]]))
+        spread = np.minimum(np.abs(e), np.where(young, np.inf, 2.0 * CLIP * width + floor))
         a["width"][slots] = width + rate_s * (spread - width)
         reading = a["width_reading"][slots].astype(np.float64)
-        mean_abs = np.minimum(a["sum_abs"][slots] / n, np.where(young, np.inf, 2.0 * CLIP * np.maximum(reading, width)))
+        bound = np.where(young, np.inf, 2.0 * CLIP * np.maximum(reading, width) + floor)
+        mean_abs = np.minimum(a["sum_abs"][slots] / n, bound)
         a["width_reading"][slots] = reading + rate_s * (mean_abs - reading)
         self._learn_hours(slots, hour, u, e_clipped, spread)
         a["visits"][slots] = visits
@@ -193,24 +197,23 @@ class Expectation:
         n = self.slots
         told: dict[str, NDArray[Any]] = {name: array[:n].copy() for name, array in self._arrays.items()}
         told["slot_row"] = self.row[:n].copy()
-        told["slot_quantity"] = self.quantity[:n].copy()
+        told["slot_column"] = self.column[:n].copy()
         return told
 
     def load(self, arrays: dict[str, NDArray[Any]], names: tuple[str, ...]) -> None:
-        """Take over dumped arrays; `names` are the modelled quantities when they were dumped, some may be gone now."""
-        place = {q: i for i, q in enumerate(self.quantities)}
-        was = np.array([place.get(q, -1) for q in names], np.int16)
-        quantity = was[arrays["slot_quantity"]] if len(names) else np.empty(0, np.int16)
-        self.slots = len(quantity)
-        self.quantity = quantity.copy()
+        """Take over dumped arrays; `names` were the kind's quantities then, some may be gone now."""
+        was = np.array([self.quantities.get(q, -1) for q in names], np.int16)
+        column: NDArray[np.int16] = was[arrays["slot_column"]]
+        self.slots = len(column)
+        self.column = column.copy()
         self.row = arrays["slot_row"].copy()
         for name, (dtype, width, fill) in _FIELDS.items():
             known = arrays.get(name)
             if known is None:  # a field that the version which dumped did not have yet
                 known = np.full(self.slots if width == 1 else (self.slots, width), fill, dtype)
             self._arrays[name] = known.astype(dtype, copy=True)
-        alive = quantity >= 0
+        alive = column >= 0
         if len(self.row):
             self.ensure_rows(int(self.row.max()) + 1)
-        self.table[quantity[alive], self.row[alive]] = np.flatnonzero(alive).astype(np.int32)
-        self.quantity[~alive] = 0
+        self.table[column[alive], self.row[alive]] = np.flatnonzero(alive).astype(np.int32)
+        self.column[~alive] = 0

@@ -1,1 +1,8 @@
-"""One tick: a pure function of the world and what was journalled since the last."""
+"""The tick and the world that it owns: live operation, replay, back-testing and what-if are this one function."""
+
+from twin.tick.checkpoint import encode
+from twin.tick.tick import Ticked, tick
+from twin.tick.view import expectation
+from twin.tick.world import Ledger, World
+
+__all__ = ["Ledger", "Ticked", "World", "encode", "expectation", "tick"]

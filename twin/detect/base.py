@@ -1,0 +1,148 @@
+"""What a detector is, and the frame in which simple rules are written: judge a frame, tell a reading."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Protocol
+
+import numpy as np
+
+from twin.city import City
+from twin.detect.latch import Dwell, Latch, Mask
+from twin.detect.rules import Rules, Value
+from twin.records import F64, Finding, Frame, Presence
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A tick mark: city time, what is known of every kind's devices, and whether our link was up and drained
+    throughout since the mark before."""
+
+    now_ms: int
+    presence: Mapping[str, Presence]
+    counting: bool
+
+
+class Detector(Protocol):
+    """One kind of evidence. Sees each frame before the model learns it, and each tick mark after all its frames.
+
+    A finding is said once and unsaid once for each (type, subject). NaN means that a detector has no opinion.
+    """
+
+    @property
+    def types(self) -> tuple[str, ...]:
+        """The finding types that it may say."""
+        ...
+
+    def observe(self, frame: Frame) -> Sequence[Finding]: ...
+
+    def sweep(self, moment: Moment) -> Sequence[Finding]: ...
+
+    def dump(self) -> dict[str, Any]:
+        """All that it remembers: arrays (copies) and JSON-able values."""
+        ...
+
+    def load(self, told: Mapping[str, Any]) -> None: ...
+
+
+class Rule:
+    """A condition on one reading and what is known besides, with dwell and hysteresis.
+
+    A subclass names its `type`, `kind` and `trigger` (the rule speaks only of readings that carry one of these
+    quantities) and gives `judge` and `tell`. Parameters come from the rules file under its type; those named hold_s,
+    reports, clear_s, clear_reports are its dwell and hysteresis.
+    """
+
+    type: ClassVar[str]
+    kind: ClassVar[str]
+    trigger: ClassVar[tuple[str, ...]]
+    quantity: ClassVar[str] = ""
+
+    def __init__(self, city: City, rules: Rules) -> None:
+        self.city = city
+        self.rules = rules
+        self.latch = Latch(city.rows(self.kind))
+
+    @property
+    def types(self) -> tuple[str, ...]:
+        return (self.type,)
+
+    def judge(self, frame: Frame, p: Mapping[str, Value]) -> tuple[Mask, Mask]:
+        """Where the condition holds and where it is certainly gone, by reading; neither where it cannot be told."""
+        raise NotImplementedError
+
+    def tell(self, frame: Frame, i: int, p: Mapping[str, Value]) -> Finding:
+        """The finding at reading i, made by `self.finding`."""
+        raise NotImplementedError
+
+    def observe(self, frame: Frame) -> list[Finding]:
+        if frame.kind != self.kind or not any(q in frame.observed for q in self.trigger):
+            return []
+        p = self.rules[self.type]
+        self.latch.ensure(int(frame.rows[-1]) + 1)
+        on, off = self.judge(frame, p)
+        said = np.zeros(len(frame), bool)
+        for q in self.trigger:
+            if q in frame.observed:
+                said |= ~np.isnan(frame.observed[q])
+        if not self.rules.enabled(self.type):
+            on, off = np.zeros_like(on), np.ones_like(off)
+        raised, cleared = self.latch.step(frame.rows, frame.t, on & said, off & said, self.dwell(p))
+        both = sorted([(int(i), True) for i in raised] + [(int(i), False) for i in cleared])
+        return [self.tell(frame, i, p) if up else self.unsay(frame, i) for i, up in both]
+
+    def dwell(self, p: Mapping[str, Value]) -> Dwell:
+        """Dwell and hysteresis from the parameters."""
+        return Dwell(
+            hold_ms=1000.0 * p.get("hold_s", 0),
+            reports=int(p.get("reports", 1)),
+            clear_ms=1000.0 * p.get("clear_s", 0),
+            clear_reports=int(p.get("clear_reports", 1)),
+        )
+
+    def finding(self, frame: Frame, i: int, en: str, zh: str, **more: Any) -> Finding:
+        """A finding at reading i with what every finding says; `en` and `zh` follow the device's name."""
+        row = int(frame.rows[i])
+        device = self.city.registry.device(self.kind, row)
+        severity = int(self.rules[self.type].get("severity", 2))
+        x = frame.observed.get(self.quantity)
+        base = Finding(
+            type=self.type,
+            subject=device,
+            active=True,
+            at_ms=int(frame.t[i]),
+            since_ms=self.latch.since(row) or int(frame.t[i]),
+            severity=severity,
+            quantity=self.quantity,
+            observed=float(x[i]) if x is not None else float("nan"),
+            past=bool(frame.past[i]),
+            detector=self.type,
+            en=f"{device}: {en}",
+            zh=f"{device}:{zh}",
+        )
+        return replace(base, **more)
+
+    def unsay(self, frame: Frame, i: int) -> Finding:
+        """The finding's end at reading i."""
+        told = self.finding(frame, i, "back to normal", "已恢复正常")
+        return replace(told, active=False, since_ms=told.at_ms)
+
+    def sweep(self, moment: Moment) -> list[Finding]:
+        del moment
+        return []
+
+    def dump(self) -> dict[str, Any]:
+        return dict(self.latch.dump())
+
+    def load(self, told: Mapping[str, Any]) -> None:
+        self.latch.load(told)
+
+
+def expected_of(frame: Frame, column: int) -> tuple[F64, F64]:
+    """Expected value and scale of one quantity (its index in the kind) by reading, NaN where there is none."""
+    expected, scale = np.full(len(frame), np.nan), np.full(len(frame), np.nan)
+    mine = frame.samples.column == column
+    expected[frame.samples.reading[mine]] = frame.samples.expected[mine]
+    scale[frame.samples.reading[mine]] = frame.samples.scale[mine]
+    return expected, scale

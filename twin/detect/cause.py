@@ -1,0 +1,228 @@
+"""Cause before symptom: devices that fail together under one gateway, feeder or cabinet are one thing at the cause."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twin.city import City, Groups, grown
+from twin.detect.latch import Mask
+
+Masks = Mapping[str, Mask]
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A device (level "") or a group began to fail, or no longer does. `children`: (kind, rows) that fail with it."""
+
+    level: str
+    kind: str
+    row: int  # of the device; of a group, its index in the city's groups
+    active: bool
+    since_ms: int
+    members: int = 0
+    children: tuple[tuple[str, NDArray[np.intp]], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Signs:
+    """What is seen on a tick mark, by kind and row. `sure`: certainly failing; `likely`: perhaps (holds all sure ones);
+    `counted`: devices that can witness at all (heard before, part of the city)."""
+
+    sure: Masks
+    likely: Masks
+    counted: Masks
+
+
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """Holds in ms of city time, and what makes a group: a lone device waits `device_ms`, a group `group_ms`; a group
+    fails when at least `members` witnesses exist and a `share` of them is likely to fail, one certainly."""
+
+    device_ms: float
+    group_ms: float
+    members: int
+    share: float
+    back_share: float = 0.1
+    partial_ms: float = 300_000.0
+
+
+class Together:
+    """Who fails alone, and which groups fail as one. Levels are asked in order, the widest cause first.
+
+    A device under a failing group, or under one about to be said, never fails on its own account. After its group is
+    back, it starts anew.
+    """
+
+    def __init__(self, city: City, levels: Sequence[tuple[str, tuple[str, ...]]]) -> None:
+        self.city = city
+        self.levels = tuple(levels)  # (level, kinds that witness for it)
+        self.said: dict[str, Mask] = {}
+        self.since: dict[str, NDArray[np.int64]] = {}
+        self.failing: dict[tuple[str, str], int] = {}  # (level, group id) -> since
+        self.waiting: dict[tuple[str, str], int] = {}
+        self.partial: dict[tuple[str, str], int] = {}
+
+    def step(
+        self, signs: Signs, now_ms: int, patience: Patience, forbidden: Iterable[tuple[str, str]] = ()
+    ) -> list[Turn]:
+        """One tick mark. `forbidden`: groups (level, id) that cannot be the cause just now."""
+        self._ensure(signs)
+        for kind, sure in signs.sure.items():
+            since = self.since[kind]
+            self.since[kind] = np.where(sure & (since == 0), now_ms, np.where(sure, since, 0))
+        turns: list[Turn] = []
+        explained = {kind: np.zeros(len(mask), bool) for kind, mask in signs.sure.items()}
+        barred = set(forbidden)
+        for level, kinds in self.levels:
+            turns += self._level(level, kinds, signs, now_ms, patience, explained, barred)
+        turns += self._alone(signs, now_ms, patience, explained)
+        return turns
+
+    def busy(self) -> bool:
+        """Whether anything fails, or is about to."""
+        return bool(self.failing or self.waiting) or any(mask.any() for mask in self.said.values())
+
+    def under(self, kind: str, row: int) -> bool:
+        """Whether the device hangs on a group that fails now."""
+        for level, _ in self.levels:
+            groups = self.city.groups[level]
+            index = int(groups.of[kind][row]) if kind in groups.of else -1
+            if index >= 0 and (level, groups.ids[index]) in self.failing:
+                return True
+        return False
+
+    def _ensure(self, signs: Signs) -> None:
+        for kind, sure in signs.sure.items():
+            if kind not in self.said:
+                self.said[kind], self.since[kind] = np.zeros(len(sure), bool), np.zeros(len(sure), np.int64)
+            self.said[kind] = grown(self.said[kind], len(sure), 0)[: len(sure)]
+            self.since[kind] = grown(self.since[kind], len(sure), 0)[: len(sure)]
+
+    def _level(
+        self,
+        level: str,
+        kinds: tuple[str, ...],
+        signs: Signs,
+        now_ms: int,
+        patience: Patience,
+        explained: dict[str, Mask],
+        barred: set[tuple[str, str]],
+    ) -> list[Turn]:
+        groups = self.city.groups[level]
+        n = len(groups.ids)
+        if not n or not (self.failing or self.waiting or any(mask.any() for mask in signs.sure.values())):
+            return []
+        total, likely, sure = self._count(groups, n, kinds, signs, explained)
+        fails = (total >= patience.members) & (likely >= patience.share * total) & (sure >= 1)
+        turns: list[Turn] = []
+        active = {key for key in self.failing if key[0] == level}
+        index_of = {groups.ids[i]: i for i in range(n)} if active else {}
+        for key in sorted(active):
+            i = index_of.get(key[1], -1)
+            if i < 0 or self._is_back(key, int(total[i]), int(likely[i]), now_ms, patience):
+                turns.append(Turn(level, "", i, False, self.failing.pop(key)))
+                self.partial.pop(key, None)
+                self._start_anew(groups, i, now_ms)
+        for index in np.flatnonzero(fails):
+            key = (level, groups.ids[index])
+            if key in self.failing or key in barred:
+                continue
+            if now_ms - self.waiting.setdefault(key, now_ms) >= patience.group_ms:
+                del self.waiting[key]
+                children = self._children(groups, int(index), signs)
+                since = self._since(children)
+                self.failing[key] = since or now_ms
+                turns.append(Turn(level, "", int(index), True, self.failing[key], int(total[index]), children))
+        for key in [k for k in self.waiting if k[0] == level]:
+            at = [i for i in np.flatnonzero(fails) if groups.ids[i] == key[1]]
+            if not at or key in barred:
+                del self.waiting[key]
+        self._explain(level, groups, signs, explained)
+        return turns
+
+    def _count(
+        self, groups: Groups, n: int, kinds: tuple[str, ...], signs: Signs, explained: dict[str, Mask]
+    ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
+        """Witnesses, likely and certain failures by group. The group's own device is no witness of its members."""
+        total, likely, sure = (np.zeros(n, np.intp) for _ in range(3))
+        for kind in kinds:
+            if kind not in signs.sure:
+                continue
+            of = groups.of[kind][: len(signs.sure[kind])]
+            free = (of >= 0) & signs.counted[kind] & ~explained[kind] & ~self.said[kind]
+            total += np.bincount(of[free], minlength=n)
+            likely += np.bincount(of[free & signs.likely[kind]], minlength=n)
+            sure += np.bincount(of[free & signs.sure[kind]], minlength=n)
+        return total, likely, sure
+
+    def _is_back(self, key: tuple[str, str], total: int, likely: int, now_ms: int, patience: Patience) -> bool:
+        if likely <= patience.back_share * total:
+            return True
+        if likely < 0.5 * total:
+            return now_ms - self.partial.setdefault(key, now_ms) >= patience.partial_ms
+        self.partial.pop(key, None)
+        return False
+
+    def _start_anew(self, groups: Groups, index: int, now_ms: int) -> None:
+        for kind, since in self.since.items():
+            mine = groups.of[kind][: len(since)] == index
+            since[mine & (since > 0)] = now_ms
+
+    def _children(self, groups: Groups, index: int, signs: Signs) -> tuple[tuple[str, NDArray[np.intp]], ...]:
+        found = []
+        for kind in sorted(signs.likely):
+            mine = groups.of[kind][: len(signs.likely[kind])] == index
+            rows = np.flatnonzero(mine & signs.likely[kind] & signs.counted[kind])
+            if len(rows):
+                found.append((kind, rows))
+        return tuple(found)
+
+    def _since(self, children: tuple[tuple[str, NDArray[np.intp]], ...]) -> int:
+        times = [int(t) for kind, rows in children for t in self.since[kind][rows] if t > 0]
+        return min(times, default=0)
+
+    def _explain(self, level: str, groups: Groups, signs: Signs, explained: dict[str, Mask]) -> None:
+        """Mark everything that hangs on a group which fails or is about to be said."""
+        keys = {key[1] for key in (*self.failing, *self.waiting) if key[0] == level}
+        if not keys:
+            return
+        hit = np.array([i for i, id_ in enumerate(groups.ids) if id_ in keys])
+        for kind, mask in explained.items():
+            explained[kind] = mask | np.isin(groups.of[kind][: len(signs.sure[kind])], hit)
+
+    def _alone(self, signs: Signs, now_ms: int, patience: Patience, explained: dict[str, Mask]) -> list[Turn]:
+        turns = []
+        for kind in sorted(signs.sure):
+            said, since = self.said[kind], self.since[kind]
+            due = (since > 0) & ~said & ~explained[kind] & signs.counted[kind]
+            for row in np.flatnonzero(due & (now_ms - since >= patience.device_ms)):
+                said[row] = True
+                turns.append(Turn("", kind, int(row), True, int(since[row])))
+            for row in np.flatnonzero(said & ~signs.likely[kind]):
+                said[row] = False
+                turns.append(Turn("", kind, int(row), False, now_ms))
+        return turns
+
+    def dump(self) -> dict[str, Any]:
+        """All that it remembers."""
+        told: dict[str, Any] = {f"said.{kind}": mask.copy() for kind, mask in self.said.items()}
+        told.update({f"since.{kind}": since.copy() for kind, since in self.since.items()})
+        for name in ("failing", "waiting", "partial"):
+            told[name] = [[*key, value] for key, value in getattr(self, name).items()]
+        return told
+
+    def load(self, told: Mapping[str, Any]) -> None:
+        """Take over what was dumped."""
+        for name, value in told.items():
+            group, _, kind = name.partition(".")
+            if group == "said":
+                self.said[kind] = value.copy()
+            elif group == "since":
+                self.since[kind] = value.copy()
+        for name in ("failing", "waiting", "partial"):
+            setattr(self, name, {(level, id_): int(value) for level, id_, value in told.get(name, [])})

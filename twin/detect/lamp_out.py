@@ -1,0 +1,70 @@
+"""Lamp out: dark, commanded on, and far less power than dimming and voltage imply."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from twin.city import City
+from twin.detect.base import Rule
+from twin.detect.latch import Mask
+from twin.detect.rules import Value
+from twin.detect.words import number
+from twin.records import F64, I32, Finding, Frame
+
+
+def implied_power(city: City, frame: Frame, p: Mapping[str, Value]) -> F64:
+    """Power in W that a burning lamp would draw by its rating, dimming and voltage, by reading.
+
+    Rated power comes from the city's files, or else from the rules; below its nominal voltage a lamp draws in
+    proportion. Dimming that was never said counts as full.
+    """
+    rated = city.roster("pole").attribute("ratedPower", float(p["rated_w"]))
+    dimming, voltage = frame.known["dimmingLevel"], frame.known["voltage"]
+    share = np.where(np.isnan(dimming), 1.0, dimming)
+    supply = np.where(np.isnan(voltage), 1.0, np.clip(voltage / p["nominal_v"], 0.0, 1.0))
+    rows: I32 = frame.rows
+    power: F64 = rated[rows] * share * supply
+    return power
+
+
+class LampOut(Rule):
+    """Dark by sun or lux, commanded on, power below `share` of what is implied; gone above `clear_share`."""
+
+    type = "lamp_out"
+    kind = "pole"
+    trigger = ("powerConsumption",)
+    quantity = "powerConsumption"
+
+    def judge(self, frame: Frame, p: Mapping[str, Value]) -> tuple[Mask, Mask]:
+        power = frame.known["powerConsumption"]
+        implied = implied_power(self.city, frame, p)
+        commanded = (frame.known["powerState"] == 1) & (implied >= p["least_w"])
+        with np.errstate(invalid="ignore"):
+            weak = commanded & (power < p["share"] * implied) & ~(frame.known["voltage"] < p["supply_v"])
+            burning = commanded & (power >= p["clear_share"] * implied)
+        if weak.any():
+            weak[weak] = self._dark(frame, weak, p)
+        return weak, burning
+
+    def _dark(self, frame: Frame, where: Mask, p: Mapping[str, Value]) -> Mask:
+        sun = self.city.sun("pole", frame.rows[where], frame.t[where])
+        with np.errstate(invalid="ignore"):
+            dark: Mask = (sun < p["dark_deg"]) | (frame.known["illuminanceLevel"][where] < p["dark_lx"])
+        return dark
+
+    def tell(self, frame: Frame, i: int, p: Mapping[str, Value]) -> Finding:
+        implied = float(implied_power(self.city, frame, p)[i])
+        watts = float(frame.known["powerConsumption"][i])
+        return self.finding(
+            frame,
+            i,
+            f"the lamp is commanded on in the dark but draws {number(watts)} W where {number(implied)} W are due",
+            f"天黑且已下发开灯指令,实际功率{number(watts)}W,应为{number(implied)}W,疑似灯具熄灭",
+            expected=implied,
+            low=float(p["clear_share"]) * implied,
+            high=1.5 * implied,
+            score=1.0 - 1e-6,
+            evidence={"power_w": watts, "implied_w": round(implied, 1), "share": p["share"]},
+        )

@@ -1,0 +1,117 @@
+"""Dwell and hysteresis in event time: a condition must hold before it is said, and be gone before it is unsaid."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twin.city import grown
+from twin.records import I32, I64
+
+Mask = NDArray[np.bool_]
+Places = NDArray[np.intp]
+_NONE: Places = np.empty(0, np.intp)
+_FIELDS: dict[str, Any] = {
+    "since": np.int64,  # event time at which the condition began, 0: it does not hold
+    "reports": np.int32,  # readings that showed it since
+    "calm_since": np.int64,
+    "calm": np.int32,
+    "active": np.bool_,
+    "busy": np.bool_,  # active, or on its way there
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Dwell:
+    """How long and in how many readings a condition must hold (and be gone) before it counts."""
+
+    hold_ms: float = 0.0
+    reports: int = 1
+    clear_ms: float = 0.0
+    clear_reports: int = 1
+
+
+class Latch:
+    """One condition of every device of a kind. Only devices for which it holds, or did, cost anything."""
+
+    def __init__(self, rows: int = 0) -> None:
+        self.arrays: dict[str, NDArray[Any]] = {name: np.zeros(rows, dtype) for name, dtype in _FIELDS.items()}
+
+    def ensure(self, rows: int) -> None:
+        """Make room for that many devices."""
+        if rows > len(self.arrays["since"]):
+            for name in _FIELDS:
+                self.arrays[name] = grown(self.arrays[name], rows, 0)
+
+    def since(self, row: int) -> int:
+        """Event time at which the device's condition began."""
+        return int(self.arrays["since"][row])
+
+    def step(self, rows: I32, t: I64, on: Mask, off: Mask, dwell: Dwell) -> tuple[Places, Places]:
+        """Feed readings (sorted by row, then time): where the condition holds and where it is gone; neither: no word.
+
+        Returns the indices of the readings at which it became said, and at which it became unsaid.
+        """
+        touched = on | self.arrays["busy"][rows]
+        if not touched.any():
+            return _NONE, _NONE
+        chosen = np.flatnonzero(np.isin(rows, rows[touched]))
+        mine = rows[chosen]
+        start = np.flatnonzero(np.r_[True, mine[1:] != mine[:-1]])
+        rank = np.arange(len(mine)) - np.repeat(start, np.diff(np.r_[start, len(mine)]))
+        deepest = int(rank.max())
+        if deepest == 0:
+            return self._round(chosen, mine, t, on, off, dwell)
+        order = np.argsort(rank, kind="stable")
+        edges = np.searchsorted(rank[order], np.arange(deepest + 2))
+        raised, cleared = [], []
+        for depth in range(deepest + 1):
+            places = chosen[order[edges[depth] : edges[depth + 1]]]
+            up, down = self._round(places, rows[places], t, on, off, dwell)
+            raised.append(up)
+            cleared.append(down)
+        return np.concatenate(raised), np.concatenate(cleared)
+
+    def _round(self, i: Places, r: I32, t: I64, on: Mask, off: Mask, dwell: Dwell) -> tuple[Places, Places]:
+        """One reading a device."""
+        a = self.arrays
+        holds, gone, now, active = on[i], off[i] & ~on[i], t[i], a["active"][r]
+        rising, falling = holds & ~active, gone & active
+        since = a["since"][r]
+        since = np.where(rising & (since == 0), np.maximum(now, 1), np.where(gone & ~active, 0, since))
+        reports = np.where(rising, a["reports"][r] + 1, np.where(gone & ~active, 0, a["reports"][r]))
+        up = rising & (reports >= dwell.reports) & (now - since >= dwell.hold_ms)
+        calm_since = a["calm_since"][r]
+        calm_since = np.where(falling & (calm_since == 0), np.maximum(now, 1), np.where(holds, 0, calm_since))
+        calm = np.where(falling, a["calm"][r] + 1, np.where(holds, 0, a["calm"][r]))
+        down = falling & (calm >= dwell.clear_reports) & (now - calm_since >= dwell.clear_ms)
+        a["active"][r] = (active | up) & ~down
+        a["since"][r] = np.where(down, 0, since)
+        a["reports"][r] = np.where(down, 0, reports)
+        a["calm_since"][r] = np.where(down | up, 0, calm_since)
+        a["calm"][r] = np.where(down | up, 0, calm)
+        a["busy"][r] = a["active"][r] | (a["since"][r] > 0)
+        return i[up], i[down]
+
+    def drop(self, rows: I32) -> None:
+        """Forget what is known of these devices."""
+        for array in self.arrays.values():
+            array[rows] = 0
+
+    def dump(self) -> dict[str, NDArray[Any]]:
+        """Copies of the arrays, of busy devices only."""
+        rows = np.flatnonzero(self.arrays["busy"])
+        return {"rows": rows.astype(np.int32), **{name: array[rows] for name, array in self.arrays.items()}}
+
+    def load(self, told: Mapping[str, NDArray[Any]]) -> None:
+        """Take over dumped arrays."""
+        rows = told["rows"]
+        if len(rows):
+            self.ensure(int(rows.max()) + 1)
+        for name in _FIELDS:
+            if name in told:
+                self.arrays[name][rows] = told[name]

@@ -1,0 +1,217 @@
+"""Silence and lost supply: of one device, or of all that hang on one gateway, feeder or cabinet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twin.city import City, grown
+from twin.detect.base import Moment
+from twin.detect.cause import Patience, Signs, Together, Turn
+from twin.detect.latch import Mask
+from twin.detect.rules import Rules
+from twin.detect.words import span
+from twin.records import F64, Finding, Frame, Presence
+
+CAUSES = {"gateway": "gateway_loss", "feeder": "feeder_trip", "cabinet": "cabinet_trip"}
+_WORDS = {
+    "gateway": ("gateway lost", "网关失联"),
+    "feeder": ("feeder tripped", "馈线跳闸"),
+    "cabinet": ("cabinet without supply", "配电箱失电"),
+}
+
+
+class Outage:
+    """Overdue: silent for max(5 gaps, gap + 10 MAD) of the time in which our link was up and drained.
+
+    A lone device is said `hold_s` after it is overdue: by then its siblings, which fell silent up to one cadence
+    later, would be overdue too. A pole that reported its supply lost counts as gone at once.
+    """
+
+    types = ("device_silent", "supply_lost", "gateway_loss", "feeder_trip", "cabinet_trip", "terminal_tampering")
+
+    def __init__(self, city: City, rules: Rules) -> None:
+        self.city = city
+        self.rules = rules
+        witnesses = ("pole", "cell", "feeder")
+        self.together = Together(city, [("gateway", witnesses), ("feeder", ("pole",)), ("cabinet", ("pole",))])
+        self.lost = np.zeros(city.rows("pole"), bool)
+        self.kept: dict[str, F64] = {}  # by kind, silence that does not count: from before our link came back
+        self.said_as: dict[tuple[str, int], str] = {}
+        self.counting = False
+
+    def observe(self, frame: Frame) -> list[Finding]:
+        if frame.kind == "pole" and "supplyPresent" in frame.observed:
+            self.lost = grown(self.lost, int(frame.rows[-1]) + 1, 0)
+            supply = frame.observed["supplyPresent"]
+            told = np.flatnonzero(~np.isnan(supply))
+            self.lost[frame.rows[told]] = supply[told] == 0  # sorted by time: the newest of a device comes last
+        return []
+
+    def sweep(self, moment: Moment) -> list[Finding]:
+        resumed, self.counting = moment.counting and not self.counting, moment.counting
+        if not moment.counting:
+            return []
+        p = self.rules["device_silent"]
+        silent = {kind: self._silence(kind, one, resumed) for kind, one in moment.presence.items()}
+        sure: dict[str, Mask] = {}
+        likely: dict[str, Mask] = {}
+        counted: dict[str, Mask] = {}
+        for kind, one in moment.presence.items():
+            limit = self._limit(kind, one)
+            lost = self._lost(kind, len(limit))
+            with np.errstate(invalid="ignore"):
+                sure[kind] = (silent[kind] > limit) | lost
+                likely[kind] = (silent[kind] > p["suspect_share"] * limit) | lost
+            roster = self.city.rosters.get(kind)
+            known = np.zeros(len(limit), bool)
+            if roster is not None:
+                known[: len(roster)] = (roster.alive & ~roster.recorded)[: len(limit)]
+            counted[kind] = known & ~np.isnan(silent[kind])
+            sure[kind] &= counted[kind]
+            likely[kind] &= counted[kind]
+        patience = Patience(
+            device_ms=1000.0 * p["hold_s"],
+            group_ms=1000.0 * p["cause_hold_s"],
+            members=int(p["cause_members"]),
+            share=float(p["cause_share"]),
+        )
+        signs = Signs(sure, likely, counted)
+        turns = self.together.step(signs, moment.now_ms, patience, self._talking_gateways(signs))
+        told = [self._told(turn, moment) for turn in turns]
+        return [one for one in told if self.rules.enabled(one.type)]
+
+    def _silence(self, kind: str, one: Presence, resumed: bool) -> F64:
+        """Silence in ms since the device was heard or, if that was later, since our link came back."""
+        n = len(one.silent_ms)
+        kept = grown(self.kept.get(kind, np.zeros(0)), n, 0.0)[:n]
+        if resumed:
+            said = self.together.said.get(kind, np.zeros(0, bool))
+            fresh = ~grown(said, n, 0)[:n]
+            kept = np.where(fresh, one.silent_ms, kept)
+        with np.errstate(invalid="ignore"):
+            kept = np.where(one.silent_ms < kept, 0.0, kept)
+        self.kept[kind] = np.nan_to_num(kept)
+        return one.silent_ms - self.kept[kind]
+
+    def _limit(self, kind: str, one: Presence) -> F64:
+        """The silence in ms beyond which a device is overdue."""
+        p = self.rules["device_silent"]
+        roster = self.city.rosters.get(kind)
+        cadence = np.full(len(one.gap_s), 60.0)
+        if roster is not None:
+            n = min(len(roster), len(cadence))
+            cadence[:n] = roster.cadence_s[:n]
+        if kind == "truck":
+            cadence = np.maximum(cadence, p["parked_cadence_s"])
+        gap = np.fmax(one.gap_s, cadence)
+        limit: F64 = 1000.0 * np.fmax(p["gaps"] * gap, gap + p["mads"] * np.nan_to_num(one.mad_s))
+        return limit
+
+    def _lost(self, kind: str, n: int) -> Mask:
+        if kind != "pole":
+            return np.zeros(n, bool)
+        self.lost = grown(self.lost, n, 0)
+        return self.lost[:n]
+
+    def _talking_gateways(self, signs: Signs) -> list[tuple[str, str]]:
+        """Gateways that cannot be lost: they speak themselves, or most of their silent poles said that supply went."""
+        groups = self.city.groups["gateway"]
+        likely = signs.likely.get("gateway")
+        talking = []
+        if likely is not None:
+            rows = np.flatnonzero(signs.counted["gateway"] & ~likely)
+            talking = [("gateway", self.city.registry.device("gateway", int(row))) for row in rows]
+        if self.lost.any() and "pole" in signs.likely and "pole" in groups.of:
+            of = groups.of["pole"][: len(signs.likely["pole"])]
+            gone = signs.likely["pole"] & (of >= 0)
+            lost = np.bincount(of[gone & self.lost[: len(of)]], minlength=len(groups.ids))
+            most = lost > 0.5 * np.bincount(of[gone], minlength=len(groups.ids))
+            talking += [("gateway", groups.ids[i]) for i in np.flatnonzero(most)]
+        return talking
+
+    def _told(self, turn: Turn, moment: Moment) -> Finding:
+        return self._told_group(turn, moment) if turn.level else self._told_device(turn, moment)
+
+    def _told_group(self, turn: Turn, moment: Moment) -> Finding:
+        groups = self.city.groups[turn.level]
+        subject, type_ = groups.ids[turn.row], CAUSES[turn.level]
+        children = [self.city.registry.device(kind, int(row)) for kind, rows in turn.children for row in rows]
+        children = [child for child in children if child != subject]
+        newest = max((int(moment.presence[k].arrived[r].max()) for k, r in turn.children), default=turn.since_ms)
+        en, zh = _WORDS[turn.level]
+        detail = (f"{len(children)} devices silent together", f"{len(children)}台设备同时失联")
+        if not turn.active:
+            en, zh, detail = "back", "已恢复", ("its devices report again", "其下设备已恢复上报")
+        return Finding(
+            type=type_,
+            subject=subject,
+            active=turn.active,
+            at_ms=moment.now_ms,
+            since_ms=min(newest, moment.now_ms) if turn.active else moment.now_ms,
+            severity=int(self.rules[type_].get("severity", 3)),
+            detector="outage",
+            en=f"{subject}: {en}, {detail[0]}",
+            zh=f"{subject}:{zh},{detail[1]}",
+            evidence={"children": children, "silent": len(children), "members": turn.members} if turn.active else {},
+        )
+
+    def _told_device(self, turn: Turn, moment: Moment) -> Finding:
+        device = self.city.registry.device(turn.kind, turn.row)
+        one = moment.presence[turn.kind]
+        key = (turn.kind, turn.row)
+        silent_ms = float(one.silent_ms[turn.row])
+        if turn.active:
+            type_ = self.said_as[key] = self._type(turn, one)
+        else:
+            type_ = self.said_as.pop(key, "device_silent")
+        en, zh = span(silent_ms)
+        gap_en, gap_zh = span(1000.0 * float(np.nan_to_num(one.gap_s[turn.row])))
+        texts = {
+            "supply_lost": ("mains supply lost", "市电中断"),
+            "terminal_tampering": (f"fell silent {en} ago while moving", f"行驶中失联{zh}"),
+        }.get(type_, (f"silent for {en}, it reports every {gap_en}", f"已失联{zh},平时每{gap_zh}上报一次"))
+        if not turn.active:
+            texts = ("reports again", "已恢复上报")
+        return Finding(
+            type=type_,
+            subject=device,
+            active=turn.active,
+            at_ms=moment.now_ms,
+            since_ms=int(one.arrived[turn.row]) if turn.active else moment.now_ms,
+            severity=int(self.rules[type_].get("severity", 2)),
+            detector="outage",
+            en=f"{device}: {texts[0]}",
+            zh=f"{device}:{texts[1]}",
+            evidence={
+                "silent_s": round(silent_ms / 1000),
+                "gap_s": round(float(np.nan_to_num(one.gap_s[turn.row])), 1),
+            },
+        )
+
+    def _type(self, turn: Turn, one: Presence) -> str:
+        if turn.kind == "pole" and self.lost[turn.row]:
+            return "supply_lost"
+        speed = one.last.get("speed")
+        if turn.kind == "truck" and speed is not None and speed[turn.row] > 5.0:
+            return "terminal_tampering"
+        return "device_silent"
+
+    def dump(self) -> dict[str, Any]:
+        told: dict[str, Any] = {f"together.{name}": value for name, value in self.together.dump().items()}
+        told.update({f"kept.{kind}": kept.copy() for kind, kept in self.kept.items()})
+        told["lost"] = self.lost.copy()
+        told["counting"] = self.counting
+        told["said_as"] = [[kind, row, type_] for (kind, row), type_ in self.said_as.items()]
+        return told
+
+    def load(self, told: Mapping[str, Any]) -> None:
+        self.together.load({n.partition(".")[2]: v for n, v in told.items() if n.startswith("together.")})
+        self.kept = {n.partition(".")[2]: v.copy() for n, v in told.items() if n.startswith("kept.")}
+        lost: NDArray[np.bool_] = told["lost"]
+        self.lost = lost.copy()
+        self.counting = bool(told["counting"])
+        self.said_as = {(kind, int(row)): type_ for kind, row, type_ in told["said_as"]}

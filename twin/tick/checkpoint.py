@@ -1,0 +1,82 @@
+"""The world as bytes: a JSON head, then the raw arrays; versioned, with a checksum, no pickle.
+
+Layout: magic, length of the head (8 bytes, little-endian), head, arrays (8-byte aligned), CRC-32 of all before.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twin.errors import CheckpointBroken
+
+MAGIC = b"CWWORLD1"
+VERSION = 1
+_ALLOWED = "biuf"  # array types that a checkpoint may hold
+
+
+def encode(tree: Mapping[str, Any]) -> bytes:
+    """A tree of mappings whose leaves are arrays or JSON values, as bytes. The arrays are not changed meanwhile."""
+    arrays: list[NDArray[Any]] = []
+    head = json.dumps({"version": VERSION, "tree": _lay_out(tree, arrays)}, separators=(",", ":")).encode()
+    parts = [MAGIC, struct.pack("<Q", len(head)), head, bytes(-len(head) % 8)]
+    for array in arrays:
+        raw = array.tobytes()
+        parts += [raw, bytes(-len(raw) % 8)]
+    body = b"".join(parts)
+    return body + struct.pack("<I", zlib.crc32(body))
+
+
+def decode(data: bytes) -> dict[str, Any]:
+    """The tree. The arrays are read-only views of `data`. Raises CheckpointBroken for anything that `encode` did
+    not write, or that was damaged since."""
+    if len(data) < len(MAGIC) + 12 or data[: len(MAGIC)] != MAGIC:
+        raise CheckpointBroken("the world's part of the checkpoint is not one of this version")
+    if zlib.crc32(data[:-4]) != struct.unpack("<I", data[-4:])[0]:
+        raise CheckpointBroken("the world's part of the checkpoint is damaged (checksum)")
+    (length,) = struct.unpack_from("<Q", data, len(MAGIC))
+    start = len(MAGIC) + 8
+    try:
+        head = json.loads(data[start : start + length])
+        if head["version"] > VERSION:
+            raise CheckpointBroken(f"the checkpoint is of version {head['version']}, this program reads {VERSION}")
+        tree, _ = _pick_up(head["tree"], data, start + length + (-length % 8))
+    except (ValueError, KeyError, TypeError) as error:
+        raise CheckpointBroken(f"the world's part of the checkpoint cannot be read: {error}") from error
+    if not isinstance(tree, dict):
+        raise CheckpointBroken("the world's part of the checkpoint is not a tree")
+    return tree
+
+
+def _lay_out(node: Any, arrays: list[NDArray[Any]]) -> Any:
+    if isinstance(node, np.ndarray):
+        if node.dtype.kind not in _ALLOWED:
+            raise TypeError(f"a checkpoint holds no arrays of {node.dtype}")
+        arrays.append(node)
+        return {"a": node.dtype.str, "s": list(node.shape)}
+    if isinstance(node, Mapping):
+        return {"d": {str(name): _lay_out(value, arrays) for name, value in node.items()}}
+    return {"j": node}
+
+
+def _pick_up(node: Any, data: bytes, at: int) -> tuple[Any, int]:
+    if "a" in node:
+        dtype = np.dtype(node["a"])
+        if dtype.kind not in _ALLOWED:
+            raise ValueError(f"array of {dtype}")
+        count = int(np.prod(node["s"], dtype=np.int64))
+        array = np.frombuffer(data, dtype, count, at).reshape(node["s"])
+        size = count * dtype.itemsize
+        return array, at + size + (-size % 8)
+    if "d" in node:
+        out = {}
+        for name, value in node["d"].items():
+            out[name], at = _pick_up(value, data, at)
+        return out, at
+    return node["j"], at

@@ -1,0 +1,160 @@
+"""The tick: everything journalled between two marks goes through model, detectors and ledger. Deterministic, no I/O."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from twin.detect import Moment
+from twin.errors import SettingsError
+from twin.model import advance
+from twin.records import (
+    I32,
+    Action,
+    Answer,
+    Batch,
+    Changes,
+    Columns,
+    Edit,
+    Entry,
+    Finding,
+    Frame,
+    Link,
+    Names,
+    Outcome,
+)
+from twin.tick.world import World
+
+LOG = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class Ticked:
+    """What one tick did. touched: by kind, the rows that said something, sorted; findings: as the ledger got them.
+
+    frames: for looking at; their `known` no longer answers questions that were not asked during the tick.
+    """
+
+    changes: Changes
+    frames: list[Frame] = field(default_factory=list)
+    touched: dict[str, I32] = field(default_factory=dict)
+    findings: list[Finding] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Heard:
+    """The entries of one tick, by what they are."""
+
+    columns: dict[str, list[Columns]] = field(default_factory=dict)
+    links: list[Link] = field(default_factory=list)
+    actions: list[Action] = field(default_factory=list)
+    outcomes: list[Outcome] = field(default_factory=list)
+    answers: list[Answer] = field(default_factory=list)
+    edits: list[Edit] = field(default_factory=list)
+
+
+def tick(world: World, entries: Sequence[Entry], now_ms: int, n: int = 0) -> Ticked:
+    """Run the entries journalled since the tick before, as of city time `now_ms`; `n` is the mark's number.
+
+    The world is changed in place. How the readings are cut into batches makes no difference; where the marks stand
+    does. Rows that the city does not have are passed over.
+    """
+    heard = _sort(world, entries)
+    for edit in heard.edits:
+        _edit(world, edit)
+    world.link.advance(heard.links, now_ms)
+    ticked = Ticked(Changes())
+    told: list[tuple[str, Finding]] = []
+    for kind in sorted(heard.columns):
+        _observe(world, kind, heard.columns[kind], now_ms, ticked, told)
+    moment = Moment(
+        now_ms=world.now_ms,
+        presence={kind: model.presence(world.link.counted_ms) for kind, model in sorted(world.models.items())},
+        counting=world.link.counting,
+    )
+    for name, detector in world.detectors.items():
+        told += [(name, finding) for finding in detector.sweep(moment)]
+    ticked.findings = world.settle(told)
+    ticked.changes = world.ledger.step(ticked.findings, heard.actions, heard.outcomes, heard.answers, world.now_ms)
+    if n:
+        world.last_tick = n
+    return ticked
+
+
+def _sort(world: World, entries: Sequence[Entry]) -> _Heard:
+    heard = _Heard()
+    for entry in entries:
+        body = entry.body
+        if isinstance(body, Batch):
+            for columns in body.columns:
+                if len(columns):
+                    heard.columns.setdefault(columns.kind, []).append(columns)
+        elif isinstance(body, Names):
+            world.city.extend(body)
+            world.fit()
+        elif isinstance(body, Link):
+            heard.links.append(body)
+        elif isinstance(body, Action):
+            heard.actions.append(body)
+        elif isinstance(body, Outcome):
+            heard.outcomes.append(body)
+        elif isinstance(body, Answer):
+            heard.answers.append(body)
+        elif isinstance(body, Edit):
+            heard.edits.append(body)
+    return heard
+
+
+def _edit(world: World, edit: Edit) -> None:
+    """Rules are replaced at once. They were checked before they were journalled; those that no longer fit (another
+    version wrote them) are left out, said so, and change nothing."""
+    if edit.what != "rules":
+        return
+    try:
+        world.rules.override(json.loads(edit.text))
+    except (SettingsError, ValueError) as error:
+        LOG.warning("journalled rules do not fit this version and are left out: %s", error)
+
+
+def _observe(
+    world: World,
+    kind: str,
+    columns: list[Columns],
+    now_ms: int,
+    ticked: Ticked,
+    told: list[tuple[str, Finding]],
+) -> None:
+    model = world.models.get(kind)
+    if model is None:
+        return
+    columns = [_known_rows(c, world.city.rows(kind)) for c in columns]
+    rows = np.concatenate([c.row for c in columns]).astype(np.int32)
+    if not len(rows):
+        return
+    model.hear(rows, np.concatenate([c.arrived for c in columns]), world.link.counted_ms, now_ms)
+    ticked.touched[kind] = np.unique(rows)
+    for frame in advance(model, columns, world.city):
+        ticked.frames.append(frame)
+        for name, detector in world.detectors.items():
+            told += [(name, finding) for finding in detector.observe(frame)]
+
+
+def _known_rows(columns: Columns, rows: int) -> Columns:
+    """The readings whose row the city has. Journalled rows are always known; a damaged one must not reach an array."""
+    good = (columns.row >= 0) & (columns.row < rows)
+    if good.all():
+        return columns
+    return Columns(
+        columns.kind,
+        columns.row[good],
+        columns.t[good],
+        columns.boot[good],
+        columns.seq[good],
+        columns.arrived[good],
+        columns.flags[good],
+        {name: x[good] for name, x in columns.values.items()},
+    )

@@ -1,0 +1,28 @@
+"""What a channel should say at given times, for charts and forecasts. Reads the world, changes nothing."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from twin.model import STEP_MS
+from twin.records import F64, I64
+from twin.tick.world import World
+
+BAND = 2.0  # the band that is shown: expected +- BAND * scale
+
+
+def expectation(world: World, kind: str, row: int, quantity: str, t_ms: I64) -> tuple[F64, F64, F64]:
+    """Expected value and the band's low and high end at event times `t_ms`, as the model knows the channel now.
+
+    NaN where nothing is known yet, and for quantities that have no model. Raises KeyError for an unknown kind.
+    """
+    model = world.models[kind].expectation
+    nothing = np.full(len(t_ms), np.nan)
+    if quantity not in model.quantities or not 0 <= row < model.table.shape[1]:
+        return nothing, nothing, nothing
+    slot = int(model.table[model.quantities[quantity], row])
+    if slot < 0 or not len(t_ms):
+        return nothing, nothing, nothing
+    middle = t_ms // STEP_MS * STEP_MS + STEP_MS // 2
+    expected, sigma, _ = model.at(np.full(len(t_ms), slot, np.int32), world.city.local_hour(middle))
+    return expected, expected - BAND * sigma, expected + BAND * sigma

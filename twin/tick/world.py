@@ -1,0 +1,144 @@
+"""The world: everything that a tick reads and changes, and nothing else. It is checkpointed whole."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import Any, Protocol
+
+from devices.kinds import KINDS
+from twin.city import City
+from twin.detect import DETECTORS, Detector, Rules, default_rules
+from twin.errors import CheckpointBroken
+from twin.model import KindState
+from twin.records import Action, Answer, Changes, Finding, Outcome
+from twin.tick.checkpoint import decode, encode
+from twin.tick.link import LinkClock
+
+
+class Ledger(Protocol):
+    """The ledger of cases, as the tick needs it (twin/whistle/ledger.py)."""
+
+    def step(
+        self,
+        findings: Sequence[Finding],
+        actions: Sequence[Action],
+        outcomes: Sequence[Outcome],
+        answers: Sequence[Answer],
+        now_ms: int,
+    ) -> Changes: ...
+
+    def dump(self) -> dict[str, Any]: ...
+
+    def load(self, told: dict[str, Any]) -> None: ...
+
+
+class World:
+    """The arrays of one area, its detectors, its ledger and its link. `last_tick` is the number of its last tick."""
+
+    def __init__(self, city: City, ledger: Ledger, rules: Rules | None = None) -> None:
+        self.city = city
+        self.ledger = ledger
+        self.rules = rules if rules is not None else default_rules()
+        self.link = LinkClock()
+        self.last_tick = 0
+        self.models: dict[str, KindState] = {}
+        self.fit()
+        self.detectors: dict[str, Detector] = {name: make(city, self.rules) for name, make in DETECTORS.items()}
+        self.said: dict[str, dict[str, Finding]] = {}  # active findings by key, and by the detector that says them
+
+    @property
+    def now_ms(self) -> int:
+        """City time of the last tick."""
+        return self.link.now_ms
+
+    def fit(self) -> None:
+        """Make the models as large as the city (it may have got devices)."""
+        for kind in self.city.registry.kinds():
+            if kind in KINDS:
+                self.models.setdefault(kind, KindState(kind)).ensure(self.city.rows(kind))
+
+    def active(self) -> list[Finding]:
+        """What is wrong now, by key."""
+        return [next(iter(self.said[key].values())) for key in sorted(self.said)]
+
+    def settle(self, findings: Iterable[tuple[str, Finding]]) -> list[Finding]:
+        """Let each (type, subject) be said once and unsaid once, though several detectors may see the same thing."""
+        kept = []
+        for detector, finding in findings:
+            sayers = self.said.get(finding.key)
+            if finding.active:
+                if sayers is None:
+                    self.said[finding.key] = {detector: finding}
+                    kept.append(finding)
+                else:
+                    sayers.setdefault(detector, finding)
+            elif sayers is not None and sayers.pop(detector, None) is not None and not sayers:
+                del self.said[finding.key]
+                kept.append(finding)
+        return kept
+
+    # ---- checkpoint --------------------------------------------------------------------------------------------
+
+    def snapshot(self) -> dict[str, Any]:
+        """A copy of everything, as fast as arrays can be copied; `encode` it in any thread."""
+        return {
+            "last_tick": self.last_tick,
+            "link": {
+                "state": self.link.state,
+                "counted_ms": self.link.counted_ms,
+                "now_ms": self.link.now_ms,
+                "counting": self.link.counting,
+            },
+            "rules": self.rules.overrides(),
+            "names": [list(name) for name in self.city.registry.names()],
+            "quantities": {kind: list(model.quantities) for kind, model in self.models.items()},
+            "models": {kind: model.dump() for kind, model in self.models.items()},
+            "detectors": {name: dict(detector.dump()) for name, detector in self.detectors.items()},
+            "said": {key: {d: _finding_out(f) for d, f in sayers.items()} for key, sayers in self.said.items()},
+            "ledger": [self.ledger.dump()],  # a list: one JSON value
+        }
+
+    def dump(self) -> bytes:
+        """The whole world as bytes: `encode(self.snapshot())`."""
+        return encode(self.snapshot())
+
+    @classmethod
+    def load(cls, data: bytes, city: City, ledger: Ledger, rules: Rules | None = None) -> World:
+        """The world that was dumped, over today's city (which may have more devices) and a fresh ledger.
+
+        Detectors and quantities that did not exist then start empty. Raises CheckpointBroken on damage, or where the
+        checkpoint gives a row another device than the registry does.
+        """
+        told = decode(data)
+        world = cls(city, ledger, rules)
+        try:
+            world._take_over(told)
+        except (KeyError, ValueError, TypeError, IndexError, AttributeError) as error:
+            raise CheckpointBroken(f"the checkpoint does not fit: {error!r}") from error
+        return world
+
+    def _take_over(self, told: Mapping[str, Any]) -> None:
+        self.city.registry.register([(kind, int(row), device) for kind, row, device in told["names"]])
+        self.fit()
+        self.last_tick = int(told["last_tick"])
+        self.link = LinkClock(**told["link"])
+        self.rules.override({name: dict(values) for name, values in told["rules"].items()}, "checkpoint")
+        for kind, arrays in told["models"].items():
+            if kind in self.models:
+                self.models[kind].load(arrays, tuple(told["quantities"][kind]))
+        for name, arrays in told["detectors"].items():
+            if name in self.detectors:
+                self.detectors[name].load(arrays)
+        self.said = {
+            key: {detector: _finding_in(f) for detector, f in sayers.items()} for key, sayers in told["said"].items()
+        }
+        self.ledger.load(told["ledger"][0])
+
+
+def _finding_out(finding: Finding) -> Any:
+    return [getattr(finding, name) for name in Finding.__slots__]
+
+
+def _finding_in(values: Sequence[Any]) -> Finding:
+    return replace(Finding("", "", True, 0, 0), **dict(zip(Finding.__slots__, values, strict=False)))
