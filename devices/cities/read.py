@@ -267,9 +267,7 @@ def device_of(cells: list[str]) -> Device:
     if kind not in KINDS:
         raise Wrong(f"kind {kind[:40]!r}", f"use one of {', '.join(KINDS)}")
     if not CODE16.match(code16):
-        raise Wrong(
-            f"code16 {code16[:40]!r} is not sixteen digits", "6 of the district, 4 of class, 6 of serial"
-        )
+        raise Wrong(f"code16 {code16[:40]!r} is not sixteen digits", "6 of the district, 4 of class, 6 of serial")
     if x is None or y is None or cadence_s is None or not 0 <= cadence_s <= 86_400:
         fix = "write degrees (WGS84), and seconds within 0..86400, as plain numbers"
         raise Wrong("lon, lat or cadence_s is no number", fix)

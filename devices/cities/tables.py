@@ -135,7 +135,7 @@ def _cells(
         return None
     cells = [row[at].strip() if at >= 0 else "" for at in order]
     for i, cell in enumerate(cells):
-        if not cell:
+        if not cell and columns[i].default != "":
             default = columns[i].default
             if default is None:
                 problems.say(file, line, f"{columns[i].name!r} is empty", "fill it in, or delete the line")

@@ -210,8 +210,8 @@ def mount_cells(
                 "txPowerSetting": float(draw.choice((33, 37, 40))),
             }
             name, code = f"cell-{len(made) + s + 1:0{wide}d}", codes.next(pole.district, "cell")
-            own.append(Device(name, "cell", code, pole.lon,
-                              pole.lat, pole.district, pole.street, pole.grid, pole=pole.id, attributes=told))  # fmt: skip
+            areas = (pole.district, pole.street, pole.grid)
+            own.append(Device(name, "cell", code, pole.lon, pole.lat, *areas, pole=pole.id, attributes=told))
         made += own
         carried.append(own)
     return made, neighbours_of(carried, plane)
