@@ -1,0 +1,173 @@
+// One case: what it says, where it stands, why, what was done and what was sent.
+
+import { get, Refused } from "./api";
+import { h } from "./dom";
+import { count, dayTime, number, span, unitName } from "./format";
+import { severityIcon } from "./icons";
+import { departmentName, ENDED } from "./queue";
+import type { Case, City, Delivery, Step } from "./records";
+import { named, spoken, stepName, t, tOr, typeName, type Word } from "./text";
+
+const STAGES = ["found", "filed", "dispatched", "accepted", "closed"];
+const REACHED: Record<string, number> = { found: 0, filed: 1, dispatched: 2, accepted: 3, handled: 3, verified: 3, closed: 4, evaluated: 4, cancelled: 4 };
+const MOST_CHILDREN = 200;
+
+export interface CaseActs {
+  accept(one: Case): void;
+  close(one: Case): void;
+  leave(): void;
+  device(id: string): void;
+  openCase(id: string): void;
+  known(id: string): boolean;
+}
+
+export interface Known {
+  case: Case;
+  history: Step[];
+  deliveries: Delivery[];
+  children: Case[];
+}
+
+/** Everything about a case, or null when it is unknown. */
+export async function fetchCase(id: string): Promise<Known | null> {
+  const path = `/api/cases/${encodeURIComponent(id)}`;
+  try {
+    const [one, history, deliveries] = await Promise.all([get<Case>(path), get<Step[]>(`${path}/history`), get<Delivery[]>(`${path}/deliveries`)]);
+    const children = one.children ? await get<Case[]>(`${path}/children?limit=${MOST_CHILDREN}`) : [];
+    return { case: one, history, deliveries, children };
+  } catch (error) {
+    if (error instanceof Refused && error.status === 404) return null;
+    throw error;
+  }
+}
+
+/** Fill the panel with a case. */
+export function drawCase(panel: HTMLElement, known: Known, city: City, nowMs: number, acts: CaseActs): void {
+  const { case: one } = known;
+  const level = Math.min(4, Math.max(1, one.severity));
+  const parts: (HTMLElement | null)[] = [
+    h(
+      "div",
+      { class: "head" },
+      h("span", { class: "icon" }, severityIcon(one.severity, 22)),
+      h("h2", {}, typeName(one.type)),
+      h("span", { class: `sev sev${level}` }, t(`severity${level}` as Word)),
+      h("button", { type: "button", class: "quiet", "aria-label": t("back"), onclick: acts.leave }, "✕"),
+    ),
+    h("section", {}, h("p", { class: "said" }, one[spoken()] || one.en), stages(one), buttons(one, acts)),
+    h("section", {}, facts(one, city, nowMs, acts)),
+    evidence(one, city),
+    childrenOf(known, acts),
+    historyOf(known),
+    deliveriesOf(known),
+  ];
+  panel.replaceChildren(...parts.filter((part) => part !== null));
+}
+
+function stages(one: Case): HTMLElement {
+  const reached = REACHED[one.state] ?? 0;
+  return h(
+    "ol",
+    { class: "steps" },
+    ...STAGES.map((stage, i) => {
+      const shown = i === reached ? one.state : stage;
+      const sort = i < reached ? "done" : i === reached ? "done now" : "";
+      return h("li", { class: sort, "aria-current": i === reached ? "step" : null }, tOr(`state_${shown}`, shown));
+    }),
+  );
+}
+
+function buttons(one: Case, acts: CaseActs): HTMLElement | null {
+  if (ENDED.includes(one.state)) return null;
+  const taken = (REACHED[one.state] ?? 0) >= 3;
+  return h(
+    "div",
+    { class: "acts" },
+    taken ? null : h("button", { type: "button", class: "primary", id: "accept", onclick: () => acts.accept(one) }, t("accept"), h("kbd", { "aria-hidden": "true" }, "a")),
+    h("button", { type: "button", class: taken ? "primary" : "", id: "close", onclick: () => acts.close(one) }, t("close"), h("kbd", { "aria-hidden": "true" }, "c")),
+  );
+}
+
+function facts(one: Case, city: City, nowMs: number, acts: CaseActs): HTMLElement {
+  const where = acts.known(one.subject)
+    ? h("button", { type: "button", class: "link", onclick: () => acts.device(one.subject) }, one.subject)
+    : h("span", {}, one.subject);
+  const left = one.deadline_ms - nowMs;
+  const deadline = one.deadline_ms ? `${dayTime(one.deadline_ms)}` : t("none");
+  const due = one.deadline_ms && !ENDED.includes(one.state) ? (left >= 0 ? t("due", span(left)) : t("overdue", span(-left))) : "";
+  const pairs: [string, (Node | string)[]][] = [
+    [t("subject"), [where, ` ${named(city.kinds[one.subject_kind], tOr(one.subject_kind, one.subject_kind))}`]],
+    [t("department"), [one.department ? departmentName(city, one.department) : t("none")]],
+    [t("opened"), [dayTime(one.opened_ms), " · ", t("ago", span(nowMs - one.opened_ms))]],
+    [t("since"), [dayTime(one.since_ms)]],
+    [t("deadline"), [deadline, due ? " · " : "", h("span", { class: left < 0 ? "late" : "" }, due)]],
+  ];
+  if (one.parent) {
+    pairs.push([t("parent"), [h("button", { type: "button", class: "link", onclick: () => acts.openCase(one.parent) }, one.parent)]]);
+  }
+  const notes = [one.active ? t("stillActive") : t("notActive"), one.past ? t("past") : ""].filter(Boolean).join(" · ");
+  pairs.push(["", [h("span", { class: one.active ? "" : "muted" }, notes)]]);
+  return h("dl", { class: "pairs" }, ...pairs.flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, ...value)]));
+}
+
+/** A piece of evidence as text: numbers short, lists joined, objects as their pairs. */
+function told(value: unknown): string {
+  if (value === null || value === undefined) return t("none");
+  if (typeof value === "number") return Number.isInteger(value) && value > 1e12 ? dayTime(value) : number(value, 3);
+  if (Array.isArray(value)) return value.slice(0, 20).map(told).join(", ");
+  if (typeof value === "object") return Object.entries(value as object).map(([k, v]) => `${k} ${told(v)}`).join(", ");
+  return String(value);
+}
+
+function evidence(one: Case, city: City): HTMLElement | null {
+  const given = Object.entries(one.evidence);
+  if (given.length === 0) return null;
+  const quantity = city.kinds[one.subject_kind]?.quantities.find((q) => q.name === one.evidence["quantity"]);
+  const line = ([name, value]: [string, unknown]): HTMLElement[] => {
+    const measured = quantity && typeof value === "number" && ["observed", "expected", "low", "high"].includes(name);
+    const text = name === "quantity" && quantity ? named(quantity, quantity.name) : told(value);
+    return [h("dt", {}, tOr(name, name.replaceAll("_", " "))), h("dd", {}, measured ? `${text} ${unitName(quantity.unit)}` : text)];
+  };
+  return h("section", {}, h("h3", {}, t("evidence")), h("dl", { class: "pairs" }, ...given.flatMap(line)));
+}
+
+function childrenOf(known: Known, acts: CaseActs): HTMLElement | null {
+  if (known.children.length === 0) return null;
+  const row = (child: Case): HTMLElement =>
+    h(
+      "li",
+      {},
+      acts.known(child.subject)
+        ? h("button", { type: "button", class: "link", onclick: () => acts.device(child.subject) }, child.subject)
+        : h("span", {}, child.subject),
+      h("span", { class: "more" }, `${typeName(child.type)} · ${tOr(`state_${child.state}`, child.state)}`),
+    );
+  return h("section", {}, h("h3", {}, t("childrenTitle", count(known.case.children))), h("ul", { class: "rowlist" }, ...known.children.map(row)));
+}
+
+function historyOf(known: Known): HTMLElement {
+  const row = (step: Step): HTMLElement => {
+    const reason = step.reason ? ` · ${step.reason}` : "";
+    const change = step.before === step.after || !step.after ? stepName(step.event) : tOr(`state_${step.after}`, step.after);
+    return h("li", {}, h("time", {}, dayTime(step.at_ms)), h("span", {}, change, h("span", { class: "more" }, ` · ${tOr(`by_${step.actor}`, step.actor)}${reason}`)));
+  };
+  return h("section", {}, h("h3", {}, t("history")), h("ol", { class: "rowlist" }, ...known.history.map(row)));
+}
+
+function deliveriesOf(known: Known): HTMLElement {
+  const row = (one: Delivery): HTMLElement =>
+    h(
+      "li",
+      {},
+      h("time", {}, one.sent_at_ms ? dayTime(one.sent_at_ms) : tOr(one.state, one.state)),
+      h(
+        "span",
+        {},
+        `${one.channel} · ${tOr(one.state, one.state)}`,
+        one.attempts > 1 ? ` · ${t("attempts", one.attempts)}` : "",
+        h("span", { class: "more" }, ` ${one.address} ${one.detail}`),
+      ),
+    );
+  const body = known.deliveries.length ? h("ul", { class: "rowlist" }, ...known.deliveries.map(row)) : h("p", { class: "more" }, t("noDeliveries"));
+  return h("section", {}, h("h3", {}, t("deliveries")), body);
+}

@@ -1,0 +1,459 @@
+// The page: loads the city, listens, and ties map, queue, panel and strip together.
+
+import "./style.css";
+import { enter, get, getBytes, newKey, post, Refused } from "./api";
+import { drawCase, fetchCase, type Known } from "./casepanel";
+import { DevicePanel } from "./devicepanel";
+import { askReason, toast } from "./dialogs";
+import { byId, h, setText } from "./dom";
+import { Find } from "./find";
+import { cityHour, clockTime, count, day, setZone } from "./format";
+import { drawLegend } from "./legend";
+import { listen, type Moved } from "./live";
+import { Fleet, STATES } from "./map/fleet";
+import { type Hit, MapView } from "./map/view";
+import { departmentName, ENDED, Queue } from "./queue";
+import type { Beat, Case, City, Clock, Device } from "./records";
+import { recall, remember, type Settings, type ThemeChoice } from "./settings";
+import { drawStrip, Rate, showRejects } from "./strip";
+import { named, setLanguage, spoken, t, typeName, type Word } from "./text";
+
+const SMOOTHEST = 20; // above this speed of the city's clock trucks jump: their ways are no longer drawn between
+const CHART_MS = 10_000;
+
+class Page {
+  private readonly settings: Settings = recall();
+  private readonly cases = new Map<string, Case>();
+  private closed: Case[] = [];
+  private alsoClosed = false;
+  private city!: City;
+  private fleet!: Fleet;
+  private devices!: DevicePanel;
+  private readonly map: MapView;
+  private readonly queue: Queue;
+  private readonly find: Find;
+  private readonly rate = new Rate();
+  private clock: Clock = { city_ms: Date.now(), speed: 1 };
+  private clockAt = performance.now();
+  private beat: Beat | null = null;
+  private shown: { case?: Known; device?: string } = {};
+  private linked = true;
+  private unheard = false; // the first whole queue has not come yet
+  private chartAt = 0;
+  private refreshing = false;
+  private theme: "dark" | "light" = "dark";
+
+  constructor() {
+    this.map = new MapView(byId("map"), { hover: (hit) => this.hover(hit), click: (hit) => this.click(hit) });
+    this.queue = new Queue(byId("whistles"), (id) => void this.openCase(id));
+    this.find = new Find((row) => void this.openDevice(this.fleet.ids[row]!, true));
+  }
+
+  async start(): Promise<void> {
+    setLanguage(this.settings.language);
+    this.dress();
+    await enter();
+    await this.loadCity(false);
+    this.wire();
+    this.speak();
+    this.unheard = true;
+    listen({ beat: (beat) => this.hear(beat), moved: (moved) => this.moved(moved), linked: (up) => this.link(up) });
+    setInterval(() => this.second(), 1000);
+  }
+
+  // -- the city ----------------------------------------------------------------------------------------------------
+
+  private async loadCity(keep: boolean): Promise<void> {
+    const [city, bytes] = await Promise.all([get<City>("/api/city"), getBytes("/api/devices")]);
+    this.city = city;
+    this.fleet = new Fleet(bytes);
+    setZone(city.timezone);
+    this.tell(city.clock);
+    this.queue.setCity(city);
+    this.find.setCity(city, this.fleet);
+    this.devices = new DevicePanel(byId("panel"), city, {
+      leave: () => this.leave(),
+      device: (id) => void this.openDevice(id, true),
+      openCase: (id) => void this.openCase(id),
+      known: (id) => this.fleet.rowOf(id) >= 0,
+      failed: (error) => this.failed(error),
+      now: () => this.now(),
+    });
+    this.dress();
+    this.map.show(city, this.fleet, keep);
+  }
+
+  private tell(clock: Clock): void {
+    this.clock = clock;
+    this.clockAt = performance.now();
+  }
+
+  /** City time now, ms. */
+  private now(): number {
+    return this.clock.city_ms + (this.linked ? (performance.now() - this.clockAt) * this.clock.speed : 0);
+  }
+
+  // -- what comes in -------------------------------------------------------------------------------------------------
+
+  private hear(beat: Beat): void {
+    this.beat = beat;
+    this.tell(beat.clock);
+    if (beat.city_version !== this.city.version && !this.refreshing) {
+      this.refreshing = true;
+      this.loadCity(true).then(() => this.speak(), (error: unknown) => this.failed(error)).finally(() => (this.refreshing = false));
+    }
+    const { reset, changed, gone } = beat.cases;
+    if (reset || changed.length || gone.length) this.takeCases(reset, changed, gone);
+    drawStrip(byId("strip"), beat.account, this.rate.take(beat.account.received, performance.now()), () => void showRejects().catch((error: unknown) => this.failed(error)));
+    this.health();
+  }
+
+  private takeCases(reset: boolean, changed: Case[], gone: string[]): void {
+    const before = new Set(this.cases.keys());
+    if (reset) this.cases.clear();
+    for (const id of gone) this.cases.delete(id);
+    for (const one of changed) this.cases.set(one.id, one);
+    const fresh = this.unheard ? [] : changed.filter((one) => !before.has(one.id));
+    this.unheard = false;
+    if (this.alsoClosed && gone.length) void this.fetchClosed();
+    this.drawQueue(new Set(fresh.map((one) => one.id)));
+    if (fresh.length) {
+      const worst = fresh.reduce((a, b) => (b.severity > a.severity ? b : a));
+      setText(byId("announce"), t("newWhistle", t(`severity${Math.min(4, Math.max(1, worst.severity))}` as Word), worst[spoken()] || typeName(worst.type)));
+    }
+    const open = this.shown.case?.case.id;
+    if (open && (gone.includes(open) || changed.some((one) => one.id === open))) void this.openCase(open, false);
+  }
+
+  private moved(moved: Moved): void {
+    if (this.refreshing) return;
+    this.fleet.apply(moved, performance.now(), this.clock.speed <= SMOOTHEST);
+    this.map.refresh(false);
+    this.census();
+  }
+
+  private link(up: boolean): void {
+    if (up === this.linked) return;
+    if (!up) this.tell({ ...this.clock, city_ms: this.now() });
+    this.linked = up;
+    this.health();
+    // A socket that was refused may mean that the session has ended: an ordinary call says so in words.
+    if (!up) get("/api/health").catch((error: unknown) => this.failed(error));
+  }
+
+  private second(): void {
+    const now = this.now();
+    setText(byId("time"), clockTime(now));
+    setText(byId("date"), day(now));
+    this.queue.tick(now);
+    this.dress();
+    const id = this.shown.device;
+    if (id && this.linked && performance.now() - this.chartAt > CHART_MS) {
+      this.chartAt = performance.now();
+      get<Device>(`/api/devices/${encodeURIComponent(id)}`).then(
+        (device) => {
+          if (this.shown.device !== id) return;
+          this.devices.update(device);
+          void this.devices.load();
+        },
+        (error: unknown) => this.failed(error),
+      );
+    }
+  }
+
+  // -- drawing -------------------------------------------------------------------------------------------------------
+
+  private drawQueue(fresh: Set<string> = new Set()): void {
+    const open = [...this.cases.values()].filter((one) => !one.parent).sort(newest);
+    const known = new Set(open.map((one) => one.id));
+    const all = this.alsoClosed ? [...open, ...this.closed.filter((one) => !known.has(one.id))].sort(newest) : open;
+    this.queue.show(all, this.now(), fresh);
+    setText(byId("queuecount"), `${count(open.length)} ${t("open")}`);
+    const pins = open.filter((one) => one.lon !== null && one.lat !== null);
+    this.map.setPins(pins.map((one) => ({ id: one.id, lon: one.lon!, lat: one.lat!, severity: one.severity, subject: one.subject })));
+    document.title = `${open.length ? `(${open.length}) ` : ""}${t("product")} · ${named({ en: this.city.name, zh: this.city.name_zh }, this.city.name)}`;
+  }
+
+  private async fetchClosed(): Promise<void> {
+    try {
+      this.closed = (await get<Case[]>("/api/cases?open_only=false&limit=200")).filter((one) => ENDED.includes(one.state));
+      this.drawQueue();
+    } catch (error) {
+      this.failed(error);
+    }
+  }
+
+  private census(): void {
+    const counts = this.fleet.census();
+    const item = (text: string, optional: boolean, n?: number): HTMLElement =>
+      h("li", { class: optional ? "optional" : "" }, n === undefined ? text : h("b", {}, count(n)), n === undefined ? "" : ` ${text}`);
+    const states = [3, 2, 1, 4, 5].filter((state) => counts[state]! > 0);
+    byId("census").replaceChildren(
+      item(t("devices", count(this.fleet.n)), false),
+      ...states.map((state) => item(t(`device_${STATES[state]!}` as Word), state === 1 || state === 5, counts[state]!)),
+    );
+  }
+
+  private health(): void {
+    const troubles = this.beat?.health.troubles ?? [];
+    const loud = troubles.filter((trouble) => trouble.level >= 2);
+    const chip = byId("health");
+    const level = this.linked ? Math.max(0, ...troubles.map((trouble) => trouble.level)) : 3;
+    chip.dataset["level"] = String(level);
+    const all = troubles.length + (this.linked ? 0 : 1);
+    setText(chip, level === 0 ? t("healthGood") : t("healthBad", all));
+    const opened = chip.getAttribute("aria-expanded") === "true";
+    const lines = [...(this.linked ? [] : [t("offline")]), ...(opened ? troubles : loud).map((trouble) => trouble[spoken()])];
+    const banner = byId("banner");
+    if (banner.textContent !== lines.join("")) banner.replaceChildren(...lines.map((line) => h("p", {}, line)));
+    banner.hidden = lines.length === 0;
+  }
+
+  /** Language, theme and text size onto the document. */
+  private dress(): void {
+    const root = document.documentElement;
+    const hour = this.city ? cityHour(this.now()) : new Date().getHours();
+    const night = hour < 7 || hour >= 19;
+    const theme = this.settings.theme === "auto" ? (night ? "dark" : "light") : this.settings.theme;
+    root.lang = spoken() === "zh" ? "zh-CN" : "en";
+    if (root.dataset["theme"] !== theme || this.theme !== theme) {
+      root.dataset["theme"] = this.theme = theme;
+      this.map.setTheme(theme);
+      if (this.city) drawLegend(byId("legend") as HTMLDetailsElement, this.city, this.fleet.kinds, theme);
+    }
+    root.toggleAttribute("data-large", this.settings.large);
+  }
+
+  /** Every fixed word of the page, again. */
+  private speak(): void {
+    const label = (id: string, word: Word): void => byId(id).setAttribute("aria-label", t(word));
+    setText(byId("product"), t("product"));
+    setText(byId("cityname"), named({ en: this.city.name, zh: this.city.name_zh }, this.city.name));
+    setText(byId("queuetitle"), t("queue"));
+    setText(byId("queuehelp"), t("queueHelp"));
+    setText(byId("alsoclosed"), t("showClosed"));
+    setText(byId("skip"), t("skip"));
+    setText(byId("language"), t("language"));
+    byId("language").lang = spoken() === "zh" ? "en" : "zh-CN";
+    label("language", "languageLabel");
+    const theme = t(`theme_${this.settings.theme}`);
+    setText(byId("theme"), theme);
+    byId("theme").setAttribute("aria-label", t("themeLabel", theme));
+    setText(byId("large"), t("largeText"));
+    byId("large").setAttribute("aria-pressed", String(this.settings.large));
+    label("map", "map");
+    label("zoomin", "zoomIn");
+    label("zoomout", "zoomOut");
+    label("fit", "fit");
+    label("strip", "accounting");
+    const { mode, speed } = this.clock;
+    const told = [mode && mode !== "real" ? t(`clock_${mode}`) : "", speed !== 1 ? t("speed", speed) : ""];
+    setText(byId("mode"), told.filter(Boolean).join(" "));
+    setText(byId("credit"), [this.city.attribution, ...(this.city.attributions ?? [])].filter(Boolean).join(" · "));
+    this.find.speak();
+    drawLegend(byId("legend") as HTMLDetailsElement, this.city, this.fleet.kinds, this.theme);
+    this.census();
+    this.drawQueue();
+    this.health();
+    this.second();
+    this.redrawPanel();
+  }
+
+  private redrawPanel(): void {
+    const { case: known, device } = this.shown;
+    if (known) this.drawKnown(known);
+    else if (device) void this.openDevice(device, false);
+  }
+
+  // -- what an operator does -----------------------------------------------------------------------------------------
+
+  private wire(): void {
+    byId("language").onclick = () => this.choose({ language: spoken() === "zh" ? "en" : "zh" });
+    byId("theme").onclick = () => {
+      const next: Record<ThemeChoice, ThemeChoice> = { auto: "dark", dark: "light", light: "auto" };
+      this.choose({ theme: next[this.settings.theme] });
+    };
+    byId("large").onclick = () => this.choose({ large: !this.settings.large });
+    byId("zoomin").onclick = () => this.map.zoomBy(0.7);
+    byId("zoomout").onclick = () => this.map.zoomBy(-0.7);
+    byId("fit").onclick = () => this.map.fit(this.city);
+    byId("health").onclick = (event) => {
+      const chip = event.currentTarget as HTMLElement;
+      chip.setAttribute("aria-expanded", String(chip.getAttribute("aria-expanded") !== "true"));
+      this.health();
+    };
+    byId("alsoclosed").onclick = (event) => {
+      this.alsoClosed = !this.alsoClosed;
+      (event.currentTarget as HTMLElement).setAttribute("aria-pressed", String(this.alsoClosed));
+      if (this.alsoClosed) void this.fetchClosed();
+      else this.drawQueue();
+    };
+    document.addEventListener("keydown", (event) => this.key(event));
+  }
+
+  private choose(change: Partial<Settings>): void {
+    Object.assign(this.settings, change);
+    remember(this.settings);
+    setLanguage(this.settings.language);
+    this.dress();
+    this.speak();
+  }
+
+  private key(event: KeyboardEvent): void {
+    const target = event.target as HTMLElement;
+    if (event.ctrlKey || event.metaKey || event.altKey || target.closest("input, textarea, dialog")) return;
+    const one = this.shown.case?.case;
+    if (event.key === "j" || event.key === "k") {
+      const id = this.queue.neighbour(event.key === "j" ? 1 : -1);
+      if (id) void this.openCase(id);
+    } else if (event.key === "a" && one) void this.accept(one);
+    else if (event.key === "c" && one) void this.close(one);
+    else if (event.key === "/") this.find.focus();
+    else if (event.key === "Escape") this.leave();
+    else return;
+    event.preventDefault();
+  }
+
+  private async openCase(id: string, go = true): Promise<void> {
+    this.queue.select(id);
+    try {
+      const known = await fetchCase(id);
+      if (this.queue.selected !== id) return; // another one was chosen meanwhile
+      if (!known) {
+        toast(t("gone"));
+        return;
+      }
+      this.shown = { case: known };
+      byId("panel").hidden = false;
+      this.drawKnown(known);
+      const row = this.fleet.rowOf(known.case.subject);
+      this.map.select(row);
+      if (go && row >= 0) this.map.goTo(this.fleet.x[row]!, this.fleet.y[row]!);
+      else if (go && known.case.lon !== null && known.case.lat !== null) this.map.goToLonLat(known.case.lon, known.case.lat);
+    } catch (error) {
+      this.failed(error);
+    }
+  }
+
+  private drawKnown(known: Known): void {
+    drawCase(byId("panel"), known, this.city, this.now(), {
+      accept: (one) => void this.accept(one),
+      close: (one) => void this.close(one),
+      leave: () => this.leave(),
+      device: (id) => void this.openDevice(id, true),
+      openCase: (id) => void this.openCase(id),
+      known: (id) => this.fleet.rowOf(id) >= 0,
+    });
+  }
+
+  private async openDevice(id: string, go: boolean): Promise<void> {
+    const about = this.shown.case?.case;
+    const quantity = about?.subject === id ? about.evidence["quantity"] : undefined;
+    try {
+      const device = await get<Device>(`/api/devices/${encodeURIComponent(id)}`);
+      this.shown = { device: id };
+      this.chartAt = performance.now();
+      this.queue.select("");
+      byId("panel").hidden = false;
+      this.devices.show(device, typeof quantity === "string" ? quantity : "");
+      const row = this.fleet.rowOf(id);
+      this.map.select(row);
+      if (go && row >= 0) this.map.goTo(this.fleet.x[row]!, this.fleet.y[row]!);
+    } catch (error) {
+      this.failed(error);
+    }
+  }
+
+  private leave(): void {
+    this.shown = {};
+    this.queue.select("");
+    this.map.select(-1);
+    byId("panel").hidden = true;
+    byId("panel").replaceChildren();
+  }
+
+  private async accept(one: Case): Promise<void> {
+    if (one.state === "accepted" || ENDED.includes(one.state)) return;
+    await this.act(one, "accept", {}, "accepted");
+  }
+
+  private async close(one: Case): Promise<void> {
+    if (ENDED.includes(one.state)) return;
+    const reason = await askReason(one[spoken()] || one.en);
+    if (reason) await this.act(one, "close", { reason }, "closed");
+  }
+
+  private async act(one: Case, verb: "accept" | "close", body: object, said: "accepted" | "closed"): Promise<void> {
+    const buttons = byId("panel").querySelectorAll<HTMLButtonElement>(".acts button");
+    for (const button of buttons) button.disabled = true;
+    try {
+      const after = await post<Case>(`/api/cases/${encodeURIComponent(one.id)}/${verb}`, body, newKey());
+      if (ENDED.includes(after.state)) this.cases.delete(after.id);
+      else this.cases.set(after.id, after);
+      this.drawQueue();
+      toast(t(said, `${typeName(after.type)}, ${after.subject} (${departmentName(this.city, after.department)})`));
+      await this.openCase(one.id, false);
+    } catch (error) {
+      this.failed(error);
+      for (const button of buttons) button.disabled = false;
+    }
+  }
+
+  private click(hit: Hit): void {
+    if (hit.pin) void this.openCase(hit.pin.id, false);
+    else if (hit.row >= 0) void this.openDevice(this.fleet.ids[hit.row]!, false);
+    else this.leave();
+  }
+
+  private hover(hit: Hit): void {
+    const tip = byId("tip");
+    byId("map").classList.toggle("pointing", hit.row >= 0 || hit.pin !== null);
+    tip.hidden = hit.row < 0 && !hit.pin;
+    if (tip.hidden) return;
+    const { fleet } = this;
+    const lines: Node[] = [];
+    if (hit.row >= 0) {
+      const kind = fleet.kinds[fleet.kind[hit.row]!]!;
+      const origin = fleet.origins[fleet.origin[hit.row]!]!;
+      const state = t(`device_${STATES[fleet.state[hit.row]!]!}` as Word);
+      lines.push(h("div", {}, h("b", {}, fleet.ids[hit.row]!), h("span", {}, ` ${named(this.city.kinds[kind], kind)} · ${state}${origin === "recorded" ? ` · ${t("recorded")}` : ""}`)));
+    }
+    const one = hit.pin ? this.cases.get(hit.pin.id) : undefined;
+    if (one) lines.push(h("div", {}, one[spoken()] || one.en));
+    tip.replaceChildren(...lines);
+    const { width, height } = byId("map").getBoundingClientRect();
+    const [w, high] = [tip.offsetWidth, tip.offsetHeight];
+    tip.style.left = `${Math.max(4, Math.min(hit.px + 14, width - w - 4))}px`;
+    tip.style.top = `${hit.py + 18 + high > height ? hit.py - high - 12 : hit.py + 18}px`;
+  }
+
+  private failed(error: unknown): void {
+    if (error instanceof Refused && error.status === 401) toast(t("noSession"));
+    else if (error instanceof Refused) toast(t("failed", error.detail, error.fix));
+    else if (error instanceof TypeError) toast(t("offline")); // fetch's word for no connection
+    else throw error;
+  }
+
+  /** What bench and tests look at. */
+  get seen(): { map: MapView; fleet: Fleet } {
+    return { map: this.map, fleet: this.fleet };
+  }
+}
+
+function newest(a: Case, b: Case): number {
+  return b.opened_ms - a.opened_ms || (a.id < b.id ? 1 : -1);
+}
+
+const page = new Page();
+declare global {
+  interface Window {
+    citywhistle: Page;
+  }
+}
+window.citywhistle = page;
+page.start().catch((error: unknown) => {
+  if (!(error instanceof Refused)) throw error;
+  const banner = byId("banner");
+  banner.hidden = false;
+  banner.textContent = error.status === 401 ? t("noSession") : `${error.detail} ${error.fix}`;
+});

@@ -1,0 +1,109 @@
+// The base map's GeoJSON as flat arrays: rings and lines in offsets from the city's centre, with a box each and a grid
+// over all, so that a tile asks only for what lies in it.
+
+import { mercatorX, mercatorY } from "./camera";
+
+export type Layer = "green" | "water" | "building" | "rail" | "road" | "stream" | "place";
+
+export interface Feature {
+  layer: Layer;
+  rank: number; // of a road: 0 motorway .. 5 path; of a place: 0 largest
+  name: string;
+  fill: boolean;
+  lines: Float32Array[]; // x, y, x, y ...
+  box: [number, number, number, number]; // west, north, east, south
+}
+
+interface Geometry {
+  type: string;
+  coordinates: unknown;
+}
+interface Told {
+  type: string;
+  properties?: Record<string, unknown> | null;
+  geometry?: Geometry | null;
+}
+
+const ROADS: Record<string, number> = {
+  motorway: 0, trunk: 0, primary: 1, secondary: 2, tertiary: 3, residential: 4, unclassified: 4, living_street: 4,
+  road: 4, pedestrian: 4, service: 5, track: 5, busway: 4, footway: 6, path: 6, cycleway: 6, steps: 6, bridleway: 6,
+}; // prettier-ignore
+
+function layerOf(told: Record<string, unknown>, areal: boolean): { layer: Layer; rank: number } | null {
+  const word = String(told["layer"] ?? told["class"] ?? told["kind"] ?? "").toLowerCase();
+  const sort = String(told["subclass"] ?? told["class"] ?? told["type"] ?? told["highway"] ?? told["rank"] ?? "").toLowerCase();
+  if (/build/.test(word)) return { layer: "building", rank: 0 };
+  if (/park|green|grass|forest|wood|leisure|garden|cemetery/.test(word)) return { layer: "green", rank: 0 };
+  if (/water|sea|ocean|lake|river|stream|canal|bay/.test(word)) return { layer: areal ? "water" : "stream", rank: 0 };
+  if (/rail|tram|subway/.test(word)) return { layer: "rail", rank: /tram/.test(sort) ? 1 : 0 };
+  if (/place|label|suburb|district/.test(word)) return { layer: "place", rank: /city|district/.test(sort) ? 0 : 1 };
+  const road = ROADS[sort.replace(/_link$/, "")] ?? ROADS[word.replace(/_link$/, "")];
+  if (road !== undefined) return { layer: "road", rank: road };
+  return /road|street|highway/.test(word) ? { layer: "road", rank: 4 } : null;
+}
+
+/** Coordinate lists of any geometry, one for each ring or line. */
+function* listsOf(geometry: Geometry): Generator<[number, number][]> {
+  const { type, coordinates } = geometry;
+  if (type === "Point") yield [coordinates as [number, number]];
+  else if (type === "LineString") yield coordinates as [number, number][];
+  else if (type === "MultiLineString" || type === "Polygon") yield* coordinates as [number, number][][];
+  else if (type === "MultiPolygon") for (const part of coordinates as [number, number][][][]) yield* part;
+}
+
+/** One GeoJSON feature as a Feature; null for what the map doesn't draw. */
+export function readFeature(told: Told, origin: [number, number]): Feature | null {
+  if (!told.geometry) return null;
+  const areal = told.geometry.type.endsWith("Polygon");
+  const sort = layerOf(told.properties ?? {}, areal);
+  if (!sort) return null;
+  const box: Feature["box"] = [Infinity, Infinity, -Infinity, -Infinity];
+  const lines: Float32Array[] = [];
+  for (const list of listsOf(told.geometry)) {
+    const line = new Float32Array(list.length * 2);
+    list.forEach(([lon, lat], i) => {
+      const [x, y] = [mercatorX(lon) - origin[0], mercatorY(lat) - origin[1]];
+      line[2 * i] = x;
+      line[2 * i + 1] = y;
+      box[0] = Math.min(box[0], x);
+      box[1] = Math.min(box[1], y);
+      box[2] = Math.max(box[2], x);
+      box[3] = Math.max(box[3], y);
+    });
+    lines.push(line);
+  }
+  const name = told.properties?.["name"];
+  return { ...sort, name: typeof name === "string" ? name : "", fill: areal, lines, box };
+}
+
+/** All features of a layer with a grid over them. */
+export class Features {
+  readonly all: Feature[] = [];
+  private readonly cells = new Map<string, number[]>();
+  private readonly size = 2 ** -14; // a tile of zoom 14
+
+  add(feature: Feature): void {
+    const i = this.all.push(feature) - 1;
+    const [west, north, east, south] = feature.box.map((edge) => Math.floor(edge / this.size)) as Feature["box"];
+    for (let y = north; y <= south; y++) {
+      for (let x = west; x <= east; x++) {
+        const cell = this.cells.get(`${x},${y}`);
+        if (cell) cell.push(i);
+        else this.cells.set(`${x},${y}`, [i]);
+      }
+    }
+  }
+
+  /** Features whose box meets the box, each once, in their file's order. */
+  within(west: number, north: number, east: number, south: number): Feature[] {
+    const [x0, x1] = [Math.floor(west / this.size), Math.floor(east / this.size)];
+    const [y0, y1] = [Math.floor(north / this.size), Math.floor(south / this.size)];
+    const hit = (f: Feature): boolean => f.box[0] <= east && f.box[2] >= west && f.box[1] <= south && f.box[3] >= north;
+    if ((x1 - x0 + 1) * (y1 - y0 + 1) > 64) return this.all.filter(hit);
+    const found = new Set<number>();
+    for (let y = y0; y <= y1; y++) {
+      for (let x = x0; x <= x1; x++) for (const i of this.cells.get(`${x},${y}`) ?? []) found.add(i);
+    }
+    return [...found].sort((a, b) => a - b).map((i) => this.all[i]!).filter(hit);
+  }
+}

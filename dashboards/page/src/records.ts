@@ -1,0 +1,165 @@
+// The words of the API, as the page reads them (docs/api.md).
+
+export type Language = "en" | "zh";
+export type Named = { en: string; zh: string };
+
+export interface Quantity {
+  name: string;
+  unit: string;
+  role: "gauge" | "counter" | "state" | "position";
+  states: string[];
+  decimals: number;
+  low: number;
+  high: number;
+  en: string;
+  zh: string;
+}
+
+export interface Kind {
+  en: string;
+  zh: string;
+  cadence_s: number;
+  quantities: Quantity[];
+}
+
+export interface Clock {
+  city_ms: number;
+  speed: number;
+  mode?: "real" | "simulated" | "shifted" | "replayed";
+}
+
+export interface City {
+  name: string;
+  name_zh: string;
+  version: number;
+  centre: [number, number];
+  bounds?: [number, number, number, number];
+  timezone?: string;
+  attribution?: string;
+  attributions?: string[];
+  clock: Clock;
+  departments?: Record<string, Named>;
+  kinds: Record<string, Kind>;
+  basemap: boolean;
+}
+
+export interface Case {
+  id: string;
+  type: string;
+  subject: string;
+  subject_kind: string;
+  state: string;
+  severity: number;
+  opened_ms: number;
+  since_ms: number;
+  updated_ms: number;
+  department: string;
+  parent: string;
+  children: number;
+  deadline_ms: number;
+  past: boolean;
+  active: boolean;
+  lon: number | null;
+  lat: number | null;
+  en: string;
+  zh: string;
+  evidence: Record<string, unknown>;
+}
+
+export interface Step {
+  serial: number;
+  at_ms: number;
+  actor: string;
+  event: string;
+  before: string;
+  after: string;
+  reason: string;
+}
+
+export interface Delivery {
+  key: string;
+  channel: string;
+  address: string;
+  purpose: string;
+  state: string;
+  attempts: number;
+  sent_at_ms: number | null;
+  detail: string;
+}
+
+export interface Value {
+  quantity: string;
+  value: number | null;
+  unit: string;
+  expected: number | null;
+  low: number | null;
+  high: number | null;
+  t_ms: number | null;
+  age_s: number | null;
+}
+
+export interface Device {
+  id: string;
+  kind: string;
+  origin: string;
+  state: number;
+  lon: number;
+  lat: number;
+  code16?: string;
+  urn?: string;
+  relations?: Record<string, string>;
+  attributes?: Record<string, number>;
+  values?: Value[];
+  cases?: Case[];
+}
+
+export interface Series {
+  device: string;
+  quantity: string;
+  unit: string;
+  t_ms: number[];
+  observed: (number | null)[];
+  expected: (number | null)[];
+  low: (number | null)[];
+  high: (number | null)[];
+  complete_to_ms: number;
+}
+
+export interface Account {
+  received: number;
+  journalled: number;
+  stored: number;
+  duplicate: number;
+  late: number;
+  out_of_order: number;
+  missing: number;
+  rejected: Record<string, number>;
+}
+
+export interface Reject {
+  at_ms: number;
+  topic: string;
+  reason: string;
+  detail: string;
+  payload: string;
+}
+
+export interface Trouble extends Named {
+  part: string;
+  level: number;
+}
+
+export interface Health {
+  ready: boolean;
+  troubles: Trouble[];
+  store?: { name?: string; up?: boolean; behind?: number };
+}
+
+export interface Beat {
+  type: "beat";
+  clock: Clock;
+  city_version: number;
+  account: Account;
+  health: Health;
+  cases: { reset: boolean; changed: Case[]; gone: string[] };
+}

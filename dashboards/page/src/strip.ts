@@ -1,0 +1,61 @@
+// The account of every reading, along the bottom: received, stored, waiting, duplicate, missing, rejected by reason.
+
+import { get } from "./api";
+import { present } from "./dialogs";
+import { h } from "./dom";
+import { clockTime, count } from "./format";
+import type { Account, Reject } from "./records";
+import { t } from "./text";
+
+interface Sample {
+  at: number; // page time, ms
+  received: number;
+}
+
+const WINDOW_MS = 10_000;
+
+/** Readings a second over the last ten seconds. */
+export class Rate {
+  private samples: Sample[] = [];
+
+  take(received: number, now: number): number | null {
+    if (this.samples.length && received < this.samples.at(-1)!.received) this.samples = []; // the server began anew
+    this.samples.push({ at: now, received });
+    while (this.samples.length > 2 && now - this.samples[1]!.at >= WINDOW_MS) this.samples.shift();
+    const first = this.samples[0]!;
+    return now - first.at < 900 ? null : ((received - first.received) / (now - first.at)) * 1000;
+  }
+}
+
+export function drawStrip(strip: HTMLElement, account: Account, rate: number | null, showRejects: () => void): void {
+  const rejected = Object.values(account.rejected).reduce((sum, n) => sum + n, 0);
+  const reasons = Object.entries(account.rejected)
+    .filter(([, n]) => n > 0)
+    .sort((a, b) => b[1] - a[1])
+    .map(([reason, n]) => `${reason} ${count(n)}`);
+  const fact = (name: string, n: number, more = "", sort = ""): HTMLElement =>
+    h("span", { class: `fact ${sort}` }, name, h("b", {}, count(n)), more ? h("span", { class: "rate" }, more) : null);
+  const focused = strip.contains(document.activeElement);
+  const button = h("button", { type: "button", class: "quiet", id: "rejects", onclick: showRejects }, t("showRejects"));
+  strip.replaceChildren(
+    fact(t("received"), account.received, rate === null ? "" : t("perSecond", count(rate))),
+    fact(t("stored"), account.stored),
+    fact(t("behind"), Math.max(0, account.journalled - account.stored)),
+    fact(t("late"), account.late),
+    fact(t("duplicate"), account.duplicate),
+    fact(t("missing"), account.missing, "", account.missing ? "warn" : ""),
+    fact(t("rejected"), rejected, reasons.length ? `(${reasons.slice(0, 4).join(" · ")}${reasons.length > 4 ? " …" : ""})` : "", rejected ? "warn" : ""),
+    button,
+  );
+  if (focused) button.focus();
+}
+
+/** The newest rejected messages, readable. */
+export async function showRejects(): Promise<void> {
+  const rejects = await get<Reject[]>("/api/rejects?limit=200");
+  const head = h("tr", {}, ...[t("time"), t("reason"), t("topic"), t("detail"), t("payload")].map((name) => h("th", { scope: "col" }, name)));
+  const row = (one: Reject): HTMLElement =>
+    h("tr", {}, h("td", {}, clockTime(one.at_ms)), h("td", {}, one.reason), h("td", { class: "code" }, one.topic), h("td", { class: "code" }, one.detail), h("td", { class: "code" }, one.payload));
+  const body = rejects.length ? h("div", { class: "scroll", tabindex: 0 }, h("table", {}, h("thead", {}, head), h("tbody", {}, ...rejects.map(row)))) : h("p", {}, t("noRejects"));
+  present(t("rejectsTitle"), (shut) => [body, h("div", { class: "acts" }, h("button", { type: "button", onclick: shut }, t("back")))]);
+}

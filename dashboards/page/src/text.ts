@@ -1,0 +1,243 @@
+// Every word of the page, English and Chinese side by side. {0}, {1} are filled in.
+
+import type { Language, Named } from "./records";
+
+const WORDS = {
+  product: ["CityWhistle", "数字吹哨"],
+  queue: ["Whistles", "吹哨队列"],
+  queueEmpty: ["Nothing whistles. All devices behave as expected.", "暂无吹哨，所有设备运行正常。"],
+  queueHelp: ["Keys: j/k move, Enter opens, a accepts, c closes, / finds a device", "快捷键：j/k 上下移动，Enter 打开，a 受理，c 结案，/ 查找设备"],
+  open: ["open", "未结"],
+  showClosed: ["Closed too", "含已结案"],
+  severity1: ["Info", "提示"],
+  severity2: ["Normal", "一般"],
+  severity3: ["Urgent", "紧急"],
+  severity4: ["Emergency", "特急"],
+  state_found: ["found", "发现"],
+  state_filed: ["filed", "立案"],
+  state_dispatched: ["dispatched", "已派遣"],
+  state_accepted: ["accepted", "已受理"],
+  state_handled: ["handled", "已处置"],
+  state_verified: ["verified", "已核查"],
+  state_closed: ["closed", "已结案"],
+  state_evaluated: ["evaluated", "已评价"],
+  state_cancelled: ["cancelled", "已撤销"],
+  device_fine: ["as expected", "正常"],
+  device_odd: ["odd", "异常迹象"],
+  device_case: ["case open", "有案件"],
+  device_urgent: ["urgent case", "紧急案件"],
+  device_silent: ["silent", "无上报"],
+  device_unseen: ["never heard", "从未上报"],
+  accept: ["Accept", "受理"],
+  close: ["Close…", "结案…"],
+  closeCase: ["Close the case", "结案"],
+  closeWhy: ["Why is it closed?", "结案原因"],
+  whyHandled: ["Handled on site", "现场已处置"],
+  whyFalse: ["False whistle", "误报"],
+  whyDuplicate: ["Duplicate of another case", "与其他案件重复"],
+  whyPlanned: ["Planned work", "计划作业"],
+  whyMore: ["Remark (optional)", "备注（可选）"],
+  cancel: ["Cancel", "取消"],
+  back: ["Close panel", "关闭面板"],
+  accepted: ["Accepted: {0}", "已受理：{0}"],
+  closed: ["Closed: {0}", "已结案：{0}"],
+  newWhistle: ["New whistle, {0}: {1}", "新吹哨，{0}：{1}"],
+  department: ["Department", "责任部门"],
+  deadline: ["Deadline", "处置时限"],
+  due: ["due in {0}", "剩余{0}"],
+  overdue: ["{0} overdue", "超时{0}"],
+  opened: ["Opened", "立案时间"],
+  since: ["First evidence", "首次证据"],
+  subject: ["Where", "对象"],
+  children: ["{0} symptoms", "{0}个关联症状"],
+  childrenTitle: ["Explained by this cause ({0})", "由此原因引起（{0}）"],
+  parent: ["Caused by", "上级原因"],
+  evidence: ["Evidence", "证据"],
+  history: ["History", "处理过程"],
+  deliveries: ["What was sent", "发送记录"],
+  noDeliveries: ["Nothing has been sent yet.", "尚未发送。"],
+  sent: ["sent", "已送达"],
+  pending: ["waiting", "待发送"],
+  dead: ["given up", "已放弃"],
+  attempts: ["{0} attempts", "尝试{0}次"],
+  past: ["found in delayed data", "由延迟数据发现"],
+  stillActive: ["Telemetry still shows it", "遥测仍显示异常"],
+  notActive: ["Telemetry shows it no more", "遥测已恢复正常"],
+  gone: ["This case has left the queue.", "该案件已移出队列。"],
+  values: ["Last values", "最新读数"],
+  quantity: ["Quantity", "指标"],
+  observed: ["Observed", "实测"],
+  expected: ["Expected", "预期"],
+  band: ["Expected band", "预期区间"],
+  age: ["Age", "时效"],
+  chartRange: ["Range of the chart", "曲线时间范围"],
+  range1h: ["1 h", "1小时"],
+  range6h: ["6 h", "6小时"],
+  range24h: ["24 h", "24小时"],
+  range7d: ["7 d", "7天"],
+  noSeries: ["No stored values in this range.", "该时段没有已存数据。"],
+  chartSaid: ["{0}: last observed {1}, expected {2} to {3}", "{0}：最新实测{1}，预期{2}至{3}"],
+  chartNoBand: ["{0}: last observed {1}, no expectation yet", "{0}：最新实测{1}，尚无预期"],
+  storedTo: ["stored up to {0}", "已存至{0}"],
+  recorded: ["recorded", "实录数据"],
+  simulated: ["simulated", "模拟"],
+  real: ["real", "真实"],
+  recordedNote: ["A real recording, replayed. {0}", "真实记录的回放数据。{0}"],
+  relations: ["Stands on / hangs on", "关联对象"],
+  street: ["street", "街道"],
+  district: ["district", "区"],
+  grid: ["grid cell", "单元网格"],
+  cabinet: ["cabinet", "控制箱"],
+  feeder: ["feeder", "馈线"],
+  pole: ["pole", "灯杆"],
+  gateway: ["gateway", "网关"],
+  company: ["company", "运输企业"],
+  received: ["Received", "已接收"],
+  perSecond: ["{0}/s", "{0}/秒"],
+  stored: ["Stored", "已入库"],
+  behind: ["Waiting", "待入库"],
+  late: ["Late", "迟到"],
+  duplicate: ["Duplicate", "重复"],
+  missing: ["Missing", "缺失"],
+  rejected: ["Rejected", "拒收"],
+  accounting: ["Accounting of readings", "读数账目"],
+  showRejects: ["Show rejected messages", "查看拒收报文"],
+  rejectsTitle: ["Rejected messages, newest first", "拒收报文（最新在前）"],
+  reason: ["Reason", "原因"],
+  detail: ["Detail", "说明"],
+  topic: ["Topic", "主题"],
+  payload: ["Payload", "内容"],
+  time: ["Time", "时间"],
+  noRejects: ["Nothing was rejected.", "没有拒收报文。"],
+  healthGood: ["All systems well", "系统正常"],
+  healthBad: ["{0} in trouble", "{0}项异常"],
+  offline: ["No connection to the server. The page shows what it last heard; trying again.", "与服务器的连接已断开，页面显示最后收到的数据，正在重连。"],
+  noSession: ["Your session has ended. Open the address that the server printed, or ask for a new one with “citywhistle open”.", "会话已结束。请打开服务器给出的地址，或用“citywhistle open”获取新地址。"],
+  failed: ["{0} {1}", "{0} {1}"],
+  clock_real: ["city time", "城市时间"],
+  clock_simulated: ["simulated time", "模拟时间"],
+  clock_shifted: ["recording shifted to now", "回放数据已平移至当前"],
+  clock_replayed: ["recording in its own time", "按原始时间回放"],
+  speed: ["× {0}", "×{0}"],
+  language: ["中文", "English"],
+  languageLabel: ["切换到中文", "Switch to English"],
+  theme_auto: ["Auto", "自动"],
+  theme_dark: ["Dark", "深色"],
+  theme_light: ["Light", "浅色"],
+  themeLabel: ["Theme: {0}", "主题：{0}"],
+  largeText: ["Large text", "大字"],
+  map: ["Map of the city. Arrow keys move it, plus and minus zoom. Devices can be found by name with the search box.", "城市地图。方向键移动，加减键缩放；可用搜索框按名称查找设备。"],
+  zoomIn: ["Zoom in", "放大"],
+  zoomOut: ["Zoom out", "缩小"],
+  fit: ["Whole city", "全城"],
+  find: ["Find a device  /", "查找设备  /"],
+  findLabel: ["Find a device by its id", "按编号查找设备"],
+  found: ["{0} devices found", "找到{0}台设备"],
+  legend: ["Legend", "图例"],
+  devices: ["{0} devices", "{0}台设备"],
+  ago: ["{0} ago", "{0}前"],
+  days: ["{0} d", "{0}天"],
+  hours: ["{0} h", "{0}小时"],
+  minutes: ["{0} min", "{0}分钟"],
+  seconds: ["{0} s", "{0}秒"],
+  hoursMinutes: ["{0} h {1} min", "{0}小时{1}分"],
+  daysHours: ["{0} d {1} h", "{0}天{1}小时"],
+  loading: ["Loading the city…", "正在载入城市…"],
+  none: ["–", "–"],
+  skip: ["Skip to the whistles", "跳到吹哨队列"],
+  by_operator: ["operator", "值班员"],
+  by_script: ["script", "脚本"],
+  by_city: ["system", "系统"],
+} as const satisfies Record<string, readonly [string, string]>;
+
+export type Word = keyof typeof WORDS;
+
+// Case types (a city may have more; those show their own name).
+const TYPES: Record<string, readonly [string, string]> = {
+  lamp_out: ["Lamp out", "灯具熄灭"], day_burner: ["Burning by day", "白天亮灯"], lamp_degraded: ["Lamp degraded", "灯具劣化"],
+  leakage: ["Leakage current", "漏电"], supply_lost: ["Supply lost", "供电中断"], feeder_trip: ["Feeder trip", "馈线跳闸"],
+  cabinet_trip: ["Cabinet trip", "控制箱跳闸"], door_open: ["Door open", "箱门开启"], tilt: ["Pole tilted", "灯杆倾斜"],
+  charger_fault: ["Charger fault", "充电桩故障"], night_noise: ["Night noise", "夜间噪声"], dust: ["Dust", "扬尘"],
+  air_episode: ["Air episode", "空气污染过程"], sensor_stuck: ["Sensor stuck", "传感器卡滞"], sensor_spike: ["Sensor spikes", "传感器尖峰"],
+  sensor_drift: ["Sensor drift", "传感器漂移"], sensor_noise: ["Sensor noise", "传感器噪声"], sensor_bias: ["Sensor bias", "传感器偏差"],
+  behaviour: ["Unusual behaviour", "行为异常"], device_silent: ["Device silent", "设备无上报"], cell_down: ["Cell down", "基站退服"],
+  backhaul_down: ["Backhaul down", "回传中断"], gateway_loss: ["Gateway lost", "网关失联"], sleeping_cell: ["Sleeping cell", "休眠小区"],
+  congestion: ["Congestion", "网络拥塞"], access_failures: ["Access failures", "接入失败"], coverage_loss: ["Coverage loss", "覆盖变差"],
+  cell_overheated: ["Cell overheated", "基站过热"], interference: ["Interference", "无线干扰"], no_permit: ["No valid permit", "无有效处置证"],
+  outside_hours: ["Outside permitted hours", "超时段运输"], off_route: ["Off route", "偏离路线"], illegal_dumping: ["Illegal dumping", "偷倒渣土"],
+  unpermitted_loading: ["Unpermitted loading", "违规装载"], cover_open: ["Cover open", "未密闭运输"], overload: ["Overload", "超载"],
+  speeding: ["Speeding", "超速"], terminal_tampering: ["Terminal tampering", "破坏终端"], phantom_trip: ["Phantom trip", "去向不明"],
+  handover_failures: ["Handover failures", "切换失败"], charger_occupied: ["Charger occupied", "充电位占用"],
+  meter_wrong: ["Meter wrong", "电表异常"], clock_off: ["Clock off", "时钟偏差"],
+}; // prettier-ignore
+
+// Departments and node classes that city files commonly name; a city's own names come with the city.
+const COMMON: Record<string, readonly [string, string]> = {
+  lighting: ["Street lighting", "照明管理"], power: ["Power company", "供电公司"], security: ["Security", "安保"],
+  structures: ["Structures", "设施结构"], charging: ["Charging operator", "充电运营商"], environment: ["Environment", "生态环境"],
+  urban_management: ["Urban management", "城管执法"], maintenance: ["Maintenance", "设备运维"], mobile_operator: ["Mobile operator", "通信运营商"],
+  traffic_police: ["Traffic police", "交警"], waste_management: ["Construction-waste control", "渣土管理"], cabinet: ["cabinet", "控制箱"],
+  site: ["construction site", "工地"], disposal: ["disposal site", "消纳场"], district: ["district", "区"], emergency: ["Emergency", "应急"],
+}; // prettier-ignore
+
+// States of quantities: the wire's English words in Chinese.
+const STATE_ZH: Record<string, string> = {
+  off: "关", on: "开", lost: "断电", present: "正常", closed: "关闭", open: "打开", idle: "空闲", charging: "充电中", occupied: "占用",
+  fault: "故障", down: "断", up: "通", disabled: "停用", enabled: "启用", cleared: "无告警", warning: "警告", minor: "次要", major: "重要",
+  critical: "严重", none: "无", "dead-reckoned": "推算", "2d": "二维", "3d": "三维", raised: "举升", cut: "切断", ok: "正常", absent: "未插卡",
+}; // prettier-ignore
+
+const STEP_ZH: Record<string, string> = {
+  find: "发现", found: "发现", file: "立案", filed: "立案", dispatch: "派遣", dispatched: "派遣", accept: "受理", handle: "处置", verify: "核查", close: "结案",
+  cleared: "恢复", clear: "恢复", reopen: "重新打开", escalate: "升级", comment: "备注", cancel: "撤销", attach: "归并", raise: "提级",
+}; // prettier-ignore
+
+let language: Language = "en";
+
+export function setLanguage(chosen: Language): void {
+  language = chosen;
+}
+
+export function spoken(): Language {
+  return language;
+}
+
+function pick(pair: readonly [string, string]): string {
+  return pair[language === "zh" ? 1 : 0];
+}
+
+/** A word of the page in the chosen language. */
+export function t(word: Word, ...filled: (string | number)[]): string {
+  return pick(WORDS[word]).replace(/\{(\d)\}/g, (_, i: string) => String(filled[Number(i)] ?? ""));
+}
+
+export function isWord(word: string): word is Word {
+  return word in WORDS;
+}
+
+/** A word that may be unknown (a state, a relation); then as it is. */
+export function tOr(word: string, otherwise: string): string {
+  return isWord(word) ? t(word) : otherwise;
+}
+
+export function named(both: Named | undefined, otherwise: string): string {
+  return both?.[language] || both?.en || otherwise;
+}
+
+export function typeName(type: string): string {
+  const pair = TYPES[type];
+  return pair ? pick(pair) : type.replaceAll("_", " ");
+}
+
+export function commonName(id: string): string {
+  const pair = COMMON[id];
+  return pair ? pick(pair) : id.replaceAll("_", " ");
+}
+
+export function stateName(word: string): string {
+  return language === "zh" ? (STATE_ZH[word] ?? word) : word;
+}
+
+export function stepName(event: string): string {
+  return language === "zh" ? (STEP_ZH[event] ?? event) : event.replaceAll("_", " ");
+}
