@@ -1,0 +1,228 @@
+"""The embedded store: DuckDB for the last hour, sealed Parquet for the rest, nothing to install, nothing to run.
+
+Law of the room: a reading is at every moment in exactly one hot table or one sealed file, and the catalogue (in DuckDB)
+says which; files are written and synced before the catalogue names them and deleted after it forgets them. Sealing,
+compaction and roll-ups (twin/store/seal.py) hold appends back only for the change of catalogue.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import duckdb
+import numpy as np
+
+from twin.records import F64, I64, Batch, Columns
+from twin.store import shape
+from twin.store.hot import NEVER, File, Hot, View
+from twin.store.protocol import Buckets, Rows, Snapshot, look_back_ms, no_readings
+from twin.store.rollup import STEP_MS, read_rollup
+from twin.store.seal import Sealer
+from twin.store.sealed import Shelf
+
+Answer = TypeVar("Answer")
+
+
+class EmbeddedStore:
+    """The store in `folder`, for this process alone. Raises StoreBroken, StoreDown."""
+
+    name = "embedded"
+
+    def __init__(
+        self,
+        folder: Path,
+        rows: Rows,
+        *,
+        journal: str = "",
+        memory_bytes: int = 512 << 20,
+        threads: int = 2,
+        seal_every_s: float | None = 3600.0,
+        seal_rows: int = 2_000_000,
+    ) -> None:
+        """Open or make it. `journal`: id of the journal that feeds it; `seal_every_s` None: only `seal()` seals."""
+        folder.mkdir(parents=True, exist_ok=True)
+        self._hot = Hot(folder / "hot.duckdb", journal=journal, memory_bytes=memory_bytes, threads=threads)
+        self._shelf = Shelf(folder / "sealed")
+        self._rows = rows
+        self._newest: dict[str, shape.Newest] = {}
+        self._newest_lock = threading.Lock()
+        self._sealer = Sealer(self._hot, self._shelf, rows)
+        self._sealer.tidy()
+        self._position = self._hot.position()
+        if seal_every_s is not None:
+            self._sealer.start(seal_every_s, seal_rows)
+
+    def append(self, n: int, batch: Batch) -> None:
+        """Keep the readings of journal entry `n`, once."""
+        self.append_many([(n, batch)])
+
+    def append_many(self, entries: Sequence[tuple[int, Batch]]) -> None:
+        """Keep several entries in one transaction with the position."""
+        fresh = [(n, batch) for n, batch in entries if n > self._position]
+        if not fresh:
+            return
+        kinds: dict[str, list[Columns]] = {}
+        for _, batch in fresh:
+            for columns in batch.columns:
+                kinds.setdefault(columns.kind, []).append(columns)
+        parts = [shape.join(columns) for columns in kinds.values()]
+        self._hot.append(parts, fresh[-1][0])
+        self._position = fresh[-1][0]
+        with self._newest_lock:
+            for columns in parts:
+                if columns.kind in self._newest:
+                    self._newest[columns.kind].learn(columns)
+        self._sealer.note(sum(map(len, parts)))
+
+    def position(self) -> int:
+        """The last entry kept; it is as durable as its rows."""
+        return self._position
+
+    def range(self, kind: str, row: int, quantity: str, start_ms: int, end_ms: int) -> tuple[I64, F64]:
+        """Event times and values of one device, in the order (t, boot, seq)."""
+
+        def look(view: View) -> tuple[I64, F64]:
+            parts = self._parts(view, kind, [quantity], start_ms, end_ms, row)
+            parts = [shape.take(part, ~np.isnan(part.values[quantity])) for part in parts if quantity in part.values]
+            if not parts:
+                return no_readings()
+            found = shape.join(parts)
+            found = shape.take(found, shape.order(found))
+            return found.t, found.values[quantity]
+
+        return self._steady(look)
+
+    def downsample(self, kind: str, row: int, quantity: str, start_ms: int, end_ms: int, bucket_ms: int) -> Buckets:
+        """The series in steps; from roll-ups where steps and range allow it, else from readings."""
+        aligned = bucket_ms % STEP_MS == 0 and start_ms % STEP_MS == 0 and end_ms % STEP_MS == 0
+
+        def look(view: View) -> Buckets:
+            rollups = [f for f in _within(view, kind, "rollup", start_ms, end_ms) if aligned]
+            covered = {name for rollup in rollups for name in rollup.parts}
+            steps = []
+            for part in self._parts(view, kind, [quantity], start_ms, end_ms, row, covered, whole=False):
+                if quantity in part.values:
+                    there = ~np.isnan(part.values[quantity])
+                    steps.append(shape.downsample(part.t[there], part.values[quantity][there], bucket_ms))
+            for rollup in rollups:
+                told = read_rollup(self._shelf.reader(rollup.name), row, quantity, start_ms, end_ms)
+                steps.append(shape.coarser(told, bucket_ms))
+            return shape.merge(steps) if steps else shape.downsample(*no_readings(), bucket_ms)
+
+        return self._steady(look)
+
+    def latest(self, kind: str) -> Snapshot:
+        """The newest values of every device, from memory; the first call for a kind reads the hot tables."""
+        with self._newest_lock:
+            if kind not in self._newest:
+                with self._hot.write_lock:  # no append may slip in between reading and learning
+                    self._newest[kind] = self._steady(lambda view: self._learn(view, kind))
+            return self._newest[kind].told()
+
+    def snapshot(self, kind: str, t_ms: int, within_ms: int | None = None) -> Snapshot:
+        """Every device as it was known at `t_ms`."""
+        start = t_ms + 1 - look_back_ms(kind, within_ms)
+
+        def look(view: View) -> Snapshot:
+            parts = self._parts(view, kind, None, start, t_ms + 1, None)
+            return shape.last_known(shape.join(parts) if parts else shape.empty(kind))
+
+        return self._steady(look)
+
+    def prune(self, before_ms: int, kind: str | None = None) -> None:
+        """Forget readings at once for queries; files go when all that they hold is older. Roll-ups stay."""
+        view = self._hot.view
+        kinds = {kind} if kind is not None else {s.kind for s in view.segments} | {f.kind for f in view.files}
+        for each in sorted(kinds):
+            self._hot.prune(before_ms, each)
+            gone = [f for f in self._hot.view.files if f.kind == each and f.level == "raw" and f.end_ms < before_ms]
+            if gone:
+                self._hot.exchange([], gone=gone)
+                self._shelf.drop(f.name for f in gone)
+            with self._newest_lock:
+                if each in self._newest:
+                    self._newest[each].forget(before_ms)
+
+    def export(self, kind: str, start_ms: int, end_ms: int) -> Iterator[Columns]:
+        """All readings of a kind in a span, source by source: for export and back-testing, not sorted across them."""
+        yield from self._parts(self._hot.view, kind, None, start_ms, end_ms, None)
+
+    def seal(self) -> None:
+        """Seal everything now, compact and roll up the days that are over."""
+        self._sealer.work(least_rows=1)
+
+    def info(self) -> Mapping[str, Any]:
+        """For people."""
+        files = self._hot.view.files
+        return {
+            "backend": self.name,
+            "duckdb": duckdb.__version__,
+            "position": self._position,
+            "files": len(files),
+            "sealed_rows": sum(f.rows for f in files if f.level == "raw"),
+            "sealed_bytes": sum(f.bytes for f in files if f.level == "raw"),
+            "rollup_bytes": sum(f.bytes for f in files if f.level == "rollup"),
+            "hot_rows": self._sealer.hot_rows(),
+            "sealing_error": self._sealer.error,
+            "cannot_keep": [],
+        }
+
+    def close(self) -> None:
+        """Stop sealing and close the file."""
+        self._sealer.stop()
+        self._hot.close()
+
+    def _parts(
+        self,
+        view: View,
+        kind: str,
+        quantities: Sequence[str] | None,
+        start_ms: int,
+        end_ms: int,
+        row: int | None,
+        covered: Collection[str] = (),
+        *,
+        whole: bool = True,
+    ) -> list[Columns]:
+        """Readings from every source that may hold some; quantities None: all; `covered` names files to leave out."""
+        start_ms = max(start_ms, view.floor(kind))
+        hot = [segment for segment in view.segments if segment.kind == kind]
+        found = [self._hot.read(segment, quantities, start_ms, end_ms, row) for segment in hot]
+        for file in _within(view, kind, "raw", start_ms, end_ms):
+            if file.name not in covered:
+                reader = self._shelf.reader(file.name)
+                names = quantities if quantities is not None else list(reader.scales)
+                found.append(reader.read(names, start_ms, end_ms, row, whole=whole))
+        return [part for part in found if len(part)]
+
+    def _learn(self, view: View, kind: str) -> shape.Newest:
+        # Hot tables hold who spoke in the last hour; the end of the newest sealed file adds who spoke before.
+        newest = shape.Newest.start(kind)
+        files = [f for f in view.files if (f.kind, f.level) == (kind, "raw")]
+        for file in sorted(files, key=lambda f: f.end_ms)[-1:]:
+            reader = self._shelf.reader(file.name)
+            newest.learn(reader.read(list(reader.scales), file.end_ms - 10 * look_back_ms(kind, None), -NEVER))
+        for segment in view.segments:
+            if segment.kind == kind:
+                for columns in self._hot.newest(segment):
+                    newest.learn(columns)
+        newest.forget(view.floor(kind))
+        return newest
+
+    def _steady(self, look: Callable[[View], Answer]) -> Answer:
+        """Ask again where a table or file was replaced by its successor between catalogue and reading."""
+        for _ in range(8):
+            try:
+                return look(self._hot.view)
+            except (FileNotFoundError, duckdb.CatalogException):
+                continue
+        return look(self._hot.view)
+
+
+def _within(view: View, kind: str, level: str, start_ms: int, end_ms: int) -> list[File]:
+    return [
+        f for f in view.files if (f.kind, f.level) == (kind, level) and f.start_ms < end_ms and f.end_ms >= start_ms
+    ]

@@ -1,0 +1,317 @@
+"""Sealed files: Parquet that any other program can read, sorted so that one device's day and one moment are both near.
+
+A file holds readings of one kind, sorted by (bucket of time, row, t, boot, seq); a row group never spans two buckets,
+and holds at most 16,384 rows. So one device's day is one small row group a bucket, and one moment of all devices is the
+row groups of one or two buckets. The bucket's length follows the density: about 600,000 rows.
+
+Columns: device (text), row, t, boot, seq, lag (arrived - t), flags, and each quantity. Where every value of a file is
+a decimal with few places, the column holds whole numbers and its field's metadata `scale` the power of ten to divide
+by; that is exact to the last bit. Else it holds float64.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from twin.errors import StoreBroken, StoreDown
+from twin.records import F64, Columns
+from twin.store.shape import empty, order, take
+
+GROUP_ROWS = 16_384
+BUCKET_ROWS = 600_000
+MINUTE_MS = 60_000
+LADDER_MS = tuple(m * MINUTE_MS for m in (5, 10, 15, 30, 60, 120, 360, 1440, 7 * 1440, 28 * 1440, 364 * 1440))
+
+
+def bucket_for(rows: int, span_ms: int) -> int:
+    """The longest bucket, ms, that holds no more than about BUCKET_ROWS of `rows` spread evenly over `span_ms`."""
+    fits = [b for b in LADDER_MS if rows * min(1.0, b / max(span_ms, 1)) <= BUCKET_ROWS]
+    return fits[-1] if fits else LADDER_MS[0]
+
+
+def places_of(values: F64, least: int = 0) -> int | None:
+    """The fewest decimal places (`least` to 6) that give every value back to the last bit; None where none do.
+
+    >>> places_of(np.array([1.5, np.nan, 20.25])), places_of(np.array([1 / 3])), places_of(np.array([-0.0]))
+    (2, None, None)
+    """
+    for part in (values[:1000], values):  # most that is no decimal shows it early
+        least = next((places for places in range(least, 7) if exact(part, places)), 7)
+        if least == 7:
+            return None
+    return least
+
+
+def exact(values: F64, places: int) -> bool:
+    """Whether whole numbers of 10**-places give every value back to the last bit (NaN is no value)."""
+    kept = values[~np.isnan(values)]
+    with np.errstate(invalid="ignore", over="ignore"):
+        scaled = np.rint(kept * 10.0**places)
+        same = (scaled / 10.0**places == kept) & (np.abs(scaled) < 2**53)
+    return bool(np.all(same) and not np.any(np.signbit(kept) & (kept == 0)))
+
+
+class Inexact(Exception):
+    """A chunk holds values that the places chosen for their quantity would change: write the file again."""
+
+    def __init__(self, quantity: str, places: int | None) -> None:
+        super().__init__(quantity)
+        self.quantity = quantity
+        self.places = places
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What a new file holds."""
+
+    path: Path
+    start_ms: int
+    end_ms: int
+    rows: int
+    bytes: int
+
+
+def write_file(
+    path: Path,
+    kind: str,
+    chunks: Iterable[Columns],
+    scales: Mapping[str, int | None],
+    bucket_ms: int,
+    device: Callable[[int], str],
+) -> Written:
+    """Write readings to a new file, synced before it gets its name.
+
+    `chunks`: whole buckets in ascending order, unsorted inside. `scales`: by quantity, decimal places or None for
+    float64. Raises Inexact where the places do not hold, StoreDown where the disk refuses.
+    """
+    schema = _schema(kind, scales, bucket_ms)
+    aside = path.with_name(path.name + ".new")
+    start, end, rows = 2**63 - 1, -(2**63), 0
+    plain = [field.name for field in schema if pa.types.is_integer(field.type) and field.name not in ("boot", "flags")]
+    try:
+        with aside.open("wb") as out, pq.ParquetWriter(
+            out, schema, version="2.6", data_page_version="2.0", compression="zstd", compression_level=3,
+            use_dictionary=["device", "boot", "flags"], column_encoding=dict.fromkeys(plain, "DELTA_BINARY_PACKED"),
+            write_statistics=["row", "t"],
+        ) as writer:  # fmt: skip
+            for unsorted in chunks:
+                chunk = take(unsorted, order(unsorted))
+                start, end = min(start, int(chunk.t.min())), max(end, int(chunk.t.max()))
+                rows += len(chunk)
+                writer.write_table(_table(chunk, schema, scales, device), row_group_size=GROUP_ROWS)
+        with aside.open("rb") as done:
+            os.fsync(done.fileno())
+        aside.replace(path)
+    except OSError as error:
+        aside.unlink(missing_ok=True)
+        raise StoreDown(f"the embedded store cannot seal into {path}: {error}") from error
+    except Inexact:
+        aside.unlink(missing_ok=True)
+        raise
+    return Written(path, start, end, rows, path.stat().st_size)
+
+
+def _schema(kind: str, scales: Mapping[str, int | None], bucket_ms: int) -> pa.Schema:
+    fields = [
+        pa.field("device", pa.dictionary(pa.int32(), pa.string())),
+        pa.field("row", pa.int32()),
+        pa.field("t", pa.int64(), metadata={"unit": "ms since 1970 UTC"}),
+        pa.field("boot", pa.int64()),
+        pa.field("seq", pa.int64()),
+        pa.field("lag", pa.int64(), metadata={"unit": "ms from t to arrival"}),
+        pa.field("flags", pa.uint8()),
+    ]
+    for name, places in scales.items():
+        if places is None:
+            fields.append(pa.field(PREFIX + name, pa.float64()))
+        else:
+            fields.append(pa.field(PREFIX + name, pa.int64(), metadata={"scale": str(10**places)}))
+    return pa.schema(fields, metadata={"kind": kind, "bucket_ms": str(bucket_ms), "format": "1"})
+
+
+PREFIX = "q."  # no quantity can be taken for one of our own columns
+
+
+def _table(chunk: Columns, schema: pa.Schema, scales: Mapping[str, int | None], device: Callable[[int], str]) -> Any:
+    rows, codes = np.unique(chunk.row, return_inverse=True)
+    arrays: list[Any] = [
+        pa.DictionaryArray.from_arrays(pa.array(codes.astype(np.int32)), pa.array([device(int(r)) for r in rows])),
+        pa.array(chunk.row),
+        pa.array(chunk.t),
+        pa.array(chunk.boot),
+        pa.array(chunk.seq),
+        pa.array(chunk.arrived - chunk.t),
+        pa.array(chunk.flags),
+    ]
+    for name, places in scales.items():
+        values = chunk.values.get(name)
+        if values is None:
+            arrays.append(pa.nulls(len(chunk), schema.field(PREFIX + name).type))
+            continue
+        missing = np.isnan(values)
+        if places is not None and not exact(values, places):
+            raise Inexact(name, places_of(values, places))
+        if places is None:
+            arrays.append(pa.array(values, mask=missing))
+        else:
+            whole = np.rint(np.where(missing, 0.0, values) * 10.0**places).astype(np.int64)
+            arrays.append(pa.array(whole, mask=missing))
+    return pa.Table.from_arrays(arrays, schema=schema)
+
+
+class Reader:
+    """One open sealed file with its directory of row groups in memory."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self._file = pq.ParquetFile(path, memory_map=True)
+        except FileNotFoundError:
+            raise
+        except (OSError, pa.ArrowException) as error:
+            raise StoreBroken(f"{path} cannot be read: {error}; restore it from a backup") from error
+        meta, schema = self._file.metadata, self._file.schema_arrow
+        self._lock = threading.Lock()
+        self.path = path
+        self.kind = (schema.metadata or {}).get(b"kind", b"").decode()
+        self.scales: dict[str, int | None] = {}
+        for field in schema:
+            if field.name.startswith(PREFIX):
+                scale = (field.metadata or {}).get(b"scale")
+                self.scales[field.name[len(PREFIX) :]] = None if scale is None else len(scale) - 1
+        names = {meta.schema.column(i).path: i for i in range(meta.num_columns)}
+        groups = range(meta.num_row_groups)
+        row = [meta.row_group(g).column(names["row"]).statistics for g in groups]
+        t = [meta.row_group(g).column(names["t"]).statistics for g in groups]
+        self._rows = np.array([(s.min, s.max) for s in row], np.int64).reshape(-1, 2)
+        self._times = np.array([(s.min, s.max) for s in t], np.int64).reshape(-1, 2)
+
+    def buckets(self, bucket_ms: int) -> set[int]:
+        """The numbers of the buckets of that length in which the file may hold readings."""
+        found: set[int] = set()
+        for low, high in self._times.tolist():
+            found.update(range(low // bucket_ms, high // bucket_ms + 1))
+        return found
+
+    def read(
+        self, quantities: Sequence[str], start_ms: int, end_ms: int, row: int | None = None, *, whole: bool = True
+    ) -> Columns:
+        """Readings with t in [start_ms, end_ms), in the file's order; without `whole`, only row, t and quantities.
+
+        (Then boot, seq, arrived and flags are zeros.)
+        """
+        groups = self._groups(start_ms, end_ms, row)
+        names = [name for name in quantities if name in self.scales]
+        if not groups:
+            return empty(self.kind, names)
+        integers = ["row", "t", *(["boot", "seq", "lag", "flags"] if whole else [])]
+        table = self._table(groups, integers + [PREFIX + name for name in names])
+        found = {name: _numpy(table.column(name)) for name in integers}
+        inside = (found["t"] >= start_ms) & (found["t"] < end_ms)
+        if row is not None:
+            inside &= found["row"] == row
+        at = np.flatnonzero(inside)
+        t = found["t"][at]
+        none = np.zeros(len(at), np.int64)
+        return Columns(
+            self.kind,
+            row=found["row"][at].astype(np.int32),
+            t=t,
+            boot=found["boot"][at] if whole else none,
+            seq=found["seq"][at] if whole else none,
+            arrived=found["lag"][at] + t if whole else none,
+            flags=found["flags"][at] if whole else none.astype(np.uint8),
+            values={name: self._values(table, name, at) for name in names},
+        )
+
+    def read_plain(self, columns: Sequence[str], start_ms: int, end_ms: int, row: int) -> dict[str, NDArray[Any]]:
+        """Columns of one device as they stand in the file (`row` and `t` among them); {} where there are none."""
+        groups = self._groups(start_ms, end_ms, row)
+        if not groups or any(self._file.schema_arrow.get_field_index(name) < 0 for name in columns):
+            return {}
+        table = self._table(groups, list(columns))
+        found = {name: _numpy(table.column(name)) for name in columns}
+        inside = (found["t"] >= start_ms) & (found["t"] < end_ms) & (found["row"] == row)
+        return {name: values[inside] for name, values in found.items()}
+
+    def _groups(self, start_ms: int, end_ms: int, row: int | None) -> list[int]:
+        wanted = (self._times[:, 1] >= start_ms) & (self._times[:, 0] < end_ms)
+        if row is not None:
+            wanted &= (self._rows[:, 0] <= row) & (self._rows[:, 1] >= row)
+        found: list[int] = np.flatnonzero(wanted).tolist()
+        return found
+
+    def _table(self, groups: list[int], columns: list[str]) -> Any:
+        try:
+            with self._lock:
+                return self._file.read_row_groups(groups, columns=columns, use_threads=len(groups) > 8)
+        except (OSError, pa.ArrowException) as error:
+            raise StoreBroken(f"{self.path} cannot be read: {error}; restore it from a backup") from error
+
+    def _values(self, table: Any, name: str, at: NDArray[np.intp]) -> F64:
+        column, places = table.column(PREFIX + name), self.scales[name]
+        if len(at) < len(table) // 4:
+            column = column.take(pa.array(at))
+            at = np.arange(len(at))
+        missing = column.is_null() if column.null_count else None
+        filled = column.fill_null(0) if missing is not None else column
+        values = _numpy(filled)[at]
+        if places is not None:
+            values = values / 10.0**places
+        if missing is not None:
+            values = np.where(_numpy(missing)[at], np.nan, values)
+        return np.asarray(values, np.float64)
+
+
+def _numpy(column: Any) -> NDArray[Any]:
+    found: NDArray[Any] = column.to_numpy()
+    return found
+
+
+class Shelf:
+    """The readers of a folder's files, the least recently used ones closed."""
+
+    def __init__(self, folder: Path, limit: int = 256) -> None:
+        self.folder = folder
+        self._limit = limit
+        self._readers: OrderedDict[str, Reader] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def reader(self, name: str) -> Reader:
+        """The reader of a file. Raises FileNotFoundError where it was replaced meanwhile."""
+        with self._lock:
+            if name in self._readers:
+                self._readers.move_to_end(name)
+                return self._readers[name]
+        opened = Reader(self.folder / name)
+        with self._lock:
+            self._readers[name] = opened
+            while len(self._readers) > self._limit:
+                self._readers.popitem(last=False)
+        return opened
+
+    def drop(self, names: Iterable[str]) -> None:
+        """Forget and delete files."""
+        for name in names:
+            with self._lock:
+                self._readers.pop(name, None)
+            (self.folder / name).unlink(missing_ok=True)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make new names in a folder durable."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
