@@ -6,6 +6,7 @@ happens by itself, but `live=True` lets the clock run with the machine's.
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 import threading
@@ -22,6 +23,7 @@ from twin.records import Case, Reject, Transition
 CENTRE = (24.9415, 60.1695)
 START_MS = 1_753_730_000_000
 NAN = float("nan")
+STATES = {q.name: float(len(q.states) - 1) for kind in KINDS.values() for q in kind.quantities if q.role == "state"}
 WHISTLES = (
     ("lamp_out", 2, "lighting", "pole", "powerConsumption",
      "Lamp of {} is dark: it draws 3 W where 82 W is expected (three reports).",
@@ -65,15 +67,55 @@ def _row(device: str, kind: str, east_m: float, north_m: float) -> Row:
     return Row(device, kind, lon, CENTRE[1] + north_m / 111_320, "simulated", 0)
 
 
+def _step_m(a: tuple[float, float], b: tuple[float, float]) -> float:
+    return math.hypot((b[0] - a[0]) * 55_400, (b[1] - a[1]) * 111_320)
+
+
+def _length_m(line: Sequence[tuple[float, float]]) -> float:
+    return sum(_step_m(a, b) for a, b in itertools.pairwise(line))
+
+
+def _along(line: Sequence[tuple[float, float]], gone_m: float) -> tuple[float, float]:
+    """The place `gone_m` metres along a line that is driven to and fro for ever."""
+    whole = _length_m(line)
+    left = gone_m % (2 * whole)
+    left = 2 * whole - left if left > whole else left
+    for a, b in itertools.pairwise(line):
+        step = _step_m(a, b)
+        if left <= step:
+            part = left / step if step else 0.0
+            return a[0] + (b[0] - a[0]) * part, a[1] + (b[1] - a[1]) * part
+        left -= step
+    return line[-1]
+
+
+def shipped_city() -> dict[str, Any]:
+    """What FakeDesk needs to look like the city that the product ships: rows, roads, bounds, base map."""
+    from pathlib import Path
+
+    import devices.cities
+    from devices.places import load_city
+
+    city = load_city(Path(devices.cities.__file__).parent / "helsinki")
+    rows = [Row(d.id, d.kind, d.lon, d.lat, d.origin, 0) for d in city.devices]
+    lons, lats = [row.lon for row in rows], [row.lat for row in rows]
+    return {"rows": rows, "roads": [line for _, _, line in city.roads], "basemap": str(city.basemap),
+            "bounds": (min(lons), min(lats), max(lons), max(lats))}  # fmt: skip
+
+
 class FakeDesk:
     """A Desk. `advance(seconds)` moves trucks and clock; `whistle(i)` opens a case; `health_told` may be changed."""
 
     def __init__(
         self, *, seed: int = 1, poles: int = 420, cells: int = 120, trucks: int = 60, live: bool = False,
-        basemap: str = "",
+        rows: Sequence[Row] = (), roads: Sequence[Sequence[tuple[float, float]]] = (), basemap: str = "",
+        bounds: tuple[float, float, float, float] = (24.931, 60.162, 24.952, 60.177),
     ) -> None:  # fmt: skip
         self.rng = random.Random(seed)
-        self.rows = _rows(seed, poles, cells, trucks)
+        self.rows = list(rows) or _rows(seed, poles, cells, trucks)
+        self.roads = [road for road in roads if _length_m(road) > 150]
+        self.bounds = bounds
+        self.gone_m = {row.id: self.rng.uniform(0, 900) for row in self.rows if row.kind == "truck"}
         self.index = {row.id: i for i, row in enumerate(self.rows)}
         self.basemap = basemap
         self.changed = [1] * len(self.rows)
@@ -103,9 +145,15 @@ class FakeDesk:
             self.city_ms += int(seconds * 1000)
             self.version += 1
             self.count["received"] += int(seconds * 230)
-            for device, heading in self.headings.items():
+            for n, (device, heading) in enumerate(self.headings.items()):
                 i = self.index[device]
                 row = self.rows[i]
+                if self.roads:
+                    self.gone_m[device] += 10 * seconds
+                    lon, lat = _along(self.roads[n % len(self.roads)], self.gone_m[device])
+                    self.rows[i] = replace(row, lon=lon, lat=lat)
+                    self.changed[i] = self.version
+                    continue
                 lon = row.lon + 10 * seconds * math.sin(heading) / 55_400
                 lat = row.lat + 10 * seconds * math.cos(heading) / 111_320
                 if abs(lon - CENTRE[0]) > 0.009 or abs(lat - CENTRE[1]) > 0.0068 or self.rng.random() < 0.05:
@@ -162,7 +210,7 @@ class FakeDesk:
         return {
             "name": "Helsinki centre", "name_zh": "赫尔辛基市中心", "version": 1, "centre": CENTRE,
             "clock": {"city_ms": self.now_ms(), "speed": 1.0, "mode": "simulated"},
-            "bounds": (24.931, 60.162, 24.952, 60.177), "timezone": "Europe/Helsinki",
+            "bounds": self.bounds, "timezone": "Europe/Helsinki",
             "attribution": "© OpenStreetMap contributors, ODbL 1.0",
             "attributions": ["Beijing Multi-Site Air Quality, S. Chen, UCI, CC BY 4.0"],
             "departments": {"lighting": {"en": "Street lighting", "zh": "照明管理所"}}, "basemap": self.basemap,
@@ -212,6 +260,8 @@ class FakeDesk:
         return self._scale(quantity) * (1 + 0.35 * math.sin(2 * math.pi * (day - 0.3)))
 
     def _observed(self, device: str, quantity: str, t_ms: int) -> float:
+        if quantity in STATES:
+            return 0.0 if self.city_ms - t_ms < 240_000 else STATES[quantity]
         noise = math.sin(t_ms / 61_000) + math.sin(t_ms / 7_919_000 + len(device))
         dip = 0.06 if self.city_ms - t_ms < 900_000 and quantity == "powerConsumption" else 1.0
         return (self._expected(device, quantity, t_ms) + noise * self._scale(quantity) * 0.03) * dip
@@ -300,12 +350,12 @@ class FakeDesk:
 
 
 def main() -> None:
-    """Serve the fake city for developing the page: python -m tests.dashboards.fake_desk [PORT [BASEMAP]]."""
+    """Serve the shipped city with made-up life: python -m tests.dashboards.fake_desk [PORT]."""
     import sys
 
     from dashboards.serve import serve
 
-    desk = FakeDesk(live=True, basemap=sys.argv[2] if len(sys.argv) > 2 else "")
+    desk = FakeDesk(live=True, **shipped_city())
     for i in range(9):
         desk.whistle(i, children=14 if i == 1 else 0)
     running = serve(desk, port=int(sys.argv[1]) if len(sys.argv) > 1 else 0, token="a-key-for-development-only")

@@ -113,7 +113,7 @@ function facts(one: Case, city: City, nowMs: number, acts: CaseActs): HTMLElemen
 /** A piece of evidence as text: numbers short, lists joined, objects as their pairs. */
 function told(value: unknown): string {
   if (value === null || value === undefined) return t("none");
-  if (typeof value === "number") return Number.isInteger(value) && value > 1e12 ? dayTime(value) : number(value, 3);
+  if (typeof value === "number") return Number.isInteger(value) && value > 1e12 ? dayTime(value) : number(value, 3, 0);
   if (Array.isArray(value)) return value.slice(0, 20).map(told).join(", ");
   if (typeof value === "object") return Object.entries(value as object).map(([k, v]) => `${k} ${told(v)}`).join(", ");
   return String(value);

@@ -99,7 +99,7 @@ export class Chart {
       this.line(series.t_ms, series.expected, from, to, x, y, colours.expected, 1.2, [4, 3]);
       this.line(series.t_ms, series.observed, from, to, x, y, colours.observed, 1.6, []);
     }
-    this.outside(series, x, y, colours.outside);
+    if (this.quantity?.role !== "state") this.outside(series, x, y, colours.outside);
     context.restore();
     this.cross(series, x, y, height, colours);
   }
@@ -229,7 +229,8 @@ export class Chart {
     const i = this.pointer >= MARGIN.left ? this.nearest(series) : series.t_ms.length - 1;
     const unit = unitName(series.unit);
     const show = (value: number | null | undefined): string => {
-      if (quantity.role === "state" && typeof value === "number") return stateName(quantity.states[Math.round(value)] ?? String(value));
+      const state = quantity.role === "state" && typeof value === "number" ? quantity.states[value] : undefined;
+      if (state !== undefined) return stateName(state);
       return `${number(value, quantity.decimals)}${unit && value !== null ? ` ${unit}` : ""}`;
     };
     const [low, high] = [series.low[i] ?? null, series.high[i] ?? null];

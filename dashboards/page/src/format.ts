@@ -57,9 +57,9 @@ export function count(n: number): string {
 }
 
 /** A value with so many decimals; thousands are grouped, nothing is shown as a dash. */
-export function number(value: number | null | undefined, decimals = 1): string {
+export function number(value: number | null | undefined, decimals = 1, least = Math.min(decimals, 1)): string {
   if (value === null || value === undefined || !Number.isFinite(value)) return t("none");
-  return value.toLocaleString("en-GB", { maximumFractionDigits: decimals, minimumFractionDigits: Math.min(decimals, 1) });
+  return value.toLocaleString("en-GB", { maximumFractionDigits: decimals, minimumFractionDigits: least });
 }
 
 const UNITS: Record<string, string> = { "/": "", Cel: "°C", "ug/m3": "µg/m³", "%RH": "% RH", deg: "°", lat: "°", lon: "°", dB: "dB" };

@@ -97,7 +97,7 @@ export class Queue {
 
   private make(one: Case, nowMs: number): Line {
     const age = h("span", { class: "age" });
-    const due = h("span", {});
+    const due = h("span", { class: "due" });
     const level = Math.min(4, Math.max(1, one.severity));
     const button = h(
       "button",

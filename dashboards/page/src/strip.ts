@@ -57,5 +57,5 @@ export async function showRejects(): Promise<void> {
   const row = (one: Reject): HTMLElement =>
     h("tr", {}, h("td", {}, clockTime(one.at_ms)), h("td", {}, one.reason), h("td", { class: "code" }, one.topic), h("td", { class: "code" }, one.detail), h("td", { class: "code" }, one.payload));
   const body = rejects.length ? h("div", { class: "scroll", tabindex: 0 }, h("table", {}, h("thead", {}, head), h("tbody", {}, ...rejects.map(row)))) : h("p", {}, t("noRejects"));
-  present(t("rejectsTitle"), (shut) => [body, h("div", { class: "acts" }, h("button", { type: "button", onclick: shut }, t("back")))]);
+  present(t("rejectsTitle"), (shut) => [body, h("div", { class: "acts" }, h("button", { type: "button", onclick: shut }, t("shut")))]);
 }

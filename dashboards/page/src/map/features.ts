@@ -3,7 +3,7 @@
 
 import { mercatorX, mercatorY } from "./camera";
 
-export type Layer = "green" | "water" | "building" | "rail" | "road" | "stream" | "place";
+export type Layer = "green" | "water" | "square" | "building" | "rail" | "road" | "stream" | "place";
 
 export interface Feature {
   layer: Layer;
@@ -26,20 +26,31 @@ interface Told {
 
 const ROADS: Record<string, number> = {
   motorway: 0, trunk: 0, primary: 1, secondary: 2, tertiary: 3, residential: 4, unclassified: 4, living_street: 4,
-  road: 4, pedestrian: 4, service: 5, track: 5, busway: 4, footway: 6, path: 6, cycleway: 6, steps: 6, bridleway: 6,
+  road: 4, busway: 4, pedestrian: 4, service: 5, track: 5, footway: 6, path: 6, cycleway: 6, steps: 6, bridleway: 6,
 }; // prettier-ignore
+const PLACES = ["city", "town", "borough", "suburb", "quarter", "neighbourhood", "village"];
 
+/** Layer and rank from the file's `layer` and `class` (docs/city-files.md); null for what this map does not draw. */
 function layerOf(told: Record<string, unknown>, areal: boolean): { layer: Layer; rank: number } | null {
-  const word = String(told["layer"] ?? told["class"] ?? told["kind"] ?? "").toLowerCase();
-  const sort = String(told["subclass"] ?? told["class"] ?? told["type"] ?? told["highway"] ?? told["rank"] ?? "").toLowerCase();
-  if (/build/.test(word)) return { layer: "building", rank: 0 };
-  if (/park|green|grass|forest|wood|leisure|garden|cemetery/.test(word)) return { layer: "green", rank: 0 };
-  if (/water|sea|ocean|lake|river|stream|canal|bay/.test(word)) return { layer: areal ? "water" : "stream", rank: 0 };
-  if (/rail|tram|subway/.test(word)) return { layer: "rail", rank: /tram/.test(sort) ? 1 : 0 };
-  if (/place|label|suburb|district/.test(word)) return { layer: "place", rank: /city|district/.test(sort) ? 0 : 1 };
-  const road = ROADS[sort.replace(/_link$/, "")] ?? ROADS[word.replace(/_link$/, "")];
-  if (road !== undefined) return { layer: "road", rank: road };
-  return /road|street|highway/.test(word) ? { layer: "road", rank: 4 } : null;
+  const sort = String(told["class"] ?? "");
+  switch (told["layer"]) {
+    case "water":
+      return { layer: areal ? "water" : "stream", rank: 0 };
+    case "park":
+      return { layer: "green", rank: 0 };
+    case "square":
+      return { layer: "square", rank: 0 };
+    case "building":
+      return { layer: "building", rank: 0 };
+    case "rail":
+      return { layer: "rail", rank: sort === "tram" ? 1 : 0 };
+    case "place":
+      return { layer: "place", rank: Math.max(0, PLACES.indexOf(sort)) };
+    case "road":
+      return areal ? { layer: "square", rank: 0 } : { layer: "road", rank: ROADS[sort.replace(/_link$/, "")] ?? 5 };
+    default:
+      return null;
+  }
 }
 
 /** Coordinate lists of any geometry, one for each ring or line. */

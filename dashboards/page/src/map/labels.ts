@@ -75,13 +75,14 @@ export function placeLabels(features: Feature[], z: number, dpr: number, measure
 }
 
 function wanted(feature: Feature, zoom: number): boolean {
-  if (feature.layer === "place") return zoom >= 12 && zoom < 17;
+  if (feature.layer === "place") return zoom >= 10 + feature.rank * 0.7 && zoom < 14 + feature.rank * 0.5;
   if (feature.layer === "road") return zoom >= [13, 13.5, 14, 14.5, 15.4, 16.4, 17.4][feature.rank]!;
-  return (feature.layer === "water" || feature.layer === "green") && zoom >= 14.5;
+  if (feature.layer === "building") return zoom >= 17;
+  return (feature.layer === "water" || feature.layer === "green" || feature.layer === "square") && zoom >= 14.5;
 }
 
 function order(feature: Feature): number {
-  const layer = { place: 0, road: 1, water: 3, green: 5, building: 9, rail: 9, stream: 9 }[feature.layer];
+  const layer = { place: 0, road: 1, water: 3, green: 5, square: 6, building: 9, rail: 9, stream: 9 }[feature.layer];
   return layer + (feature.layer === "road" ? feature.rank * 0.5 : feature.rank * 0.1);
 }
 

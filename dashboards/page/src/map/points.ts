@@ -17,9 +17,9 @@ export function markRadius(zoom: number): number {
   if (zoom < 12) return 1;
   if (zoom < 13.5) return 1.5;
   if (zoom < 14.5) return 2.5;
-  if (zoom < 15.5) return 3.5;
-  if (zoom < 16.5) return 4.5;
-  return 6;
+  if (zoom < 15.2) return 3.5;
+  if (zoom < 16.2) return 4.5;
+  return zoom < 17.2 ? 6 : 7.5;
 }
 
 export class Points {
@@ -105,14 +105,14 @@ export class Points {
   pinAt(pin: Pin, fleet: Fleet, camera: Camera, now: number): [number, number] {
     const row = fleet.rowOf(pin.subject);
     const [x, y] = row >= 0 ? camera.toScreen(fleet.nowX(row, now), fleet.nowY(row, now)) : camera.toScreen(pin.x, pin.y);
-    return [x, y - markRadius(camera.zoom) - 10];
+    return [x, y - markRadius(camera.zoom) - (row >= 0 && row === this.selected ? 18 : 10)];
   }
 
   private ring(fleet: Fleet, row: number, camera: Camera, dpr: number, now: number, weight: number): void {
     const [x, y] = camera.toScreen(fleet.nowX(row, now), fleet.nowY(row, now));
     const context = this.context;
     context.beginPath();
-    context.arc(x * dpr, y * dpr, (markRadius(camera.zoom) + 7) * dpr, 0, 2 * Math.PI);
+    context.arc(x * dpr, y * dpr, (markRadius(camera.zoom) + 5) * dpr, 0, 2 * Math.PI);
     context.lineWidth = (weight + 2) * dpr;
     context.strokeStyle = "rgba(8,14,20,.75)";
     context.stroke();

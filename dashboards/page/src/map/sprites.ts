@@ -43,7 +43,7 @@ export function shapeOf(kind: string, context: Context | CanvasRenderingContext2
   if (kind === "truck") polygon(context, 4, r * 1.2, 0);
   else if (kind === "feeder") context.rect(-r * 0.9, -r * 0.9, r * 1.8, r * 1.8);
   else if (kind === "gateway") polygon(context, 6, r * 1.15, Math.PI / 6);
-  else context.arc(0, 0, kind === "cell" ? r * 1.25 : r, 0, 2 * Math.PI);
+  else context.arc(0, 0, kind === "cell" ? r * 1.45 : r, 0, 2 * Math.PI);
 }
 
 function polygon(context: Context | CanvasRenderingContext2D, corners: number, r: number, turn: number): void {

@@ -8,6 +8,7 @@ import { FONT, type Label, placeLabels } from "./labels";
 interface Style {
   ground: string;
   green: string;
+  square: string;
   water: string;
   building: string;
   edge: string;
@@ -21,12 +22,12 @@ interface Style {
 
 const STYLES: Record<Theme, Style> = {
   dark: {
-    ground: "#0e151c", green: "#11211e", water: "#0d2536", building: "#161f29", edge: "#1d2833", rail: "#25303b",
+    ground: "#0e151c", green: "#11231f", square: "#131d26", water: "#0d2536", building: "#17222d", edge: "#202d39", rail: "#25303b",
     roads: ["#3a4d5c", "#354655", "#2f3f4d", "#293744", "#222e39", "#1c2630", "#1b2731"], casing: "#0b1117",
     name: "#7f94a5", waterName: "#4d7d9c", grid: "#16202a",
   },
   light: {
-    ground: "#eef1f0", green: "#d8e7d5", water: "#bfd8e8", building: "#dfe2e3", edge: "#d0d5d8", rail: "#c3c9ce",
+    ground: "#eef1f0", green: "#d5e6d0", square: "#e6e8e6", water: "#bfd8e8", building: "#dfe2e3", edge: "#d0d5d8", rail: "#c3c9ce",
     roads: ["#ffffff", "#ffffff", "#ffffff", "#ffffff", "#ffffff", "#f8f9f9", "#e2e6e6"], casing: "#ccd3d8",
     name: "#56646f", waterName: "#3d7396", grid: "#e2e7e8",
   },
@@ -133,9 +134,10 @@ function drawTile(z: number, tx: number, ty: number, theme: Theme, dpr: number):
   context.lineJoin = "round";
   context.lineCap = "round";
   const zoom = z - Math.log2(dpr);
-  brush.fill(brush.of("green"), style.green);
   brush.fill(brush.of("water"), style.water);
+  brush.fill(brush.of("green"), style.green);
   brush.stroke(brush.of("stream"), style.water, 2 * dpr);
+  if (zoom >= 13) brush.fill(brush.of("square"), style.square);
   if (zoom >= 13.5) brush.fill(brush.of("building"), style.building, zoom >= 15 ? style.edge : "");
   if (zoom >= 13) brush.stroke(brush.of("rail"), style.rail, 1.4 * dpr, [6 * dpr, 4 * dpr]);
   drawRoads(brush, style, zoom, dpr, theme);
