@@ -25,9 +25,9 @@ if [ -z "${NODE_EXTRA_CA_CERTS:-}" ] && [ -r $system ]; then export NODE_EXTRA_C
 cd $page
 if [ ! -f node_modules/.installed ] || [ package-lock.json -nt node_modules/.installed ]; then
   say "installing the page's packages (Node $(node --version))"
-  npm ci --no-audit --no-fund --loglevel=error
+  quietly npm ci --no-audit --no-fund --loglevel=error
   touch node_modules/.installed
 fi
 [ "$1" != build ] || say "building the page"
-npm run --silent --if-present "$1"
+quietly npm run --silent --if-present "$1"
 if [ "$1" = build ]; then touch dist/index.html; fi
