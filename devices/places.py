@@ -144,6 +144,7 @@ class CityFiles:
     roads: tuple[tuple[str, float, tuple[LonLat, ...]], ...] = ()  # (name, speed limit km/h, line)
     calendars: tuple[Calendar, ...] = ()
     name_local: str = ""
+    folder: Path | None = None  # where the files are
     basemap: Path | None = None  # basemap.geojson.gz (docs/city-files.md), None where the city has none
 
     def bounds(self) -> tuple[float, float, float, float]:

@@ -57,6 +57,7 @@ class JournalSettings:
     """The log that everything durable goes through."""
 
     max_bytes: int = _key(8 << 30, "bound; when reached, ingest stops acknowledging and the broker holds")
+    keep_bytes: int = _key(1 << 30, "what is no longer needed stays until the journal is this large")
     checkpoint_every_s: float = _key(60.0, "how often the world is written aside")
 
 

@@ -122,6 +122,7 @@ def finish(draft: Draft) -> CityFiles:
         permits=tuple(draft.permits.values()), departments=tuple(draft.departments.values()),
         neighbours=draft.neighbours, routes=draft.routes, roads=tuple(draft.roads),
         calendars=tuple(draft.calendars.values()), basemap=basemap if basemap.exists() else None,
+        folder=draft.directory,
     )  # fmt: skip
 
 

@@ -1,0 +1,36 @@
+"""`citywhistle`: the command line. Groups live in twin/command and in the rooms that they speak for."""
+
+from __future__ import annotations
+
+import typer
+from devices.command import app as devices
+
+from twin.command import config, demo, doctor, look, up, whistles
+from twin.survey.command import app as city
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="CityWhistle: a digital twin of city sensing. Telemetry in by MQTT, digital whistles (数字吹哨) out.",
+)
+app.command("demo")(demo.demo)
+app.command("up")(up.up)
+app.command("doctor")(doctor.doctor)
+app.command("open")(look.open_)
+app.command("health")(look.health)
+app.command("account")(look.account)
+app.command("rejects")(look.rejects)
+app.add_typer(devices, name="devices")
+app.add_typer(city, name="city")
+app.add_typer(whistles.app, name="whistles")
+app.add_typer(config.app, name="config")
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,121 @@
+"""The account as the desk shows it: the ledger's tallies, less what the store has yet to keep; the newest rejects."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from twin.city import Registry
+from twin.errors import JournalBroken
+from twin.ingest.ledger import Ledger, Tally
+from twin.journal import Journal
+from twin.query.desk import Account
+from twin.records import Batch, Reject
+
+RING = 500  # rejected messages kept readable
+FRESH_S = 0.5  # what waits for the store is counted at most this often
+CHUNK = 2048
+MOST_BYTES = 32 << 20  # of journal entries looked through at once
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What is journalled and not stored yet: readings in all and by (kind, row), and the event time it begins with."""
+
+    readings: int
+    by_device: Mapping[tuple[str, int], int]
+    oldest_ms: int
+
+
+class Accounts:
+    """Reads the ledger; remembers the newest rejects. Any thread."""
+
+    def __init__(self, ledger: Ledger, registry: Registry, journal: Journal, stored: Callable[[], int]) -> None:
+        """`stored()`: number of the last entry that the store has."""
+        self._ledger, self._registry, self._journal, self._stored = ledger, registry, journal, stored
+        self._lock = threading.Lock()
+        self._ring: deque[Reject] = deque(maxlen=RING)
+        self._waiting = Waiting(0, {}, 0)
+        self._counted_s = 0.0
+
+    def note(self, batch: Batch) -> None:
+        """Keep the batch's rejected messages readable."""
+        if batch.samples:
+            with self._lock:
+                self._ring.extend(batch.samples)
+
+    def rejects(self, limit: int) -> list[Reject]:
+        """The newest rejects, newest first."""
+        with self._lock:
+            return list(self._ring)[::-1][:limit]
+
+    def total(self) -> Account:
+        """The account of all."""
+        waiting = self.waiting()
+        return self._account("", self._ledger.total(), waiting.readings)
+
+    def page(self, after: str, limit: int) -> Sequence[Account]:
+        """Devices in the order of their ids."""
+        names = sorted((device, kind, row) for kind, row, device in self._registry.names() if device > after)
+        waiting = self.waiting()
+        return [
+            self._account(device, self._ledger.tally(kind, row), waiting.by_device.get((kind, row), 0))
+            for device, kind, row in names[:limit]
+        ]
+
+    def waiting(self) -> Waiting:
+        """What the store has yet to keep (counted anew every half second at most)."""
+        with self._lock:
+            if time.monotonic() - self._counted_s >= FRESH_S:
+                self._waiting = self._count()
+                self._counted_s = time.monotonic()
+            return self._waiting
+
+    def complete_to_ms(self, now_ms: int) -> int:
+        """The store holds everything said up to here: now, unless something waits."""
+        waiting = self.waiting()
+        return waiting.oldest_ms if waiting.readings else now_ms
+
+    def _count(self) -> Waiting:
+        by_device: Counter[tuple[str, int]] = Counter()
+        oldest = 0
+        after, end = self._stored(), self._journal.position
+        try:
+            while after < end:
+                entries = self._journal.read(after, CHUNK, MOST_BYTES)
+                if not entries:
+                    break
+                after = entries[-1].n
+                for entry in entries:
+                    if isinstance(entry.body, Batch):
+                        for columns in entry.body.columns:
+                            for row in columns.row.tolist():
+                                by_device[columns.kind, row] += 1
+                            first = int(columns.t.min(initial=1 << 62))
+                            oldest = min(oldest or first, first)
+        except JournalBroken:
+            return self._waiting  # trimmed while we looked: the store has moved on, the next look counts anew
+        return Waiting(sum(by_device.values()), by_device, oldest)
+
+    @staticmethod
+    def _account(device: str, tally: Tally, waiting: int) -> Account:
+        return Account(
+            device=device,
+            kind=tally.kind,
+            accountable=tally.accountable,
+            boot=tally.boot,
+            received=tally.received,
+            journalled=tally.journalled,
+            stored=max(0, tally.journalled - waiting),
+            duplicate=tally.duplicate,
+            late=tally.late,
+            out_of_order=tally.out_of_order,
+            missing=tally.missing,
+            rejected=dict(tally.rejected),
+            last_t_ms=tally.last_t_ms,
+            last_arrived_ms=tally.last_arrived_ms,
+            clock_offset_ms=tally.offset_ms,
+        )

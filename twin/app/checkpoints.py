@@ -1,0 +1,102 @@
+"""Checkpoint files: parts with their journal positions in one file; written aside, synced, renamed; two are kept."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from twin.errors import CheckpointBroken
+
+LOG = logging.getLogger(__name__)
+
+MAGIC = b"CWCHECK1\n"
+KEPT = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One part of a checkpoint: its state as bytes, and the last journal entry that this state has seen."""
+
+    n: int
+    data: bytes
+
+
+class Checkpoints:
+    """The checkpoints of one data directory."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        directory.mkdir(parents=True, exist_ok=True)
+        for leftover in directory.glob("*.new"):
+            leftover.unlink()
+
+    def write(self, parts: Mapping[str, Part]) -> Path:
+        """Write one durably and forget all but the newest two. Raises OSError (disk full): nothing changed."""
+        lowest = min(part.n for part in parts.values())
+        path = self._directory / f"{lowest:015d}.check"
+        aside = path.with_suffix(".new")
+        try:
+            with aside.open("wb") as file:
+                file.write(MAGIC + json.dumps(_head(parts)).encode() + b"\n")
+                for part in parts.values():
+                    file.write(part.data)
+                file.flush()
+                os.fsync(file.fileno())
+            aside.replace(path)
+        except OSError:
+            aside.unlink(missing_ok=True)
+            raise
+        self._sync()
+        for old in self.files()[KEPT:]:
+            old.unlink()
+        return path
+
+    def files(self) -> list[Path]:
+        """The checkpoints, newest first."""
+        return sorted(self._directory.glob("*.check"), reverse=True)
+
+    def floor(self) -> int:
+        """Entries up to here are in every kept checkpoint; 0 unless two are kept: then the journal must keep all."""
+        files = self.files()
+        return int(files[KEPT - 1].stem) if len(files) >= KEPT else 0
+
+    @staticmethod
+    def read(path: Path) -> dict[str, Part]:
+        """The parts of a checkpoint. Raises CheckpointBroken when a byte of it is wrong."""
+        try:
+            raw = path.read_bytes()
+            if not raw.startswith(MAGIC):
+                raise CheckpointBroken(f"{path}: not a checkpoint of this version")
+            end = raw.index(b"\n", len(MAGIC))
+            told = json.loads(raw[len(MAGIC) : end])
+            parts, at = {}, end + 1
+            for one in told:
+                data = raw[at : at + one["bytes"]]
+                at += one["bytes"]
+                if len(data) != one["bytes"] or hashlib.sha256(data).hexdigest() != one["sha256"]:
+                    raise CheckpointBroken(f"{path}: part {one['name']} is damaged")
+                parts[one["name"]] = Part(one["n"], data)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise CheckpointBroken(f"{path}: cannot be read ({error})") from error
+        if at != len(raw):
+            raise CheckpointBroken(f"{path}: {len(raw) - at} bytes too many")
+        return parts
+
+    def _sync(self) -> None:
+        handle = os.open(self._directory, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def _head(parts: Mapping[str, Part]) -> list[dict[str, str | int]]:
+    return [
+        {"name": name, "n": part.n, "bytes": len(part.data), "sha256": hashlib.sha256(part.data).hexdigest()}
+        for name, part in parts.items()
+    ]

@@ -1,0 +1,229 @@
+"""The desk over the running city: every question of page, API and command line, answered from memory or the store."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from devices.clock import Clock, SimulatedClock
+from devices.kinds import KINDS
+from devices.places import Device
+from twin.app.accounts import Accounts
+from twin.app.actions import Counter
+from twin.app.heart import Heart
+from twin.app.meters import render
+from twin.app.picture import Picture
+from twin.city import City
+from twin.deliver.cases import Cases
+from twin.ingest.pump import Pump
+from twin.journal import Journal
+from twin.query.desk import Account, Moved, Row, Series
+from twin.records import Action, Case, Reject, Transition
+from twin.store import Store
+from twin.store.writer import StoreWriter
+from twin.tick import expectation
+
+RAW_MS = 60_000  # the shortest step of a chart; shorter ones are drawn from raw readings
+LOW_DISK_BYTES = 512 << 20
+RELATIONS = ("district", "street", "grid", "cabinet", "feeder", "pole", "gateway", "company")
+
+
+@dataclass(slots=True)
+class CityDesk:
+    """`twin.query.desk.Desk` over the parts of one running server."""
+
+    city_: City
+    clock: Clock
+    heart: Heart
+    picture: Picture
+    cases_: Cases
+    journal: Journal
+    store: Store
+    writer: StoreWriter
+    accounts_: Accounts
+    counter: Counter
+    pump: Pump
+    data_dir: Path
+    release: str
+    attributions: Sequence[str] = ()
+    _began_s: float = field(default_factory=time.monotonic)
+
+    # ---- the city --------------------------------------------------------------------------------------------
+
+    def city(self) -> Mapping[str, Any]:
+        files = self.city_.files
+        return {
+            "name": files.name,
+            "name_zh": files.name_zh,
+            "adcode": files.adcode,
+            "timezone": files.timezone,
+            "centre": list(files.centre),
+            "bounds": list(files.bounds()),
+            "attribution": files.attribution,
+            "attributions": list(self.attributions),
+            "version": self.picture.rows_version,
+            "release": self.release,
+            "clock": {
+                "city_ms": self.clock.now_ms(),
+                "speed": self.clock.speed,
+                "mode": "simulated" if isinstance(self.clock, SimulatedClock) else "real",
+            },
+            "departments": {one.id: {"en": one.name, "zh": one.name_zh} for one in files.departments},
+            "basemap": str(files.basemap) if files.basemap is not None else "",
+        }
+
+    def devices(self) -> Sequence[Row]:
+        return self.picture.rows()
+
+    def moved(self, since: int) -> Moved:
+        return self.picture.moved(since)
+
+    def device(self, device: str) -> Mapping[str, Any] | None:
+        known, at = self.city_.describe(device), self.picture.index(device)
+        if known is None or at is None:
+            return None
+        return {
+            "id": known.id,
+            "kind": known.kind,
+            "origin": known.origin,
+            "state": int(self.picture.state[at]),
+            "lon": float(self.picture.lon[at]),
+            "lat": float(self.picture.lat[at]),
+            "code16": known.code16,
+            "urn": known.urn,
+            "relations": {name: getattr(known, name) for name in RELATIONS if getattr(known, name)},
+            "attributes": dict(known.attributes),
+            "values": self._values(known),
+            "cases": self.cases_.cases(subject=device),
+        }
+
+    def _values(self, device: Device) -> list[dict[str, Any]]:
+        """Last values with what was expected at the time of the device's newest reading."""
+        row = self.city_.registry.lookup(device.kind, device.id)
+        model = self.heart.world.models.get(device.kind)
+        if row is None or model is None or row >= model.rows:
+            return []
+        t_ms = int(model.arrays["t"][row])
+        if not t_ms:
+            return []
+        told = []
+        for quantity in KINDS[device.kind].quantities:
+            column = model.last.get(quantity.name)
+            if column is None or not np.isfinite(column[row]):
+                continue
+            at = np.array([t_ms], np.int64)
+            expected, low, high = expectation(self.heart.world, device.kind, row, quantity.name, at)
+            told.append(
+                {
+                    "quantity": quantity.name,
+                    "value": float(column[row]),
+                    "unit": quantity.unit,
+                    "expected": _number(expected[0]),
+                    "low": _number(low[0]),
+                    "high": _number(high[0]),
+                    "t_ms": t_ms,
+                    "age_s": max(0.0, (self.clock.now_ms() - t_ms) / 1000),
+                }
+            )
+        return told
+
+    # ---- cases -----------------------------------------------------------------------------------------------
+
+    def cases(self, *, open_only: bool = True, after: str = "", limit: int = 200) -> Sequence[Case]:
+        return self.cases_.cases(open_only=open_only, after=after, limit=limit)
+
+    def case(self, case: str) -> Case | None:
+        return self.cases_.case(case)
+
+    def children(self, case: str, limit: int = 1000) -> Sequence[Case]:
+        return self.cases_.children(case, limit)
+
+    def history(self, case: str) -> Sequence[Transition]:
+        return self.cases_.history(case)
+
+    def deliveries(self, case: str) -> Sequence[Mapping[str, Any]]:
+        return self.cases_.deliveries(case)
+
+    async def act(self, verb: str, case: str, actor: str, reason: str, request: str) -> Case:
+        if await asyncio.to_thread(self.cases_.case, case) is None:
+            raise KeyError(case)
+        action = Action(id=request, actor=actor, verb=verb, case=case, reason=reason)
+        future = await asyncio.to_thread(self.counter.hand_in, action)
+        await asyncio.wrap_future(future)
+        found = await asyncio.to_thread(self.cases_.case, case)
+        if found is None:
+            raise KeyError(case)
+        return found
+
+    # ---- series ----------------------------------------------------------------------------------------------
+
+    def series(self, device: str, quantity: str, start_ms: int, end_ms: int, points: int = 1000) -> Series:
+        known = self.city_.describe(device)
+        if known is None or quantity not in KINDS[known.kind].index:
+            raise KeyError(f"{device} {quantity}")
+        row = self.city_.registry.lookup(known.kind, device)
+        if row is None:
+            raise KeyError(device)
+        step = max(1, (end_ms - start_ms) // max(1, points))
+        if step < RAW_MS:
+            t, observed = self.store.range(known.kind, row, quantity, start_ms, end_ms)
+            if len(t) > 4 * points:
+                buckets = self.store.downsample(known.kind, row, quantity, start_ms, end_ms, step)
+                t, observed = buckets.t, buckets.mean
+        else:
+            buckets = self.store.downsample(known.kind, row, quantity, start_ms, end_ms, step)
+            t, observed = buckets.t, buckets.mean
+        expected, low, high = expectation(self.heart.world, known.kind, row, quantity, t)
+        return Series(
+            device,
+            quantity,
+            KINDS[known.kind].quantity(quantity).unit,
+            t.tolist(),
+            observed.tolist(),
+            expected.tolist(),
+            low.tolist(),
+            high.tolist(),
+            self.accounts_.complete_to_ms(self.picture.now_ms),
+        )
+
+    # ---- accounting and health -------------------------------------------------------------------------------
+
+    def account(self) -> Account:
+        return self.accounts_.total()
+
+    def accounts(self, *, after: str = "", limit: int = 200) -> Sequence[Account]:
+        return self.accounts_.page(after, limit)
+
+    def rejects(self, limit: int = 100) -> Sequence[Reject]:
+        return self.accounts_.rejects(limit)
+
+    def health(self) -> Mapping[str, Any]:
+        size, pulse = self.journal.size(), self.heart.pulse
+        free = shutil.disk_usage(self.data_dir).free
+        written = self.writer.state()
+        link = self.pump.link_state()
+        late_s = max(0.0, (self.clock.now_ms() - pulse.last_now_ms) / 1000 / self.clock.speed)
+        return {
+            "ready": link.state != "down" and not size.full and not pulse.stalled and pulse.ticks > 0,
+            "link": link.state,
+            "link_detail": link.trouble,
+            "journal": {"bytes": size.bytes, "bound_bytes": size.max_bytes, "full": size.full, "entries": size.entries},
+            "store": {"name": self.store.name, "up": written.up, "behind": written.behind, "detail": written.error},
+            "tick": {"last": pulse.last_tick, "lag_ms": round(late_s * 1000), "stalled": pulse.stalled},
+            "disk": {"free_bytes": free, "low": free < LOW_DISK_BYTES},
+            "uptime_s": round(time.monotonic() - self._began_s, 1),
+        }
+
+    def metrics(self) -> str:
+        return render(self.account(), self.health(), self.heart.pulse, self.cases_, self.pump.stages())
+
+
+def _number(x: float) -> float | None:
+    return float(x) if np.isfinite(x) else None

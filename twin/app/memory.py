@@ -1,0 +1,151 @@
+"""What the server remembers from one run to the next: world and account from the newest good checkpoint."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from twin.app.checkpoints import Checkpoints, Part
+from twin.city import City
+from twin.errors import CheckpointBroken, JournalFull
+from twin.ingest.ledger import Ledger as Book
+from twin.journal import Journal
+from twin.records import Batch
+from twin.tick import World
+from twin.tick.checkpoint import decode, encode
+from twin.whistle.ledger import Ledger
+from twin.whistle.places import CityPlaces
+from twin.whistle.policy import Policy
+
+LOG = logging.getLogger(__name__)
+
+CHUNK = 4096
+
+
+@dataclass(slots=True)
+class Restored:
+    """A world and an account, and the journal numbers that they have seen."""
+
+    world: World
+    world_n: int
+    book: Book
+
+
+def restore(checkpoints: Checkpoints, city: City, journal: Journal, policy: Policy) -> Restored:
+    """World and account of the newest checkpoint that can be read and that the journal still continues.
+
+    Without one: an empty world, which must then see the whole journal.
+    """
+    for path in checkpoints.files():
+        try:
+            parts = Checkpoints.read(path)
+            book = Book()
+            book.load(decode(parts["account"].data))
+            world = World.load(parts["world"].data, city, _ledger(city, policy))
+        except (CheckpointBroken, KeyError, ValueError) as error:
+            LOG.warning("checkpoint %s is not used: %s", path.name, error)
+            continue
+        if parts["world"].n < journal.first - 1 or parts["world"].n > journal.position:
+            LOG.warning("checkpoint %s does not belong to this journal", path.name)
+            continue
+        return Restored(world, parts["world"].n, book)
+    if journal.first > 1:
+        LOG.warning("no checkpoint can be read; what was learnt before entry %d is lost", journal.first)
+    return Restored(World(city, _ledger(city, policy)), journal.first - 1, Book())
+
+
+def _ledger(city: City, policy: Policy) -> Ledger:
+    return Ledger(CityPlaces.of(city.files), policy)
+
+
+def recount(book: Book, journal: Journal, note: Callable[[Batch], None]) -> None:
+    """Bring the account up to the journal's end. Every batch passes `note` as well (the newest rejects)."""
+    after = max(book.position, journal.first - 1)
+    while entries := journal.read(after, CHUNK):
+        after = entries[-1].n
+        for entry in entries:
+            if isinstance(entry.body, Batch):
+                book.commit(entry.body, entry.n)
+                note(entry.body)
+
+
+@dataclass(slots=True)
+class Keeper:
+    """Writes checkpoints every so often in a thread of its own, and lets the journal forget what none needs.
+
+    `snapshot()` is called in the ticking thread (`offer`), everything slow happens in the keeper's.
+    """
+
+    checkpoints: Checkpoints
+    journal: Journal
+    durable: Callable[[], int]  # entries up to here the store keeps for good
+    every_s: float
+    keep_bytes: int
+    written: int = 0
+    longest_hold_s: float = 0.0
+    trouble: str = ""
+    _due_s: float = field(default_factory=time.monotonic)
+    _handed: dict[str, tuple[int, object]] | None = None
+    _change: threading.Condition = field(default_factory=threading.Condition)
+    _stop: bool = False
+    _thread: threading.Thread | None = None
+
+    def start(self) -> None:
+        self._due_s = time.monotonic() + self.every_s
+        self._thread = threading.Thread(target=self._run, name="checkpoints", daemon=True)
+        self._thread.start()
+
+    def offer(self, world: World, world_n: int, book: Book, *, now: bool = False) -> None:
+        """(ticking thread) If one is due, copy the world and the account for the next checkpoint."""
+        if not now and (time.monotonic() < self._due_s or self._handed is not None):
+            return
+        began = time.perf_counter()
+        copies: dict[str, tuple[int, object]] = {"world": (world_n, world.snapshot())}
+        account = book.dump()
+        copies["account"] = (int(account["position"]), account)
+        self.longest_hold_s = max(self.longest_hold_s, time.perf_counter() - began)
+        self._due_s = time.monotonic() + self.every_s
+        with self._change:
+            self._handed = copies
+            self._change.notify()
+
+    def stop(self) -> None:
+        """Write what was offered last, and end."""
+        with self._change:
+            self._stop = True
+            self._change.notify()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _run(self) -> None:
+        while True:
+            with self._change:
+                self._change.wait_for(lambda: self._handed is not None or self._stop)
+                handed = self._handed
+                if handed is None:
+                    return
+            self._write(handed)
+            with self._change:
+                self._handed = None
+
+    def _write(self, handed: dict[str, tuple[int, object]]) -> None:
+        parts = {name: Part(n, encode(told)) for name, (n, told) in handed.items()}  # type: ignore[arg-type]
+        try:
+            self.checkpoints.write(parts)
+            self.written += 1
+            self.trouble = ""
+            self._trim()
+        except (OSError, JournalFull) as error:
+            self.trouble = str(error)
+            LOG.warning("no checkpoint could be written, trying again later: %s", error)
+
+    def _trim(self) -> None:
+        """Forget entries that both kept checkpoints and the store are past, unless the journal is still small."""
+        if self.journal.size().bytes <= self.keep_bytes:
+            return
+        below = min(self.checkpoints.floor(), self.durable()) + 1
+        if below > self.journal.first:
+            self.journal.trim(below)

@@ -1,0 +1,338 @@
+"""One running server: everything opened in order, started, watched, stopped in the reverse order. The wiring room."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.metadata
+import json
+import logging
+import os
+import secrets
+import signal
+import ssl
+import threading
+import time
+import tomllib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from devices.clock import Clock, read_clock
+from devices.places import CityFiles, load_city
+from devices.records import Mark
+from twin.app.accounts import Accounts
+from twin.app.actions import Counter
+from twin.app.checkpoints import Checkpoints
+from twin.app.desk import CityDesk
+from twin.app.heart import Heart
+from twin.app.marks import Courier, Marks
+from twin.app.memory import Keeper, recount, restore
+from twin.app.picture import Picture
+from twin.channels import CHANNELS
+from twin.city import City, Registry
+from twin.deliver.cases import Cases
+from twin.deliver.post import Sender
+from twin.detect.rules import parse_rules
+from twin.errors import SettingsError, TwinError
+from twin.ingest.endpoint import LinkSettings
+from twin.ingest.pump import Pump
+from twin.journal import Journal
+from twin.records import FLAG_EVENT, Batch, Body, Edit, Outcome
+from twin.settings import Settings, read_secret
+from twin.store import Rows, open_store
+from twin.store.writer import StoreWriter
+from twin.tick import Ticked
+from twin.whistle.policy import Policy, parse_policy
+
+LOG = logging.getLogger(__name__)
+
+DAY_MS = 86_400_000
+NOTE = "running.json"  # tells command line and demo where the server is
+
+
+def run(settings: Settings) -> None:
+    """Run a server until SIGINT or SIGTERM. Raises TwinError, DeviceError where it cannot start."""
+    stopping = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: stopping.set())
+    with contextlib.ExitStack() as stack:
+        Server(settings, stack).start()
+        while not stopping.wait(1.0):
+            pass
+        LOG.info("stopping")
+
+
+class Server:
+    """Opens every part on construction (restoring what was), starts them by `start`; `stack` closes them in reverse."""
+
+    def __init__(self, settings: Settings, stack: contextlib.ExitStack) -> None:
+        self.settings, self._stack = settings, stack
+        self.data = Path(settings.data_dir)
+        try:
+            self.data.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise TwinError(f"{self.data} cannot be made: {error.strerror}; set data_dir to another place") from error
+        self.clock: Clock = read_clock(Path(settings.city.clock_file) if settings.city.clock_file else None)
+        self.files: CityFiles = load_city(settings.city.dir or "helsinki")
+        self.journal = Journal(self.data / "journal.db", max_bytes=settings.journal.max_bytes)
+        stack.callback(self.journal.close)
+        self.city = self._open_city()
+        self.cases = Cases(self.data / "cases.db")
+        stack.callback(self.cases.close)
+        self._open_store()
+        self._restore()
+        self._open_ways_out()
+
+    # ---- opening ---------------------------------------------------------------------------------------------
+
+    def _open_city(self) -> City:
+        """The city over the rows that the journal gave; new devices get theirs, journalled before anything else."""
+        city = City(self.files, Registry(self.journal.names()))
+        fresh = city.registry.drain()
+        if fresh is not None:
+            self.journal.append([fresh])
+        return city
+
+    def _open_store(self) -> None:
+        settings = self.settings.store
+        rows = Rows(self.journal.names())
+        self.store = open_store(settings, self.data / "store", rows, self.journal.id)
+        self._stack.callback(self.store.close)
+        self.writer = StoreWriter(
+            self.journal,
+            self.store,
+            rows,
+            keep_ms=int(settings.retention_days * DAY_MS),
+            now_ms=self.clock.now_ms,
+        )
+
+    def _restore(self) -> None:
+        """World and account from the last checkpoint, then the journal after it through the same ticks."""
+        self.checkpoints = Checkpoints(self.data / "checkpoints")
+        restored = restore(self.checkpoints, self.city, self.journal, self._policy())
+        self.book = restored.book
+        self.accounts = Accounts(self.book, self.city.registry, self.journal, self._stored)
+        self.picture = Picture(self.city)
+        self.counter = Counter(self._append, self._nudge)
+        self.heart = Heart(
+            restored.world,
+            self.journal,
+            self.cases,
+            self.clock,
+            self.settings.tick.interval_s,
+            self._ticked,
+            position=restored.world_n,
+        )
+        self.keeper = Keeper(
+            self.checkpoints,
+            self.journal,
+            lambda: self.writer.durable,
+            self.settings.journal.checkpoint_every_s,
+            self.settings.journal.keep_bytes,
+        )
+        self.heart.pulse.last_now_ms = restored.world.now_ms
+        self._live = False
+        began = time.monotonic()
+        ticks = self.heart.replay()
+        recount(self.book, self.journal, self.accounts.note)
+        LOG.info("restored to entry %d by %d ticks in %.1f s", self.heart.position, ticks, time.monotonic() - began)
+        if self.cases.differences:
+            LOG.warning("%d steps differ from what is recorded; the record stands", self.cases.differences)
+        self.picture.restore(restored.world, self.cases.cases(limit=10_000))
+        self._journal_rules()
+
+    def _policy(self) -> Policy:
+        told = _city_toml(self.files, "policy.toml")
+        return parse_policy(
+            tomllib.loads(told) if told else {}, timezone=self.files.timezone, hold_s=self.settings.whistle.hold_s
+        )
+
+    def _journal_rules(self) -> None:
+        """The city's own rules, if they are others than those in force, take effect from here on."""
+        text = _city_toml(self.files, "rules.toml")
+        wanted = parse_rules(text, "rules.toml") if text else {}
+        if wanted != self.heart.world.rules.overrides():
+            self.journal.append([Edit("rules", json.dumps(wanted, sort_keys=True))])
+
+    def _open_ways_out(self) -> None:
+        """Channels, marks, and the way in."""
+        told = self.settings
+        password = read_secret(told.broker.password_file)
+        mqtt = {"host": told.broker.host, "port": told.broker.port, "user": told.broker.user, "password": password}
+        if told.broker.tls:
+            mqtt |= {"tls": True, "ca_file": told.broker.ca_file, "cert_file": told.broker.cert_file}
+            mqtt |= {"key_file": told.broker.key_file}
+        mqtt["client_id"] = f"{told.broker.client_id}-commands"
+        options: dict[str, dict[str, Any]] = {
+            "mqtt": mqtt,
+            "webhook": {"url": told.whistle.webhook_url, "secret": read_secret(told.whistle.webhook_secret_file)},
+        }
+        channels = {name: opener(options.get(name, {})) for name, opener in CHANNELS.items() if name in options}
+        self.sender = Sender(self.cases, channels, self._outcome)
+        self.courier = Courier(told.broker, password)
+        self.marks = Marks(
+            self._marks_moved, self.courier.publish, told.broker.mark_every_s, lambda: self.courier.connects
+        )
+        self.pump = Pump(self._link_settings(password), self.city.registry, self.book, self._append, self.clock.now_ms)
+
+    def _link_settings(self, password: str) -> LinkSettings:
+        told = self.settings.broker
+        if told.mqtt_version not in (4, 5):
+            raise SettingsError(f"[broker] mqtt_version = {told.mqtt_version} (give 4 for MQTT 3.1.1, or 5)")
+        return LinkSettings(
+            host=told.host,
+            port=told.port,
+            client_id=told.client_id,
+            user=told.user,
+            password=password,
+            tls=_tls(self.settings) if told.tls else None,
+            version=5 if told.mqtt_version == 5 else 4,
+            share=told.share_group,
+        )
+
+    # ---- running ---------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start everything; the page last. Each part's stop is put on the stack."""
+        self._live = True
+        heart = threading.Thread(target=self.heart.run, name="heart", daemon=True)
+        self._begin(self.writer.start, self.writer.stop)
+        self.keeper.start()
+        self._stack.callback(self._last_checkpoint, heart)
+        heart.start()
+        self._stack.callback(self.counter.close)
+        self._begin(self.sender.start, self.sender.stop)
+        self._begin(self.courier.start, self.courier.stop)
+        self._begin(self.marks.start, self.marks.stop)
+        self._begin(self.pump.start, self.pump.stop)
+        self._serve()
+
+    def _begin(self, start: Callable[[], object], stop: Callable[[], object]) -> None:
+        start()
+        self._stack.callback(stop)
+
+    def _serve(self) -> None:
+        """The page and the API, found by entry point: what stands on the twin is not imported by it."""
+        release = importlib.metadata.version("citywhistle")
+        desk = CityDesk(
+            self.city,
+            self.clock,
+            self.heart,
+            self.picture,
+            self.cases,
+            self.journal,
+            self.store,
+            self.writer,
+            self.accounts,
+            self.counter,
+            self.pump,
+            self.data,
+            release,
+        )
+        token = secrets.token_urlsafe(24)
+        web = self.settings.web
+        for face in importlib.metadata.entry_points(group="citywhistle.faces"):
+            try:
+                running = face.load()(desk, host=web.host, port=web.port, token=token, ingest=self.pump.offer)
+            except TwinError:
+                raise
+            except Exception as error:
+                raise TwinError(f"{face.name}: {error}") from error
+            self._stack.callback(running.stop)
+            note = {"url": running.url, "open": running.open_url(), "token": token, "pid": os.getpid()}
+            self._write_note(note)
+            LOG.info("open %s", note["open"])
+
+    def _write_note(self, note: dict[str, Any]) -> None:
+        path = self.data / NOTE
+        aside = self.data / (NOTE + ".new")
+        with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as out:
+            out.write(json.dumps(note) + "\n")
+        aside.replace(path)
+        self._stack.callback(path.unlink, missing_ok=True)
+
+    def _last_checkpoint(self, heart: threading.Thread) -> None:
+        self.heart.stop()
+        heart.join()
+        self.keeper.offer(self.heart.world, self.heart.position, self.book, now=True)
+        self.keeper.stop()
+
+    # ---- between the parts -----------------------------------------------------------------------------------
+
+    def _append(self, bodies: Sequence[Body]) -> int:
+        """Journal what came; events and actions make the heart beat sooner."""
+        n = self.journal.append(bodies)
+        for body in bodies:
+            if isinstance(body, Batch):
+                self.accounts.note(body)
+                if any((columns.flags & FLAG_EVENT).any() for columns in body.columns):
+                    self._nudge()
+        return n
+
+    def _nudge(self) -> None:
+        self.heart.nudge()
+
+    def _outcome(self, outcome: Outcome) -> object:
+        return self.journal.append([outcome])
+
+    def _stored(self) -> int:
+        return self.writer.state().sent
+
+    def _ticked(self, ticked: Ticked, n: int, now_ms: int) -> None:
+        """(ticking thread) A tick was recorded: picture, answers to actions, post, checkpoint."""
+        if not self._live:
+            return
+        world = self.heart.world
+        self.picture.update(world, ticked, now_ms)
+        self.counter.settle(n, ticked.changes.refused)
+        if ticked.changes.deliveries or ticked.changes.resend:
+            self.sender.wake()
+        self.keeper.offer(world, n, self.book)
+
+    def _marks_moved(self, everything: bool) -> list[tuple[str, str, Mark]]:
+        names = _NamesByKind(self.city.registry)
+        moved = self.book.marks(names, changed_only=not everything)
+        told = []
+        for kind, mark in moved:
+            device = self.city.describe(mark.device)
+            if device is not None:
+                told.append((device.district, kind, mark))
+        return told
+
+
+class _NamesByKind(dict[str, "_NamesOfKind"]):
+    """names[kind][row] over the registry."""
+
+    def __init__(self, registry: Registry) -> None:
+        super().__init__()
+        self._registry = registry
+
+    def __missing__(self, kind: str) -> _NamesOfKind:
+        return _NamesOfKind(self._registry, kind)
+
+
+class _NamesOfKind:
+    def __init__(self, registry: Registry, kind: str) -> None:
+        self._registry, self._kind = registry, kind
+
+    def __getitem__(self, row: int) -> str:
+        return self._registry.device(self._kind, row)
+
+
+def _city_toml(files: CityFiles, name: str) -> str:
+    """A TOML file of the city's directory; '' where it has none."""
+    path = files.folder / name if files.folder is not None else None
+    if path is None or not path.is_file():
+        return ""
+    return path.read_text(encoding="utf-8")
+
+
+def _tls(settings: Settings) -> ssl.SSLContext:
+    told = settings.broker
+    try:
+        context = ssl.create_default_context(cafile=told.ca_file or None)
+        if told.cert_file:
+            context.load_cert_chain(told.cert_file, told.key_file or None)
+    except OSError as error:
+        raise SettingsError(f"[broker] ca_file, cert_file or key_file cannot be used: {error}") from error
+    return context

@@ -1,0 +1,92 @@
+"""The running server as the command line sees it: its address and token from the data directory, its API over HTTP."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import httpx
+import typer
+from rich.console import Console
+
+from twin.errors import SettingsError
+from twin.settings import Settings, load_settings
+
+ERR = Console(stderr=True)
+OUT = Console()
+
+CONFIG = typer.Option(None, "--config", "-c", help="The TOML file that the server was started with.")
+JSON = typer.Option(False, "--json", help="Print JSON for scripts.")
+
+
+def fail(message: str, code: int = 1) -> typer.Exit:
+    """Say what is wrong on standard error; raise what is returned."""
+    ERR.print(f"[red]citywhistle:[/red] {message}", highlight=False, soft_wrap=True)
+    return typer.Exit(code)
+
+
+def settings_of(config: Path | None) -> Settings:
+    """The settings of a file or of ./citywhistle.toml if it is there; ends the command with the reason if wrong."""
+    if config is None and Path("citywhistle.toml").exists():
+        config = Path("citywhistle.toml")
+    try:
+        return load_settings(config)
+    except SettingsError as error:
+        raise fail(str(error), 2) from error
+
+
+class Client:
+    """HTTP to the server whose data directory the settings name."""
+
+    def __init__(self, config: Path | None) -> None:
+        """Find the server. Ends the command with what to do when none runs there."""
+        found = _runs_in(config)
+        if found is None:
+            raise fail("no server is running here; start one with `citywhistle up` or `citywhistle demo`")
+        told = json.loads(found.read_text(encoding="utf-8"))
+        self._http = httpx.Client(
+            base_url=told["url"],
+            headers={"Authorization": f"Bearer {told['token']}"},
+            timeout=30.0,
+            trust_env=False,
+        )
+        self.url: str = told["url"]
+
+    def get(self, path: str, **query: str | int | bool) -> Any:
+        """GET as JSON. Ends the command with the server's own words on an error."""
+        return self._answer("GET", path, query, None)
+
+    def post(self, path: str, body: dict[str, Any], key: str = "") -> Any:
+        """POST as JSON; `key` makes a repeated call one action."""
+        return self._answer("POST", path, {}, body, {"Idempotency-Key": key} if key else {})
+
+    def _answer(
+        self,
+        method: str,
+        path: str,
+        query: dict[str, Any],
+        body: dict[str, Any] | None,
+        headers: dict[str, str] | None = None,
+    ) -> Any:
+        try:
+            answer = self._http.request(method, path, params=query, json=body, headers=headers)
+        except httpx.HTTPError as error:
+            raise fail(f"{self.url} does not answer ({error}); `citywhistle doctor` looks into it") from error
+        try:
+            told = answer.json()
+        except ValueError:
+            told = {"error": answer.text[:300]}
+        if answer.status_code >= 400:
+            fix = f" ({told['fix']})" if isinstance(told, dict) and told.get("fix") else ""
+            words = told.get("error", told) if isinstance(told, dict) else told
+            raise fail(f"{words}{fix}", 4 if answer.status_code == 404 else 1)
+        return told
+
+
+def _runs_in(config: Path | None) -> Path | None:
+    """The note of a running server: of the configured data directory, else of the demo's."""
+    places = [Path(settings_of(config).data_dir)]
+    if config is None:
+        places.append(Path(".citywhistle/demo/data"))
+    return next((place / "running.json" for place in places if (place / "running.json").exists()), None)

@@ -1,0 +1,37 @@
+"""`citywhistle config`: write a commented configuration, or check one."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import typer
+
+from twin.command.client import JSON, OUT, fail, settings_of
+from twin.settings import commented
+
+app = typer.Typer(no_args_is_help=True, help="The configuration file.")
+
+FILE = typer.Argument(Path("citywhistle.toml"), help="The file.")
+
+
+@app.command()
+def init(file: Path = FILE, force: bool = typer.Option(False, help="Overwrite an existing file.")) -> None:
+    """Write a configuration in which every key is explained."""
+    if file.exists() and not force:
+        raise fail(f"{file} is there already; --force overwrites it")
+    try:
+        file.write_text(commented(), encoding="utf-8")
+    except OSError as error:
+        raise fail(f"{file} cannot be written: {error.strerror}") from error
+    OUT.print(f"{file} written; check it with `citywhistle config check {file}`")
+
+
+@app.command()
+def check(file: Path = FILE, as_json: bool = JSON) -> None:
+    """Read a configuration with the environment's overrides; errors name file, line and fix."""
+    settings = settings_of(file)
+    if as_json:
+        OUT.print_json(data=dataclasses.asdict(settings))
+        return
+    OUT.print(f"{file}: fine")

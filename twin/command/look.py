@@ -1,0 +1,69 @@
+"""`citywhistle open | health | account | rejects`: looks at the running server."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+from rich.table import Table
+
+from twin.command.client import CONFIG, JSON, OUT, Client
+from twin.command.whistles import clock
+
+
+def open_(config: Path | None = CONFIG, as_json: bool = JSON) -> None:
+    """Print a fresh link to the live page; it opens once."""
+    client = Client(config)
+    link = client.url + client.post("/api/session/token", {})["path"]
+    OUT.print_json(data={"url": link}) if as_json else OUT.print(link, soft_wrap=True)
+
+
+def health(config: Path | None = CONFIG, as_json: bool = JSON) -> None:
+    """Link, journal, store, tick and disk of the running server."""
+    told = Client(config).get("/api/health")
+    if as_json:
+        OUT.print_json(data=told)
+        return
+    for name, value in told.items():
+        OUT.print(f"{name:>10}  {value}", highlight=False)
+
+
+def account(
+    config: Path | None = CONFIG,
+    as_json: bool = JSON,
+    devices: bool = typer.Option(False, "--devices", help="One line a device instead of the total."),
+    limit: int = typer.Option(100, min=1, max=1000, help="At most this many devices."),
+    after: str = typer.Option("", help="Go on after this device."),
+) -> None:
+    """What became of every reading: received, journalled, stored, duplicate, late, missing, rejected by reason."""
+    client = Client(config)
+    told = client.get("/api/accounting", limit=limit if devices else 0, after=after)
+    if as_json:
+        OUT.print_json(data=told)
+        return
+    rows = told.get("devices", []) if devices else [told["total"]]
+    table = Table("device", "received", "journalled", "stored", "duplicate", "late", "missing", "rejected", box=None)
+    for row in rows:
+        rejected = ", ".join(f"{why} {n}" for why, n in row["rejected"].items())
+        missing = str(row["missing"]) if row["accountable"] else "not accountable"
+        table.add_row(
+            row["device"] or "total", str(row["received"]), str(row["journalled"]), str(row["stored"]),
+            str(row["duplicate"]), str(row["late"]), missing, rejected or "0",
+        )  # fmt: skip
+    OUT.print(table)
+
+
+def rejects(
+    config: Path | None = CONFIG,
+    as_json: bool = JSON,
+    limit: int = typer.Option(20, min=1, max=1000, help="At most this many, newest first."),
+) -> None:
+    """The newest refused messages: topic, reason, and what they said."""
+    told = Client(config).get("/api/rejects", limit=limit)
+    if as_json:
+        OUT.print_json(data=told)
+        return
+    table = Table("at (UTC)", "reason", "topic", "detail", "payload", box=None)
+    for one in told:
+        table.add_row(clock(one["at_ms"]), one["reason"], one["topic"], one["detail"], one["payload"][:60])
+    OUT.print(table if told else "Nothing was refused.")

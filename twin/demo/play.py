@@ -1,0 +1,81 @@
+"""One demo from start to end: start the stage, run it, drain it, write the report, stop everything."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from devices.errors import DeviceError
+from devices.log import read_log
+from twin.demo.report import accounting, read_labels, whistles
+from twin.demo.scene import DemoFailed, Scene, alone
+from twin.demo.stage import Stage, Wishes
+
+MOST_CASES = 1000
+
+
+def play(root: Path, wishes: Wishes, console: Console, *, fresh: bool, want_report: bool) -> dict[str, Any]:
+    """Run a demo in `root`; the report, empty unless it is wanted. Raises DemoFailed."""
+    scene = Scene(root)
+    with alone(scene):
+        if fresh:
+            for child in root.iterdir():
+                if child.name != "demo.lock":
+                    shutil.rmtree(child) if child.is_dir() else child.unlink()
+        stage = Stage(scene, wishes, console)
+        stage.heed_signals()
+        try:
+            stage.start()
+            stage.run()
+            stage.drain()
+            return summary(stage) if want_report else {}
+        except DemoFailed:
+            if stage.stopping.is_set():
+                return {}
+            raise
+        finally:
+            stage.stop()
+
+
+def sent_by_logs(folder: Path) -> tuple[int, int]:
+    """(sent, dropped) over all senders' own logs of a demo. Raises DemoFailed for one that cannot be read."""
+    sent = dropped = 0
+    for path in sorted(folder.rglob("*.sent.jsonl")):
+        try:
+            log = read_log(path)
+        except DeviceError as error:
+            raise DemoFailed(str(error)) from error
+        for boots in log.values():
+            sent += sum(one.count for one in boots.values())
+            dropped += sum(one.dropped for one in boots.values())
+    return sent, dropped
+
+
+def summary(stage: Stage) -> dict[str, Any]:
+    """The report of a drained stage."""
+    for child in stage.children.values():
+        child.watch()
+    account = (stage.ask("/api/accounting") or {}).get("total")
+    cases = stage.ask("/api/cases", open_only=False, limit=MOST_CASES)
+    if account is None or cases is None:
+        raise DemoFailed("the server does not answer, so there is no report; see " + str(stage.scene.logs))
+    deliveries = {case["id"]: stage.ask(f"/api/cases/{case['id']}/deliveries") or [] for case in cases}
+    sent, dropped = sent_by_logs(stage.scene.senders)
+    rejected = sum(account["rejected"].values())
+    buffered = max(0, sent - account["journalled"] - rejected)
+    assert stage.city is not None
+    return {
+        "seed": stage.wishes.seed,
+        "ready_s": round(stage.ready_s, 2),
+        "ran_s": round(stage.ran_s, 1),
+        "devices": len(stage.city.devices),
+        "accounting": accounting(sent, buffered, account, {"dropped": dropped}),
+        "whistles": whistles(cases, deliveries, read_labels(stage.scene.truth)),
+        "rates": stage.rates(),
+        "memory_mb": {name: round(child.memory_mb, 1) for name, child in stage.children.items()} | stage.broker_mb(),
+        "cpu_s": {name: round(child.cpu_s, 2) for name, child in stage.children.items()} | stage.broker_cpu(),
+        "restarts": {name: child.restarts for name, child in stage.children.items()},
+    }

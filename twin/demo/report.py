@@ -1,0 +1,96 @@
+"""The report of a demo: what the senders' own logs say against what the server says; every whistle with its label."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """One injected fault, from the truth file that the server never reads. Times are city time in ms."""
+
+    type: str
+    subject: str
+    start_ms: int
+    end_ms: int | None
+    magnitude: float | None
+
+
+def read_labels(path: Path) -> list[Label]:
+    """The labels of a truth file (lines of JSON); none where it is not there yet."""
+    if not path.exists():
+        return []
+    labels = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        told = json.loads(line)
+        labels.append(Label(told["type"], told["subject"], told["start_ms"], told.get("end_ms"), told.get("magnitude")))
+    return labels
+
+
+def match(case: Mapping[str, Any], labels: Sequence[Label]) -> str | None:
+    """The label that a whistle answers: same subject (or its cause), running when the evidence began.
+
+    A label of the same type wins; otherwise another fault of the same subject explains it. None: nothing was injected.
+    """
+    subjects = {case["subject"], *case.get("evidence", {}).get("children", ())}
+    running = [
+        label
+        for label in labels
+        if label.subject in subjects
+        and label.start_ms <= case["opened_ms"]
+        and (label.end_ms is None or case["since_ms"] <= label.end_ms)
+    ]
+    exact = [label for label in running if label.type == case["type"]]
+    best = max(exact or running, key=lambda label: label.start_ms, default=None)
+    return f"{best.type}:{best.subject}" if best else None
+
+
+def whistles(
+    cases: Iterable[Mapping[str, Any]],
+    deliveries: Mapping[str, Sequence[Mapping[str, Any]]],
+    labels: Sequence[Label],
+) -> list[dict[str, Any]]:
+    """Each case as the report lists it: id, type, cause, device, opened_at, delivered, injected."""
+    return [
+        {
+            "id": case["id"],
+            "type": case["type"],
+            "cause": case["parent"] or None,
+            "device": case["subject"],
+            "opened_at": case["opened_ms"],
+            "state": case["state"],
+            "past": case["past"],
+            "children": case["children"],
+            "delivered": [
+                {"channel": one["channel"], "at": one["sent_at_ms"], "key": one["key"]}
+                for one in deliveries.get(case["id"], ())
+                if one["state"] == "sent"
+            ],
+            "injected": match(case, labels),
+        }
+        for case in cases
+    ]
+
+
+def accounting(
+    sent: int, buffered: int, total: Mapping[str, Any], recorded: Mapping[str, Any]
+) -> dict[str, int | Mapping[str, Any]]:
+    """The account of the whole run: `sent` and `buffered` by the senders' logs, the rest by the server.
+
+    `unaccounted` is sent - stored - rejected - buffered - dropped: 0 when nothing vanished.
+    """
+    rejected = sum(total["rejected"].values())
+    return {
+        "sent": sent,
+        "stored": total["stored"],
+        "buffered": buffered,
+        "rejected": rejected,
+        "duplicate": total["duplicate"],
+        "missing": total["missing"],
+        "rejected_by_reason": total["rejected"],
+        "senders": recorded,
+    }

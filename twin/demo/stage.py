@@ -1,0 +1,285 @@
+"""The demo itself: broker, inbox, server, fleet and recording as children; what happens is told in the terminal."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx
+from rich.console import Console
+
+from devices.errors import DeviceError
+from devices.places import CityFiles, load_city
+from twin.broker.conf import BrokerFiles
+from twin.broker.process import Broker, BrokerFailed, prepare_broker
+from twin.broker.provision import provision
+from twin.demo.children import Child
+from twin.demo.inbox import Inbox
+from twin.demo.scene import DemoFailed, Scene, wind
+from twin.settings import BrokerSettings, CitySettings, Settings, StoreSettings, WebSettings, WhistleSettings, commented
+
+READY_S = 60.0
+DRAIN_S = 20.0
+STATUS_EVERY_S = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Wishes:
+    """What the user asked the demo for. `duration_s` 0: until Ctrl-C."""
+
+    city: Path
+    seed: int = 1
+    speed: float = 1.0
+    port: int = 8080
+    duration_s: float = 0.0
+    faults: bool = True
+    scenario: Path | None = None
+    recording: bool = True
+    store: str = "embedded"
+    store_url: str = ""
+    broker: str = ""  # host:port of one that runs already
+
+
+@dataclass(slots=True)
+class Stage:
+    """One demo at work."""
+
+    scene: Scene
+    wishes: Wishes
+    console: Console
+    children: dict[str, Child] = field(default_factory=dict)
+    stopping: threading.Event = field(default_factory=threading.Event)
+    ready_s: float = 0.0
+    city: CityFiles | None = None
+    _broker: Broker | None = None
+    _inbox: Inbox | None = None
+    _told: set[str] = field(default_factory=set)
+    _api: httpx.Client | None = None
+
+    def say(self, text: str) -> None:
+        """One line for the person in front of it."""
+        self.console.print(text, highlight=False, soft_wrap=True)
+
+    # ---- starting --------------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Start everything in order; returns when the page answers. Raises DemoFailed saying what to do."""
+        began = time.monotonic()
+        self.say(f"[bold]CityWhistle demo[/bold]  seed {self.wishes.seed}, folder {self.scene.root}")
+        self.scene.prepare()
+        try:
+            self.city = load_city(self.wishes.city)
+        except DeviceError as error:
+            raise DemoFailed(str(error)) from error
+        self.say(f"  city      {self.city.name} {self.city.name_zh}: {len(self.city.devices)} devices")
+        host, port, files = self._start_broker()
+        self._inbox = Inbox(self.scene.inbox)
+        self.say(f"  inbox     departments receive at {self._inbox.url}")
+        clock = wind(self.scene, self.city.timezone, self.wishes.speed)
+        self.scene.config.write_text(commented(self._settings(host, port, files)), encoding="utf-8")
+        self._start("server", ["up", "--config", str(self.scene.config)])
+        self._wait_for_page()
+        devices = ["--city", str(self.wishes.city), "--broker", f"{host}:{port}", "--clock", str(self.scene.clock)]
+        devices += ["--credentials", str(files.credentials)]
+        self._start_fleet(devices)
+        if self.wishes.recording:
+            self._start_recording(devices)
+        self.ready_s = time.monotonic() - began
+        self.say(f"  ready     after {self.ready_s:.1f} s; city time runs {clock.speed:g}x from {_time(clock.city_ms)}")
+
+    def _start_broker(self) -> tuple[str, int, BrokerFiles]:
+        assert self.city is not None
+        provisioned = provision(self.city.devices, self.scene.broker)
+        files = provisioned.files
+        if self.wishes.broker:
+            host, _, port = self.wishes.broker.rpartition(":")
+            self.say(f"  broker    yours at {host}:{port}; it must know the users of {files.passwords}")
+            return host, int(port), files
+        try:
+            prepared = prepare_broker(self.scene.broker)
+            self._broker = Broker(prepared, leashed=True)
+            self._broker.start()
+        except BrokerFailed as error:
+            raise DemoFailed(str(error)) from error
+        self.say(
+            f"  broker    {prepared.kind} on {prepared.host}:{prepared.port}, {len(provisioned.accounts)} accounts"
+        )
+        if prepared.kind != "mosquitto":
+            self.say("  [yellow]no Mosquitto here: NATS stands in; no MQTT 5, no $share, no access lists per topic[/]")
+        return prepared.host, prepared.port, files
+
+    def _settings(self, host: str, port: int, files: BrokerFiles) -> Settings:
+        assert self._inbox is not None
+        return Settings(
+            data_dir=str(self.scene.data),
+            city=CitySettings(dir=str(self.wishes.city), clock_file=str(self.scene.clock)),
+            broker=BrokerSettings(host=host, port=port, password_file=str(files.password_of("server"))),
+            store=StoreSettings(kind=self.wishes.store, url=self.wishes.store_url),
+            whistle=WhistleSettings(webhook_url=self._inbox.url),
+            web=WebSettings(port=self.wishes.port),
+        )
+
+    def _start(self, name: str, arguments: Sequence[str], *, keep: bool = True) -> Child:
+        child = Child(name, [sys.executable, "-m", "twin", *arguments], self.scene.logs / f"{name}.log", keep=keep)
+        try:
+            child.start()
+        except OSError as error:
+            raise DemoFailed(f"{name} cannot be started: {error}") from error
+        self.children[name] = child
+        return child
+
+    def _start_fleet(self, common: Sequence[str]) -> None:
+        arguments = ["devices", "run", *common, "--seed", str(self.wishes.seed), "--state", str(self.scene.senders)]
+        arguments += ["--truth", str(self.scene.truth)]
+        if self.wishes.scenario is not None:
+            arguments += ["--scenario", str(self.wishes.scenario)]
+        elif not self.wishes.faults:
+            arguments += ["--no-faults"]
+        self._start("fleet", arguments)
+        self.say(
+            "  fleet     simulated poles, cells and trucks publish" + ("" if self.wishes.faults else ", no faults")
+        )
+
+    def _start_recording(self, common: Sequence[str]) -> None:
+        self._start("recording", ["devices", "recording", *common, "--state", str(self.scene.senders)])
+        self.say("  recording real air quality of Beijing (CC BY 4.0) is replayed beside them, shifted to now")
+
+    def _wait_for_page(self) -> None:
+        server = self.children["server"]
+        note = self.scene.data / "running.json"
+        until = time.monotonic() + READY_S
+        while not self.stopping.is_set():
+            if server.code is not None:
+                raise DemoFailed(f"the server ended with {server.code}:\n{server.tail()}")
+            if note.exists():
+                told = json.loads(note.read_text(encoding="utf-8"))
+                if told["pid"] == server.pid:
+                    self._api = httpx.Client(
+                        base_url=told["url"],
+                        headers={"Authorization": f"Bearer {told['token']}"},
+                        timeout=10.0,
+                        trust_env=False,
+                    )
+                    self.say(f"  page      [bold]open {told['open']}[/bold]")
+                    return
+            if time.monotonic() > until:
+                raise DemoFailed(f"the server was not ready within {READY_S:g} s:\n{server.tail()}")
+            self.stopping.wait(0.05)
+        raise DemoFailed("stopped while starting")
+
+    # ---- running ---------------------------------------------------------------------------------------------
+
+    def run(self) -> None:
+        """Watch the children and tell of new whistles until the time is over or Ctrl-C comes."""
+        until = time.monotonic() + self.wishes.duration_s if self.wishes.duration_s else float("inf")
+        status = time.monotonic() + STATUS_EVERY_S
+        self.say("  Ctrl-C ends it; starting again continues this city.\n")
+        while not self.stopping.wait(min(1.0, max(0.0, until - time.monotonic()))):
+            for child in self.children.values():
+                if child.watch():
+                    self.say(f"[yellow]{child.name} had died; started again (see {child.log})[/]")
+            self._watch_broker()
+            self._tell_whistles()
+            if time.monotonic() >= status:
+                self._tell_status()
+                status = time.monotonic() + STATUS_EVERY_S
+            if time.monotonic() >= until:
+                return
+
+    def _watch_broker(self) -> None:
+        if self._broker is None or self._broker.pid is not None:
+            return
+        self.say("[yellow]broker had died; starting it again[/]")
+        try:
+            self._broker.start()
+        except BrokerFailed as error:
+            self.say(f"[red]{error}[/]")
+
+    def ask(self, path: str, **query: str | int | bool) -> Any:
+        """The server's API; None while it does not answer (it may be starting again)."""
+        if self._api is None:
+            return None
+        try:
+            answer = self._api.get(path, params=query)
+        except httpx.HTTPError:
+            self._find_server()
+            return None
+        return answer.json() if answer.status_code == 200 else None
+
+    def _find_server(self) -> None:
+        """After a restart the server may have another port and token: read its note again."""
+        note = self.scene.data / "running.json"
+        if self._api is None or not note.exists():
+            return
+        told = json.loads(note.read_text(encoding="utf-8"))
+        self._api.base_url = httpx.URL(told["url"])
+        self._api.headers["Authorization"] = f"Bearer {told['token']}"
+
+    def _tell_whistles(self) -> None:
+        queue = self.ask("/api/cases", limit=50)
+        for case in reversed(queue or []):
+            if case["id"] not in self._told and case["state"] != "found":
+                self._told.add(case["id"])
+                children = f" (+{case['children']})" if case["children"] else ""
+                self.say(f"{_time(case['opened_ms'])}  [bold]{case['id']}[/bold]  {case['en']}{children}")
+
+    def _tell_status(self) -> None:
+        told = self.ask("/api/accounting")
+        if told is None:
+            self.say("[yellow]the server does not answer just now[/]")
+            return
+        total = told["total"]
+        rejected = sum(total["rejected"].values())
+        self.say(
+            f"[dim]received {total['received']}  stored {total['stored']}  duplicate {total['duplicate']}  "
+            f"missing {total['missing']}  rejected {rejected}[/dim]"
+        )
+
+    # ---- ending ----------------------------------------------------------------------------------------------
+
+    def drain(self) -> None:
+        """Stop the senders and wait until the server has stored all that it journalled."""
+        for name in ("fleet", "recording"):
+            if name in self.children:
+                self.children[name].stop()
+        until = time.monotonic() + DRAIN_S
+        while time.monotonic() < until:
+            health = self.ask("/api/health")
+            if health is not None and not health["store"]["behind"]:
+                return
+            time.sleep(0.1)
+
+    def stop(self) -> None:
+        """Stop all children in order: senders, server, broker."""
+        for child in self.children.values():
+            child.watch()
+        for name in ("fleet", "recording", "server"):
+            if name in self.children:
+                self.children[name].stop()
+        if self._api is not None:
+            self._api.close()
+        if self._broker is not None:
+            self._broker.stop()
+        if self._inbox is not None:
+            self._inbox.close()
+        self.say("Ended; the city is kept in " + str(self.scene.root))
+
+    def heed_signals(self) -> None:
+        """Ctrl-C and SIGTERM end the demo in order; a second Ctrl-C does not hurry it."""
+
+        def heard(_number: int, _frame: object) -> None:
+            self.stopping.set()
+
+        signal.signal(signal.SIGINT, heard)
+        signal.signal(signal.SIGTERM, heard)
+
+
+def _time(ms: int) -> str:
+    return time.strftime("%m-%d %H:%M:%S", time.gmtime(ms / 1000)) + "Z"
