@@ -3,7 +3,18 @@
 from twin.city.graph import City, Groups, day_number, members
 from twin.city.registry import Registry
 from twin.city.roster import Roster, nearest
-from twin.city.rows import grown
+from twin.city.rows import carried, grown
 from twin.city.sun import sun_elevation
 
-__all__ = ["City", "Groups", "Registry", "Roster", "day_number", "grown", "members", "nearest", "sun_elevation"]
+__all__ = [
+    "City",
+    "Groups",
+    "Registry",
+    "Roster",
+    "carried",
+    "day_number",
+    "grown",
+    "members",
+    "nearest",
+    "sun_elevation",
+]

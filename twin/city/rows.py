@@ -22,3 +22,22 @@ def grown(array: NDArray[Any], rows: int, fill: float, axis: int = 0) -> NDArray
     place[axis] = slice(0, have)
     out[tuple(place)] = array
     return out
+
+
+def carried(
+    rows: NDArray[np.int32], x: NDArray[np.float64], valid: NDArray[np.bool_], before: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """The last valid x of the same row so far, by reading (sorted by row, then time); `before`, by row, where there
+    is none yet.
+
+    >>> carried(np.array([4, 4, 5]), np.array([1., 2., 3.]), np.array([True, False, False]), np.arange(6.0)).tolist()
+    [1.0, 1.0, 5.0]
+    """
+    if valid.all():
+        return x
+    places = np.arange(len(x))
+    first = np.flatnonzero(np.r_[True, rows[1:] != rows[:-1]])
+    start = np.repeat(first, np.diff(np.r_[first, len(x)]))
+    newest = np.maximum.accumulate(np.where(valid, places, -1))
+    filled: NDArray[np.float64] = np.where(newest >= start, x[np.maximum(newest, 0)], before[rows])
+    return filled

@@ -8,10 +8,17 @@ from twin.city import City
 from twin.detect.backhaul import Backhaul
 from twin.detect.base import Detector, Moment
 from twin.detect.behaviour import Behaviour
+from twin.detect.day_burner import DayBurner
+from twin.detect.dumping import Dumping, Loading
 from twin.detect.lamp_out import LampOut
+from twin.detect.limits import LIMIT_DETECTORS
+from twin.detect.off_route import OffRoute
 from twin.detect.outage import Outage
+from twin.detect.overload import Overload
 from twin.detect.permit import NoPermit, OutsideHours
+from twin.detect.radio import AccessFailures, CoverageLoss, Interference
 from twin.detect.rules import Rules, default_rules, parse_rules
+from twin.detect.states import CellDown, ChargerFault, Tampering
 
 DETECTORS: dict[str, Callable[[City, Rules], Detector]] = {
     "outage": Outage,
@@ -19,6 +26,18 @@ DETECTORS: dict[str, Callable[[City, Rules], Detector]] = {
     "backhaul": Backhaul,
     "outside_hours": OutsideHours,
     "no_permit": NoPermit,
+    **LIMIT_DETECTORS,
+    "day_burner": DayBurner,
+    "charger_fault": ChargerFault,
+    "cell_down": CellDown,
+    "coverage_loss": CoverageLoss,
+    "interference": Interference,
+    "access_failures": AccessFailures,
+    "overload": Overload,
+    "tampering": Tampering,
+    "off_route": OffRoute,
+    "illegal_dumping": Dumping,
+    "unpermitted_loading": Loading,
     "behaviour": Behaviour,
 }
 

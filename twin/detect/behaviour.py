@@ -194,9 +194,9 @@ class Behaviour:
 
         What moves many devices together is weather, traffic or a holiday: an episode of the area, no fault of one.
         """
-        near = self._neighbours(frame.kind)
         alone = np.ones(len(at), bool)
-        if near is None or not len(at):
+        near = self._neighbours(frame.kind) if len(at) else None
+        if near is None:
             return alone
         others = near[s.row[at]]
         slots = np.where(others >= 0, frame.table[s.column[at][:, None], others], -1)

@@ -35,8 +35,10 @@ class Rules:
         """All finding types that have parameters."""
         return tuple(self._now)
 
-    def override(self, table: Mapping[str, Any], source: str = "rules") -> None:
+    def override(self, table: object, source: str = "rules") -> None:
         """Replace all earlier overrides by `table`. Raises SettingsError (and changes nothing) if it is wrong."""
+        if not isinstance(table, Mapping):
+            raise SettingsError(f"{source}: not a table of finding types")
         fresh = {name: dict(values) for name, values in self._defaults.items()}
         for type_, values in table.items():
             if type_ not in fresh:

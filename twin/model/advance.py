@@ -86,7 +86,9 @@ def _sorted(state: KindState, columns: Sequence[Columns]) -> Block:
     for name in state.quantities:
         if name in names:
             pieces = [c.values[name] if name in c.values else np.full(len(c), np.nan) for c in parts]
-            values[name] = (pieces[0] if len(pieces) == 1 else np.concatenate(pieces))[index]
+            x = (pieces[0] if len(pieces) == 1 else np.concatenate(pieces))[index]
+            finite = np.isfinite(x)
+            values[name] = x if finite.all() else np.where(finite, x, np.nan)
     arrived = np.concatenate([c.arrived for c in parts])[index]
     return Block(rows[order], t[order], arrived, values)
 

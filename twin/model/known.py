@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from twin.city import carried
 from twin.model.state import KindState
 from twin.records import F64, I32
 
@@ -40,12 +41,9 @@ class Known(Mapping[str, F64]):
         valid = ~np.isnan(x)
         if valid.all():
             return x
-        places = np.arange(len(x))
-        source = np.where(valid, places, -1)
-        start = np.repeat(self._first, np.diff(np.r_[self._first, len(x)]))
-        newest = np.maximum.accumulate(source)
-        inside = newest >= start
-        return np.where(inside, x[np.maximum(newest, 0)], state.recall(name, self._rows))
+        before = np.zeros(int(self._rows[-1]) + 1)
+        before[self._rows[self._first]] = state.recall(name, self._rows[self._first])
+        return carried(self._rows, x, valid, before)
 
     def seal(self) -> None:
         """The model goes on from here."""

@@ -63,7 +63,11 @@ def tick(world: World, entries: Sequence[Entry], now_ms: int, n: int = 0) -> Tic
     The world is changed in place. How the readings are cut into batches makes no difference; where the marks stand
     does. Rows that the city does not have are passed over.
     """
-    heard = _sort(world, entries)
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):  # NaN means "unknown" everywhere
+        return _tick(world, _sort(world, entries), now_ms, n)
+
+
+def _tick(world: World, heard: _Heard, now_ms: int, n: int) -> Ticked:
     for edit in heard.edits:
         _edit(world, edit)
     world.link.advance(heard.links, now_ms)

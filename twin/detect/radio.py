@@ -1,0 +1,119 @@
+"""Radio of a cell against its own expectation: coverage or power lost, interference, failing access."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from devices.kinds import KINDS
+from twin.detect.base import Rule, expected_of
+from twin.detect.latch import Mask
+from twin.detect.rules import Value
+from twin.detect.words import number
+from twin.records import F64, Finding, Frame
+
+CELL = KINDS["cell"]
+
+
+def under(frame: Frame, quantity: str) -> F64:
+    """How far a quantity is under what is expected of it, by reading; NaN where nothing is."""
+    expected, scale = expected_of(frame, CELL.index[quantity])
+    short: F64 = np.where(np.isnan(scale), np.nan, expected - frame.known[quantity])
+    return short
+
+
+class CoverageLoss(Rule):
+    """Median RSRP `limit_db` under expectation, or transmit power off its setting by `power_db`."""
+
+    type = "coverage_loss"
+    kind = "cell"
+    trigger = ("rsrp", "txPower")
+    quantity = "rsrp"
+
+    def judge(self, frame: Frame, p: Mapping[str, Value]) -> tuple[Mask, Mask]:
+        short = under(frame, "rsrp")
+        apart = np.abs(frame.known["txPower"] - frame.known["txPowerSetting"])
+        on = (short > p["limit_db"]) | (apart > p["power_db"])
+        off = ~(short > p["clear_db"]) & ~(apart > 0.5 * p["power_db"]) & ~(np.isnan(short) & np.isnan(apart))
+        return on, off
+
+    def tell(self, frame: Frame, i: int, p: Mapping[str, Value]) -> Finding:
+        short, x = float(under(frame, "rsrp")[i]), float(frame.known["rsrp"][i])
+        if short > p["limit_db"]:
+            en = f"RSRP of {number(x)} dBm, {number(short)} dB under its usual"
+            zh = f"RSRP为{number(x)}dBm,比平时低{number(short)}dB"
+            return self.finding(frame, i, en, zh, observed=x, expected=x + short, low=x + short - float(p["limit_db"]))
+        power, setting = float(frame.known["txPower"][i]), float(frame.known["txPowerSetting"][i])
+        return self.finding(
+            frame,
+            i,
+            f"transmits {number(power)} dBm where {number(setting)} dBm are set",
+            f"发射功率{number(power)}dBm,设定值为{number(setting)}dBm",
+            quantity="txPower",
+            observed=power,
+            expected=setting,
+        )
+
+
+class Interference(Rule):
+    """SINR down by `limit_db` while RSRP and load are as usual."""
+
+    type = "interference"
+    kind = "cell"
+    trigger = ("sinr",)
+    quantity = "sinr"
+
+    def judge(self, frame: Frame, p: Mapping[str, Value]) -> tuple[Mask, Mask]:
+        short = under(frame, "sinr")
+        on = short > p["limit_db"]
+        if on.any():
+            signal, load = under(frame, "rsrp"), under(frame, "prbLoadDown")
+            on &= ~(np.abs(signal) > p["rsrp_db"]) & ~(-load > p["load_percent"])
+        return on, short < p["clear_db"]
+
+    def tell(self, frame: Frame, i: int, p: Mapping[str, Value]) -> Finding:
+        del p
+        short, x = float(under(frame, "sinr")[i]), float(frame.known["sinr"][i])
+        return self.finding(
+            frame,
+            i,
+            f"SINR of {number(x)} dB, {number(short)} dB under its usual at usual signal and load: interference",
+            f"信噪比{number(x)}dB,比平时低{number(short)}dB,而信号与负荷正常,疑似干扰",
+            observed=x,
+            expected=x + short,
+        )
+
+
+class AccessFailures(Rule):
+    """RRC or handover success certainly below `limit` %: even the upper end of its binomial error is."""
+
+    type = "access_failures"
+    kind = "cell"
+    trigger = ("rrcSuccess", "handoverSuccess")
+    quantity = "rrcSuccess"
+
+    def judge(self, frame: Frame, p: Mapping[str, Value]) -> tuple[Mask, Mask]:
+        bad = np.zeros(len(frame), bool)
+        good = np.zeros(len(frame), bool)
+        for success, attempts in (("rrcSuccess", "rrcAttempts"), ("handoverSuccess", "handoverAttempts")):
+            share, n = frame.known[success] / 100.0, np.maximum(frame.known[attempts], 1.0)
+            upper = share + 2.58 * np.sqrt(np.maximum(share * (1.0 - share), 0.25 / n) / n)  # 99 %, normal bound
+            bad |= (upper < p["limit"] / 100.0) & (n >= p["attempts"])
+            good |= share >= p["limit"] / 100.0
+        return bad, good & ~bad
+
+    def tell(self, frame: Frame, i: int, p: Mapping[str, Value]) -> Finding:
+        rrc, handover = float(frame.known["rrcSuccess"][i]), float(frame.known["handoverSuccess"][i])
+        name = "rrcSuccess" if not handover < rrc else "handoverSuccess"
+        worst = np.nanmin([rrc, handover])
+        what, what_zh = ("RRC", "RRC接入") if name == "rrcSuccess" else ("handover", "切换")
+        return self.finding(
+            frame,
+            i,
+            f"{what} success of {number(worst)} %, due are {number(p['limit'])} %",
+            f"{what_zh}成功率{number(worst)}%,低于{number(p['limit'])}%",
+            quantity=name,
+            observed=float(worst),
+            low=float(p["limit"]),
+        )
