@@ -100,7 +100,7 @@ class Live:
         while True:
             if self._pages:
                 try:
-                    self.beat()
+                    await self.beat()
                     self._failing = False
                 except Exception:
                     if not self._failing:
@@ -108,21 +108,26 @@ class Live:
                     self._failing = True
             await asyncio.sleep(self._beat_s)
 
-    def beat(self) -> None:
-        """Read the desk and wake the pages."""
+    async def beat(self) -> None:
+        """Read the desk (aside, so that a slow case database holds up no page's socket) and wake the pages."""
+        told, cases = await asyncio.to_thread(self._read)
+        self._told = told
+        self._queue.refresh(cases)
+        self._texts.clear()
+        self._binaries.clear()
+        self._beat.set()
+        self._beat = asyncio.Event()
+
+    def _read(self) -> tuple[dict[str, Any], Sequence[Case]]:
         city, health = self._desk.city(), self._desk.health()
-        self._queue.refresh(self._desk.cases(limit=MOST_CASES))
-        self._told = {
+        told = {
             "type": "beat",
             "clock": city["clock"],
             "city_version": city["version"],
             "account": self._desk.account(),
             "health": {**health, "troubles": troubles(health)},
         }
-        self._texts.clear()
-        self._binaries.clear()
-        self._beat.set()
-        self._beat = asyncio.Event()
+        return told, self._desk.cases(limit=MOST_CASES)
 
     async def page(self, socket: WebSocket) -> None:
         """Serve one page until it goes."""
@@ -134,7 +139,7 @@ class Live:
         listening = asyncio.create_task(_listen(socket))
         try:
             if not self._told:
-                self.beat()
+                await self.beat()
             await self._serve(socket, listening)
         except (WebSocketDisconnect, TimeoutError):
             log.debug("a page went away")

@@ -32,11 +32,9 @@ class NotServing(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """The web at work. `url` is what a person opens (it carries a one-time token, good once), `address` the server's
-    own address without it, `port` the one really bound."""
+    """The web at work. `url` is the server's address (no token in it), `port` the one really bound."""
 
     url: str
-    address: str
     port: int
     keys: Keys
     _server: uvicorn.Server
@@ -45,7 +43,7 @@ class Running:
 
     def open_url(self) -> str:
         """The address with a fresh one-time token, for a person to open (good once, 24 h)."""
-        return f"{self.address}/#token={self.keys.issue()}"
+        return f"{self.url}/#token={self.keys.issue()}"
 
     def stop(self) -> None:
         """Stop serving; pages are told. Returns when the thread has ended (at most 2 * STOP_S later)."""
@@ -98,10 +96,9 @@ def serve(
             raise NotServing("The web server did not start; the log says why.")
         thread.join(0.01)
     shown = "localhost" if is_everywhere(host) else f"[{host}]" if ":" in host else host
-    address = f"http://{shown}:{bound}"
-    running = Running(f"{address}/#token={keys.issue()}", address, bound, keys, server, thread, listener)
+    running = Running(f"http://{shown}:{bound}", bound, keys, server, thread, listener)
     if ready is not None:
-        ready(running.url)
+        ready(running.open_url())
     return running
 
 

@@ -359,7 +359,7 @@ def main() -> None:
     for i in range(9):
         desk.whistle(i, children=14 if i == 1 else 0)
     running = serve(desk, port=int(sys.argv[1]) if len(sys.argv) > 1 else 0, token="a-key-for-development-only")
-    print(running.url, flush=True)
+    print(running.open_url(), flush=True)
     try:
         for beat in range(86_400):
             time.sleep(1)

@@ -58,7 +58,7 @@ export function drawCase(panel: HTMLElement, known: Known, city: City, nowMs: nu
     h("section", {}, facts(one, city, nowMs, acts)),
     evidence(one, city),
     childrenOf(known, acts),
-    historyOf(known),
+    historyOf(known, city),
     deliveriesOf(known),
   ];
   panel.replaceChildren(...parts.filter((part) => part !== null));
@@ -145,9 +145,9 @@ function childrenOf(known: Known, acts: CaseActs): HTMLElement | null {
   return h("section", {}, h("h3", {}, t("childrenTitle", count(known.case.children))), h("ul", { class: "rowlist" }, ...known.children.map(row)));
 }
 
-function historyOf(known: Known): HTMLElement {
+function historyOf(known: Known, city: City): HTMLElement {
   const row = (step: Step): HTMLElement => {
-    const reason = step.reason ? ` · ${step.reason}` : "";
+    const reason = step.reason ? ` · ${step.reason in (city.departments ?? {}) ? departmentName(city, step.reason) : step.reason}` : "";
     const change = step.before === step.after || !step.after ? stepName(step.event) : tOr(`state_${step.after}`, step.after);
     return h("li", {}, h("time", {}, dayTime(step.at_ms)), h("span", {}, change, h("span", { class: "more" }, ` · ${tOr(`by_${step.actor}`, step.actor)}${reason}`)));
   };

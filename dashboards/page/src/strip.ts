@@ -5,7 +5,7 @@ import { present } from "./dialogs";
 import { h } from "./dom";
 import { clockTime, count } from "./format";
 import type { Account, Reject } from "./records";
-import { t } from "./text";
+import { reasonName, t } from "./text";
 
 interface Sample {
   at: number; // page time, ms
@@ -32,7 +32,7 @@ export function drawStrip(strip: HTMLElement, account: Account, rate: number | n
   const reasons = Object.entries(account.rejected)
     .filter(([, n]) => n > 0)
     .sort((a, b) => b[1] - a[1])
-    .map(([reason, n]) => `${reason} ${count(n)}`);
+    .map(([reason, n]) => `${reasonName(reason)} ${count(n)}`);
   const fact = (name: string, n: number, more = "", sort = ""): HTMLElement =>
     h("span", { class: `fact ${sort}` }, name, h("b", {}, count(n)), more ? h("span", { class: "rate" }, more) : null);
   const focused = strip.contains(document.activeElement);
@@ -55,7 +55,7 @@ export async function showRejects(): Promise<void> {
   const rejects = await get<Reject[]>("/api/rejects?limit=200");
   const head = h("tr", {}, ...[t("time"), t("reason"), t("topic"), t("detail"), t("payload")].map((name) => h("th", { scope: "col" }, name)));
   const row = (one: Reject): HTMLElement =>
-    h("tr", {}, h("td", {}, clockTime(one.at_ms)), h("td", {}, one.reason), h("td", { class: "code" }, one.topic), h("td", { class: "code" }, one.detail), h("td", { class: "code" }, one.payload));
+    h("tr", {}, h("td", {}, clockTime(one.at_ms)), h("td", {}, reasonName(one.reason)), h("td", { class: "code" }, one.topic), h("td", { class: "code" }, one.detail), h("td", { class: "code" }, one.payload));
   const body = rejects.length ? h("div", { class: "scroll", tabindex: 0 }, h("table", {}, h("thead", {}, head), h("tbody", {}, ...rejects.map(row)))) : h("p", {}, t("noRejects"));
   present(t("rejectsTitle"), (shut) => [body, h("div", { class: "acts" }, h("button", { type: "button", onclick: shut }, t("shut")))]);
 }

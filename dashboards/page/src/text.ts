@@ -201,6 +201,14 @@ const STEP_ZH: Record<string, string> = {
   cleared: "恢复", clear: "恢复", reopen: "重新打开", escalate: "升级", comment: "备注", cancel: "撤销", attach: "归并", raise: "提级",
 }; // prettier-ignore
 
+// Why a message or value was refused: the words of the API, for reading.
+const REASONS: Record<string, readonly [string, string]> = {
+  syntax: ["not readable", "无法解析"], shape: ["wrong form", "格式不符"], envelope: ["bad time or number", "时间或序号错误"],
+  device: ["foreign device", "设备不符"], quantity: ["unknown quantity", "未知指标"], unit: ["wrong unit", "单位不符"],
+  type: ["no number", "类型错误"], range: ["out of range", "超出量程"], topic: ["foreign topic", "主题不符"],
+  unknown_device: ["unknown device", "未登记设备"], too_large: ["too large", "报文过大"], empty: ["nothing usable", "无有效内容"],
+}; // prettier-ignore
+
 let language: Language = "en";
 
 export function setLanguage(chosen: Language): void {
@@ -241,6 +249,11 @@ export function typeName(type: string): string {
 export function commonName(id: string): string {
   const pair = COMMON[id];
   return pair ? pick(pair) : id.replaceAll("_", " ");
+}
+
+export function reasonName(reason: string): string {
+  const pair = REASONS[reason];
+  return pair ? pick(pair) : reason;
 }
 
 export function stateName(word: string): string {
