@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from twin.errors import SettingsError
-from twin.settings import StoreSettings
+from twin.settings import StoreSettings, read_secret
 from twin.store.protocol import Buckets, Rows, Snapshot, Store
 
 __all__ = ["STORES", "Buckets", "Rows", "Snapshot", "Store", "open_store"]
@@ -20,8 +20,24 @@ def _embedded(_settings: StoreSettings, folder: Path, rows: Rows, journal: str) 
     return EmbeddedStore(folder, rows, journal=journal)
 
 
+def _influxdb(settings: StoreSettings, folder: Path, rows: Rows, journal: str) -> Store:
+    from twin.store.influxdb import InfluxStore
+
+    token = read_secret(settings.token_file)
+    url = settings.url or "http://127.0.0.1:8086"
+    return InfluxStore(url, settings.org, settings.bucket, token, folder, rows, journal=journal)
+
+
+def _victoriametrics(settings: StoreSettings, _folder: Path, rows: Rows, journal: str) -> Store:
+    from twin.store.victoriametrics import VictoriaStore
+
+    return VictoriaStore(settings.url or "http://127.0.0.1:8428", rows, journal=journal)
+
+
 STORES: dict[str, Opener] = {
     "embedded": _embedded,
+    "influxdb": _influxdb,
+    "victoriametrics": _victoriametrics,
 }
 
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from twin.errors import JournalBroken, StoreBroken, StoreDown
+from twin.errors import StoreBroken, StoreDown
 from twin.journal import Journal
 from twin.records import Batch, Entry, Names
 from twin.store.protocol import Rows, Store
@@ -21,7 +22,7 @@ LOT_ENTRIES = 10_000
 IDLE_S = 0.5
 FIRST_PAUSE_S = 0.25
 LONGEST_PAUSE_S = 30.0
-PRUNE_EVERY = 3600.0
+PRUNE_EVERY_S = 3600.0
 QUIET_ENTRIES = 60  # entries without readings that may pass before the store's position follows
 
 
@@ -70,6 +71,7 @@ class StoreWriter:
         self._rows_sent = 0
         self._skipped = 0
         self._error = ""
+        self._told = 0  # `on_stored` knows of entries up to here
         self._known = False  # _sent has been read from the store
         self._drained = threading.Condition()
 
@@ -121,12 +123,14 @@ class StoreWriter:
         except StoreDown:
             self._known = False
             raise
-        if self._on_stored is not None:
-            self._on_stored(lot)
+        fresh = [(n, batch) for n, batch in lot if n > self._told]
+        if self._on_stored is not None and fresh:
+            self._on_stored(fresh)
+        self._told = max(self._told, last)
         with self._drained:
             done = last - self._sent
             self._sent = last
-            self._rows_sent += sum(len(batch) for _, batch in lot)
+            self._rows_sent += sum(len(batch) for _, batch in fresh)
             self._drained.notify_all()
         return done
 
@@ -162,16 +166,16 @@ class StoreWriter:
             self._known = True
 
     def _run(self) -> None:
-        since_prune = PRUNE_EVERY
+        next_prune = 0.0
         while not self._stop.is_set():
             try:
-                if since_prune >= PRUNE_EVERY and self._keep_ms and self._now_ms is not None:
+                if time.monotonic() >= next_prune and self._keep_ms and self._now_ms is not None:
                     self._store.prune(self._now_ms() - self._keep_ms)
-                    since_prune = 0.0
-                if self.step(IDLE_S) == 0:
-                    since_prune += IDLE_S
+                    next_prune = time.monotonic() + PRUNE_EVERY_S
+                self.step(IDLE_S)
                 self._error, self._pause_s = "", 0.0
-            except (StoreDown, StoreBroken, JournalBroken) as error:
-                self._error = str(error)
+            except Exception as error:  # noqa: BLE001 - shown, waited out, tried again
+                self._error = str(error) or type(error).__name__
+                self._known = False
                 self._pause_s = min(LONGEST_PAUSE_S, max(FIRST_PAUSE_S, 2 * self._pause_s))
                 self._stop.wait(self._pause_s * self._random.uniform(0.5, 1.0))

@@ -1,0 +1,263 @@
+"""InfluxDB 2: line protocol of our own through the client's Flux for every query.
+
+The position is a point in the bucket, written after the rows that it covers have been confirmed: so it goes wherever
+the rows go. A bucket that was deleted or restored from an older backup says an older position, and the journal fills it
+again; a position in a local file would claim rows that the server no longer has.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import urllib3
+from influxdb_client import InfluxDBClient, WriteService
+from influxdb_client.rest import ApiException
+
+from twin.errors import StoreDown
+from twin.records import F64, I64, Batch
+from twin.store import line, shape
+from twin.store.aside import Aside
+from twin.store.protocol import Buckets, Rows, Snapshot, look_back_ms, no_readings
+
+LOT_LINES = 50_000
+POSITION = "citywhistle_position"
+HOUR_NS = 3_600 * 10**9
+LATEST = "-3650d"
+
+
+class InfluxStore:
+    """One bucket of an InfluxDB 2 server. `folder` keeps the lines that the server refused."""
+
+    name = "influxdb"
+
+    def __init__(
+        self,
+        url: str,
+        org: str,
+        bucket: str,
+        token: str,
+        folder: Path,
+        rows: Rows,
+        *,
+        journal: str = "",
+        timeout_s: float = 30.0,
+    ) -> None:
+        self._client = InfluxDBClient(url=url, token=token, org=org, timeout=int(timeout_s * 1000), retries=False)
+        self._writing = WriteService(self._client.api_client)
+        self._asking = self._client.query_api()
+        self._org, self._bucket, self._journal = org, bucket, journal or "none"
+        self._rows = rows
+        self._aside = Aside(folder)
+        self._heads = line.Heads(rows)
+        self._position: int | None = None
+
+    def append(self, n: int, batch: Batch) -> None:
+        """Write the readings of entry `n`; again is no harm: equal series and instant overwrite."""
+        self.append_many([(n, batch)])
+
+    def append_many(self, entries: Sequence[tuple[int, Batch]]) -> None:
+        """Write several entries, then the position that they reach."""
+        kept = self.position()
+        fresh = [(n, batch) for n, batch in entries if n > kept]
+        if not fresh:
+            return
+        for lot in line.lots(self._heads.encode(fresh), LOT_LINES):
+            self._write(lot)
+        last = fresh[-1][0]
+        at = time.time_ns() // HOUR_NS * HOUR_NS  # one point an hour: young enough for any retention
+        self._send([f"{POSITION},journal={line.escape(self._journal)} n={last}i {at}".encode()])
+        self._position = last
+
+    def position(self) -> int:
+        """The last entry whose rows were confirmed; asked of the server once, then known."""
+        if self._position is None:
+            found = self._ask(
+                f"from(bucket: {_text(self._bucket)}) |> range(start: {LATEST}, stop: 3650d)"
+                f' |> filter(fn: (r) => r._measurement == "{POSITION}" and r.journal == {_text(self._journal)})'
+                " |> max()"
+            )
+            self._position = max((int(r["_value"]) for r in found), default=0)
+        return self._position
+
+    def range(self, kind: str, row: int, quantity: str, start_ms: int, end_ms: int) -> tuple[I64, F64]:
+        """Event times and values of one device."""
+        if start_ms >= end_ms:
+            return no_readings()
+        found = self._ask(
+            self._series(kind, row, quantity, start_ms, end_ms)
+            + ' |> map(fn: (r) => ({t: int(v: r._time), v: r._value})) |> keep(columns: ["t", "v"])'
+        )
+        pairs = [(int(r["t"]), float(r["v"])) for r in found]
+        t, v = np.array([p[0] for p in pairs], np.int64), np.array([p[1] for p in pairs], np.float64)
+        by_time = np.argsort(t, kind="stable")
+        return t[by_time] // line.NS, v[by_time]
+
+    def downsample(self, kind: str, row: int, quantity: str, start_ms: int, end_ms: int, bucket_ms: int) -> Buckets:
+        """The series in steps, reckoned by the server."""
+        if start_ms >= end_ms:
+            return shape.downsample(*no_readings(), bucket_ms)
+        yields = "\n".join(
+            f'd |> aggregateWindow(every: {bucket_ms}ms, fn: {fn}, createEmpty: false, timeSrc: "_start")'
+            f' |> map(fn: (r) => ({{t: int(v: r._time), v: float(v: r._value)}})) |> yield(name: "{fn}")'
+            for fn in ("mean", "min", "max", "count")
+        )
+        found = self._ask(f"d = {self._series(kind, row, quantity, start_ms, end_ms)}\n{yields}")
+        told: dict[str, dict[int, float]] = {fn: {} for fn in ("mean", "min", "max", "count")}
+        for r in found:
+            at = int(r["t"]) // line.NS
+            told[r["result"]][at - at % bucket_ms] = float(r["v"])
+        t = np.array(sorted(told["count"]), np.int64)
+        mean, low, high, count = (
+            np.array([told[fn][at] for at in t.tolist()], np.float64) for fn in ("mean", "min", "max", "count")
+        )
+        return Buckets(t, mean, low, high, count.astype(np.int64))
+
+    def latest(self, kind: str) -> Snapshot:
+        """The newest values of every device of a kind."""
+        return self._last(kind, f"start: {LATEST}, stop: 3650d")
+
+    def snapshot(self, kind: str, t_ms: int, within_ms: int | None = None) -> Snapshot:
+        """Every device as it was known at `t_ms`."""
+        return self._last(kind, _span(t_ms + 1 - look_back_ms(kind, within_ms), t_ms + 1))
+
+    def prune(self, before_ms: int, kind: str | None = None) -> None:
+        """Delete readings older than `before_ms`."""
+        kinds = [kind] if kind is not None else self._kinds()
+        stop = _instant((before_ms - 1) * line.NS + line.NS - 1)  # the server's end is inclusive
+        for each in kinds:
+            self._call(
+                lambda each=each: self._client.delete_api().delete(
+                    "1970-01-01T00:00:00Z", stop, f"_measurement={json.dumps(each)}", self._bucket, self._org
+                )
+            )
+
+    def info(self) -> Mapping[str, Any]:
+        """For people."""
+        health = self._call(lambda: self._client.api_client.call_api("/health", "GET", response_type=object))
+        told = health[0] if isinstance(health, tuple) else {}
+        return {
+            "backend": self.name,
+            "server": told.get("version", "?") if isinstance(told, dict) else "?",
+            "bucket": self._bucket,
+            "position": self.position(),
+            "refused": self._aside.count,
+            "newest_refused": [reason for reason, _ in self._aside.newest][-5:],
+            "cannot_keep": ["boot, flags (seq is kept inside the nanoseconds)"],
+        }
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._client.close()
+
+    def _write(self, lines: Sequence[bytes]) -> None:
+        """Write lines, setting aside by bisection those that the server calls bad (400 keeps nothing of a request)."""
+        try:
+            self._send(lines)
+        except ApiException as error:
+            reason = reason_of(error)
+            if error.status == 422:  # the rest of the request has been kept
+                self._aside.keep(b"(one or more of the lines written together)", reason)
+            elif len(lines) == 1:
+                self._aside.keep(lines[0], reason)
+            else:
+                self._write(lines[: len(lines) // 2])
+                self._write(lines[len(lines) // 2 :])
+
+    def _send(self, lines: Sequence[bytes]) -> None:
+        """One request. Raises ApiException for 400, 413 and 422 alone, else StoreDown."""
+        body = line.pack(lines)
+        try:
+            self._writing.post_write(
+                self._org, self._bucket, body, precision="ns", content_encoding="gzip",
+                content_type="text/plain; charset=utf-8",
+            )  # fmt: skip
+        except ApiException as error:
+            if error.status in (400, 413, 422):
+                raise
+            raise StoreDown(f"InfluxDB refuses to write ({error.status}): {reason_of(error)}") from error
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            raise StoreDown(f"InfluxDB cannot be reached: {error}") from error
+
+    def _series(self, kind: str, row: int, quantity: str, start_ms: int, end_ms: int) -> str:
+        return (
+            f"from(bucket: {_text(self._bucket)}) |> range({_span(start_ms, end_ms)})"
+            f" |> filter(fn: (r) => r._measurement == {_text(kind)} and r._field == {_text(quantity)}"
+            f" and r.device == {_text(self._rows.device(kind, row))})"
+        )
+
+    def _last(self, kind: str, span: str) -> Snapshot:
+        found = self._ask(
+            f"from(bucket: {_text(self._bucket)}) |> range({span})"
+            f" |> filter(fn: (r) => r._measurement == {_text(kind)}) |> last()"
+            " |> map(fn: (r) => ({d: r.device, f: r._field, t: int(v: r._time), v: r._value}))"
+        )
+        return assemble((self._rows.get(kind, r["d"]), r["f"], int(r["t"]) // line.NS, float(r["v"])) for r in found)
+
+    def _kinds(self) -> list[str]:
+        found = self._ask(
+            'import "influxdata/influxdb/schema"\n'
+            f"schema.measurements(bucket: {_text(self._bucket)}, start: {LATEST}, stop: 3650d)"
+        )
+        return [r["_value"] for r in found if r["_value"] != POSITION]
+
+    def _ask(self, flux: str) -> list[dict[str, str]]:
+        answer = self._call(lambda: self._asking.query_raw(flux).data)
+        found: list[dict[str, str]] = []
+        for table in answer.decode().replace("\r\n", "\n").split("\n\n"):
+            rows = [r for r in csv.reader(io.StringIO(table)) if r and not r[0].startswith("#")]
+            result = ""
+            for record in (dict(zip(rows[0], values, strict=False)) for values in rows[1:]):
+                result = record.get("result") or result or "_result"
+                found.append({**record, "result": result})
+        return found
+
+    def _call(self, ask: Any) -> Any:
+        try:
+            return ask()
+        except ApiException as error:
+            raise StoreDown(f"InfluxDB refuses ({error.status}): {reason_of(error)}") from error
+        except (urllib3.exceptions.HTTPError, OSError) as error:
+            raise StoreDown(f"InfluxDB cannot be reached: {error}") from error
+
+
+def assemble(values: Iterable[tuple[int | None, str, int, float]]) -> Snapshot:
+    """Single values (row, quantity, t, value) as a snapshot; `lag` gives a device's time alone."""
+    told: dict[int, dict[str, float]] = {}
+    times: dict[int, int] = {}
+    for row, quantity, t, value in values:
+        if row is not None:
+            told.setdefault(row, {})[quantity] = value
+            times[row] = max(t, times.get(row, t))
+    rows = sorted(told)
+    names = sorted({name for row in told.values() for name in row} - {"lag"})
+    columns = {name: np.array([told[row].get(name, np.nan) for row in rows], np.float64) for name in names}
+    return Snapshot(np.array(rows, np.int32), np.array([times[row] for row in rows], np.int64), columns)
+
+
+def _span(start_ms: int, end_ms: int) -> str:
+    return f"start: {_instant(start_ms * line.NS)}, stop: {_instant(end_ms * line.NS)}"
+
+
+def _instant(ns: int) -> str:
+    ns = min(max(ns, -(2**63) + 2), 2**63 - 2)
+    seconds, rest = divmod(ns, 10**9)
+    return f"{np.datetime64(seconds, 's')}.{rest:09d}Z"
+
+
+def _text(value: str) -> str:
+    """A Flux string literal."""
+    return '"' + value.replace("\\", "\\\\").replace('"', '\\"').replace("${", "\\${").replace("\n", "\\n") + '"'
+
+
+def reason_of(error: ApiException) -> str:
+    try:
+        return str(json.loads(error.body)["message"])
+    except (TypeError, ValueError, KeyError):
+        return str(error.body or error.reason)
