@@ -100,7 +100,7 @@ class Counts:
 
 
 class Sender:
-    """Publishes for `addresses` as user `broker.user`; `own` is whose presence (`state`, last will) it states.
+    """Publishes for `addresses` as user `broker.user`; `own` is whose presence (`state`, last will) it states, if any.
 
     `answer` handles commands (quickly, in the wire's thread) and returns (done, detail). With `marks=False` the
     broker's acknowledgement counts as cover: for servers that publish no marks. Thread-safe.
@@ -110,7 +110,7 @@ class Sender:
         self,
         wire: Wire,
         broker: Broker,
-        own: Address,
+        own: Address | None,
         addresses: Iterable[Address],
         *,
         boot: int,
@@ -123,7 +123,7 @@ class Sender:
         self._wire, self._log, self._answer, self._marks = wire, log, answer, marks
         self._limits = limits or Limits()
         self._lock = threading.Condition()
-        self._lines = {a.device: _Line(a, self._limits.patience_s) for a in addresses}
+        self._lines: dict[str, _Line] = {}
         self._ready: deque[_Line] = deque()
         self._waiting = self._held = self._given = self._sent = self._covered = 0
         self._dropped = self._resent = self._commands = 0
@@ -134,13 +134,28 @@ class Sender:
         self._swept_s = 0.0
         self._stuck = False
         self.problem = ""  # why nothing leaves although connected, e.g. a full disk
-        topics = [line.address.topic(leaf) for line in self._lines.values() for leaf in self._leaves()]
-        self._by_topic = {
-            line.address.topic(leaf): (line, leaf) for line in self._lines.values() for leaf in self._leaves()
-        }
-        self.link = Link(wire, broker, broker.user or own.device, self, topics=topics,
-                         will=(own.topic("state"), b'{"online":0}'))  # fmt: skip
+        self._by_topic: dict[str, tuple[_Line, Leaf]] = {}
+        topics = [topic for address in addresses for topic in self._open(address)]
+        self._presence = own.topic("state") if own is not None else ""
+        will = (self._presence, b'{"online":0}') if self._presence else None
+        name = (broker.user if own is None else own.device) or "sender"
+        self.link = Link(wire, broker, name if own is not None else f"{name}-{boot}", self, topics=topics, will=will)
         wire.add(self.link)
+
+    def _open(self, address: Address) -> list[str]:
+        """Take a device in; returns what is to be subscribed for it."""
+        line = self._lines[address.device] = _Line(address, self._limits.patience_s)
+        topics = {address.topic(leaf): (line, leaf) for leaf in self._leaves()}
+        self._by_topic |= topics
+        return list(topics)
+
+    def add(self, address: Address) -> None:
+        """Send for one more device from now on; does nothing for one that is ours already."""
+        with self._lock:
+            if address.device in self._lines:
+                return
+            topics = self._open(address)
+        self._wire.call(lambda: self.link.subscribe(topics))
 
     def _leaves(self) -> tuple[Leaf, ...]:
         return (*(("mark",) if self._marks else ()), *(("cmd",) if self._answer else ()))
@@ -176,6 +191,10 @@ class Sender:
         self.link.wake()
         return kept
 
+    def cut(self, off: bool) -> None:
+        """Lose the connection (the broker states the last will), or let it come back. Readings wait meanwhile."""
+        self.link.paused = off
+
     def room(self, timeout_s: float, share: float = 0.5) -> bool:
         """Wait until less than `share` of the waiting room is taken; False on timeout. For senders in a hurry."""
         with self._lock:
@@ -197,21 +216,26 @@ class Sender:
         """Readings that no mark covers yet."""
         return self._waiting + self._held
 
+    def farewell(self) -> None:
+        """State our absence; the connection ends when the wire closes. What is not covered is forgotten."""
+        self._wire.call(self._farewell)
+
     def close(self) -> None:
         """State our absence and disconnect. What is not covered is forgotten: `drain` first."""
-        self._wire.call(self._farewell)
+        self.farewell()
         self._wire.remove(self.link)
 
     def _farewell(self) -> None:
         self._write_losses()
-        if self.link.is_up:
-            self.link.publish(self.own.topic("state"), b'{"online":0}', retain=True)
+        if self.link.is_up and self._presence:
+            self.link.publish(self._presence, b'{"online":0}', retain=True)
             self.link.flush()
 
     # -- in the wire's thread -------------------------------------------------------------------------------------
 
     def up(self) -> None:
-        self.link.publish(self.own.topic("state"), b'{"online":1}', retain=True)
+        if self._presence:
+            self.link.publish(self._presence, b'{"online":1}', retain=True)
 
     def ready(self) -> None:
         with self._lock:

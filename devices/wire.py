@@ -150,7 +150,7 @@ class Link:
             if not self.paused and now_s >= self._due_s and self._wire.may_connect(self.broker, now_s):
                 self._connect(now_s)
         elif self.paused:
-            self.disconnect()
+            self.cut()
         else:
             self._client.loop_misc()
         self.party.tend(now_s)
@@ -209,12 +209,22 @@ class Link:
         self._wait_s = BACKOFF_S[0]
         self._granting.clear()
         self.party.up()
-        for start in range(0, len(self.topics), TOPICS_PER_SUBSCRIBE):
-            _, mid = client.subscribe([(topic, 1) for topic in self.topics[start : start + TOPICS_PER_SUBSCRIBE]])
-            if mid is not None:
-                self._granting.add(mid)
+        self._ask(client, self.topics)
         if not self._granting:
             self._grant()
+
+    def _ask(self, client: mqtt.Client, topics: Sequence[str]) -> None:
+        for start in range(0, len(topics), TOPICS_PER_SUBSCRIBE):
+            _, mid = client.subscribe([(topic, 1) for topic in topics[start : start + TOPICS_PER_SUBSCRIBE]])
+            if mid is not None:
+                self._granting.add(mid)
+
+    def subscribe(self, topics: Sequence[str]) -> None:
+        """Hear these as well from now on (wire's thread only)."""
+        self.topics += tuple(topics)
+        if self.is_up and self._client is not None:
+            self._ask(self._client, topics)
+            self.flush()
 
     def _granted(self, _client: mqtt.Client, _data: object, mid: int, _codes: object, _props: object) -> None:
         self._granting.discard(mid)
@@ -243,6 +253,13 @@ class Link:
         self._wait_s = min(self._wait_s * 2, BACKOFF_S[1])
         if was_up:
             self.party.down()
+
+    def cut(self) -> None:
+        """Close the socket without a good-bye, as a cut cable does; the broker states our last will."""
+        if self._socket is not None:
+            sock = self._socket
+            self._lost("cut")
+            sock.close()
 
     def disconnect(self) -> None:
         """Say good-bye to the broker (no last will); wire's thread only."""
@@ -355,10 +372,13 @@ class Wire:
             self.failure = error
             raise
         finally:
+            while self.failure is None and self._calls:
+                self._calls.popleft()()
             for link in self._links:
                 link.disconnect()
 
     def _serve(self) -> None:
+        """Calls that were made before `close` are still carried out."""
         tended_s = 0.0
         while not self._stopping:
             for key, mask in self._selector.select(0.1):

@@ -1,0 +1,18 @@
+"""`citywhistle devices ...`: kinds, replay and the simulated fleet. Mounted by the command line, or run by itself."""
+
+from __future__ import annotations
+
+import typer
+
+from devices.command.kinds import kinds
+from devices.command.replay import replay
+from devices.command.run import run
+
+app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Devices: what they say, recordings replayed as devices, and a simulated fleet.",
+)
+app.command("kinds")(kinds)
+app.command("replay")(replay)
+app.command("run")(run)

@@ -1,0 +1,106 @@
+"""How a 5G small cell behaves: load follows people, radio follows load, heat follows both."""
+
+from __future__ import annotations
+
+import math
+
+from devices.fleet.chance import drift, normals
+from devices.fleet.life import Life, Moment
+from devices.fleet.thing import Thing, Values
+from devices.places import Device
+
+
+class Cell(Thing):
+    """What people it serves (offices, homes, the street) is drawn once, and how well it stands."""
+
+    loud = frozenset(("cell_down", "backhaul_down"))
+
+    __slots__ = ("capacity", "height", "mix", "peak", "setting")
+
+    def __init__(self, device: Device, seed: int) -> None:
+        super().__init__(device, seed)
+        a, b, c, d, e = normals(self.salt, 2)
+        shares = [math.exp(a), math.exp(b), math.exp(0.7 * c)]
+        self.mix = tuple(share / sum(shares) for share in shares)
+        self.peak = 38 * math.exp(0.45 * d)  # users at the busiest hour
+        self.capacity = 55.0 + 18 * abs(e)  # users at full load
+        self.height = 2.5 * e
+        self.setting = device.attributes.get("txPowerSetting", 33.0)  # dBm
+
+    def say(self, t_ms: int, life: Life) -> Values:
+        now = life.at(t_ms)
+        n1, n2, n3, n4, n5 = normals(self.salt, t_ms, 3)
+        m1, m2, m3, _, _ = normals(self.salt, t_ms, 4)
+        people = self._people(t_ms, now)
+        users = max(0.0, people * (1 + 0.12 * n1) + 0.7 * n2)
+        load = min(1.0, 0.02 + 0.8 * users / self.capacity)
+        values = self._radio(load, users, n3, n4, n5)
+        attempts = max(0.0, 4 + 3.2 * users + 2 * m1)
+        handovers = max(0.0, 1 + 1.4 * users * (0.3 + 0.7 * now.traffic) + m2)
+        values |= {
+            "rrcAttempts": attempts, "rrcSuccess": 99.4 - 0.9 * load**3 + 0.15 * m1,
+            "handoverAttempts": handovers, "handoverSuccess": 98.6 - 1.2 * load**2 + 0.3 * m2,
+            "txPower": self.setting + 0.08 * m3, "txPowerSetting": self.setting,
+            "temperature": now.temperature * 0.8 + 24 + 14 * load + 5 * (now.light_lx / 1e5) + 0.5 * m3,
+            "backhaulUp": 1.0, "operationalState": 1.0, "alarmState": 0.0, "pingRtt": 7 + 9 * load**2 + 0.6 * abs(m1),
+        }  # fmt: skip
+        if self.troubles:
+            self._trouble(values)
+        return values
+
+    def _people(self, t_ms: int, now: Moment) -> float:
+        office, home, street = self.mix
+        share = office * now.office + home * now.home + street * now.street
+        return self.peak * share * math.exp(0.10 * drift(self.salt, t_ms / 1000, 1800))
+
+    def _radio(self, load: float, users: float, n3: float, n4: float, n5: float) -> Values:
+        rsrp = -88 + self.height + 0.9 * n3
+        sinr = 19 + 0.5 * self.height - 9 * load + 0.8 * n4
+        down = load * 100
+        rate = max(0.2, 0.55 * math.log2(1 + 10 ** (sinr / 10))) * 9_000
+        return {
+            "rsrp": rsrp, "rsrq": -9.5 - 4 * load + 0.4 * n5, "sinr": sinr,
+            "cqi": min(15.0, max(1.0, 4.5 + 0.45 * sinr)),
+            "rssi": rsrp + 24 + 6 * load, "prbLoadDown": down + 0.8 * n5, "prbLoadUp": 0.45 * down + 1 + 0.6 * n4,
+            "connectedUsers": users, "throughputDown": load * rate, "throughputUp": 0.14 * load * rate,
+        }  # fmt: skip
+
+    def _trouble(self, values: Values) -> None:
+        troubles = self.troubles
+        if "sleeping_cell" in troubles:
+            _scale(values, max(0.0, 1 - 0.95 * min(1.05, troubles["sleeping_cell"].magnitude)))
+        if "congestion" in troubles:
+            size = troubles["congestion"].magnitude
+            values["prbLoadDown"] = min(99.5, 78 + 11 * size)
+            values["prbLoadUp"] = min(95.0, 55 + 11 * size)
+            values["connectedUsers"] = max(values["connectedUsers"], self.capacity * (0.95 + 0.2 * size))
+            values["sinr"] -= 2.5 * size
+            values["pingRtt"] += 25 * size
+        if "access_failures" in troubles:
+            size = troubles["access_failures"].magnitude
+            values["rrcSuccess"] -= 6.5 * size
+            values["handoverSuccess"] -= 5.5 * size
+        if "coverage_loss" in troubles:
+            size = troubles["coverage_loss"].magnitude
+            values["txPower"] -= 3.0 * size
+            values["rsrp"] -= 7.5 * size
+        if "cell_overheated" in troubles:
+            values["temperature"] = max(values["temperature"] + 15, 68 + 12 * troubles["cell_overheated"].magnitude)
+        if "interference" in troubles:
+            size = troubles["interference"].magnitude
+            values["sinr"] -= 6.5 * size
+            values["cqi"] = max(1.0, values["cqi"] - 2.8 * size)
+            values["rsrq"] -= 1.5 * size
+        if "backhaul_down" in troubles:
+            _scale(values, 0.0)
+            values |= {"backhaulUp": 0.0, "alarmState": 3.0, "pingRtt": 60_000.0}
+        if "cell_down" in troubles:
+            _scale(values, 0.0)
+            values |= {"operationalState": 0.0, "alarmState": 4.0, "txPower": -20.0}
+
+
+def _scale(values: Values, share: float) -> None:
+    """Leave only a share of the load."""
+    for name in ("prbLoadDown", "prbLoadUp", "connectedUsers", "throughputDown", "throughputUp", "rrcAttempts",
+                 "handoverAttempts"):  # fmt: skip
+        values[name] *= share

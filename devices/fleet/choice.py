@@ -1,0 +1,67 @@
+"""Whom a fault can befall at a moment: lamps go out at night, hours are broken outside them, dumping needs a load."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from devices.faults.catalogue import CATALOGUE
+from devices.fleet.life import Moment
+from devices.fleet.pole import DUSK_DEG, Pole
+from devices.fleet.thing import Thing
+from devices.fleet.truck import Truck
+
+if TYPE_CHECKING:
+    from devices.fleet.fleet import Fleet
+
+GROUPS = {"feeder": 3, "cabinet": 2, "area": 5}  # least members that make such a fault worth having
+ON_THE_WAY = ("cover_open", "overload", "speeding", "off_route", "illegal_dumping", "phantom_trip")
+
+
+def candidates(fleet: Fleet, name: str, quantity: str) -> Sequence[str]:
+    """Ids of those that this fault could befall now, in the fleet's order; nobody who has a fault already."""
+    scope = CATALOGUE[name].scope
+    busy = {subject for _, subject in fleet.active} | {
+        thing.id for thing in fleet.things.values() if thing.troubles or thing.device.gateway in fleet.cut
+    }
+    if scope in GROUPS:
+        if any(fault.type == name for fault in fleet.active.values()):
+            return []
+        return [subject for subject in fleet.groups(scope, GROUPS[scope]) if subject not in busy]
+    now = fleet.life.at(fleet.now_ms)
+    fits = _rule(fleet, name, quantity, now)
+    kinds = (scope,) if scope != "any" else ("pole", "cell")
+    return [t.id for t in fleet.things.values() if t.device.kind in kinds and t.id not in busy and fits(t)]
+
+
+def _rule(fleet: Fleet, name: str, quantity: str, now: Moment) -> Callable[[Thing], bool]:
+    if CATALOGUE[name].scope == "truck":
+        return lambda thing: isinstance(thing, Truck) and _truck(thing, name, now)
+    if name in ("lamp_out", "lamp_degraded"):
+        return lambda _: now.sun_deg < DUSK_DEG - 5
+    if name == "day_burner":
+        return lambda _: now.sun_deg > 6
+    if name == "night_noise":
+        return lambda thing: isinstance(thing, Pole) and thing.hears and (now.hour >= 22 or now.hour < 5)
+    if name == "dust":
+        return lambda thing: isinstance(thing, Pole) and thing.smells
+    if name == "charger_fault":
+        return lambda thing: isinstance(thing, Pole) and thing.charges
+    if quantity:
+        return lambda thing: quantity in thing.limits and quantity in thing.reading(fleet.now_ms, fleet.life)
+    return lambda _: True
+
+
+def _truck(truck: Truck, name: str, now: Moment) -> bool:
+    if name == "no_permit":
+        return truck.job is None and truck.stray is not None
+    if name == "outside_hours":
+        return truck.phase == "parked" and truck.job is not None and not truck.job.open((now.hour + 1) % 24) and (
+            not truck.job.open(now.hour)
+        )  # fmt: skip
+    done = truck.metres / max(1.0, truck.line.length_m)
+    if name in ON_THE_WAY:
+        return truck.phase == "laden" and done < 0.4
+    if name == "unpermitted_loading":
+        return truck.phase == "empty" and 0.2 < done < 0.6
+    return truck.moving and done < 0.7

@@ -1,0 +1,293 @@
+"""The fleet of a city: every simulated device, in order of the time at which it speaks. No connections, no waiting.
+
+`until(t)` yields what is said up to city time t, in order; event times are the devices' own. The same city, seed,
+start and scenario say the same, whatever the pace. Faults begin and end here, and their labels are written.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from devices.errors import DeviceError
+from devices.faults.catalogue import CATALOGUE
+from devices.faults.fault import Fault
+from devices.faults.plan import Plan
+from devices.faults.scenario import Scenario
+from devices.faults.truth import TruthFile
+from devices.fleet.cell import Cell
+from devices.fleet.chance import bits
+from devices.fleet.feeder import Feeder
+from devices.fleet.gateway import Gateway
+from devices.fleet.life import Life
+from devices.fleet.pole import Pole
+from devices.fleet.road import Line
+from devices.fleet.thing import Thing, Values
+from devices.fleet.truck import Job, Truck
+from devices.places import CityFiles, Device
+
+GAP_IN = 3000  # one reading in so many is never said
+AGAIN_IN = 2500  # one in so many is said twice
+WARM_H, WARM_H_LARGE, LARGE = 12.0, 2.0, 1000  # hours that trucks live through before the start; of large fleets
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a device says. `t_ms` is its own time. `again`: its last message is sent twice, as devices sometimes do."""
+
+    device: str
+    t_ms: int
+    values: Values
+    event: bool = False
+    again: bool = False
+
+
+class Fleet:
+    """The simulated devices (`origin` "simulated") of a city. `kinds`: only these."""
+
+    def __init__(self, city: CityFiles, seed: int, start_ms: int, *, scenario: Scenario | None = None,
+                 truth: TruthFile | None = None, kinds: Iterable[str] = ()) -> None:  # fmt: skip
+        self.city, self.seed, self.start_ms = city, seed, start_ms
+        self.life = Life(seed, *city.centre, city.timezone)
+        self.now_ms = start_ms
+        self.cut: set[str] = set()  # gateways without backhaul at present
+        self.active: dict[tuple[str, str], Fault] = {}
+        self._truth = truth
+        wanted = set(kinds)
+        devices = [d for d in city.devices if d.origin == "simulated" and (not wanted or d.kind in wanted)]
+        self.things = {thing.id: thing for thing in _build(city, devices, seed)}
+        self._index = list(self.things.values())
+        self._members = _members(self.things.values())
+        self._faults: list[tuple[int, int, bool, Fault]] = []  # (when, serial, begins, fault)
+        self._serial = 0
+        scenario = scenario or Scenario()
+        for fault in scenario.faults:
+            self.inject(fault)
+        self._plan = Plan(scenario.random, seed, start_ms) if scenario.random is not None else None
+        self._start()
+
+    def _start(self) -> None:
+        trucks = [thing for thing in self._index if isinstance(thing, Truck)]
+        for thing in self._index:
+            thing.start(self.start_ms)
+        for truck in trucks:
+            truck.warm(self.start_ms, self.life, WARM_H if len(trucks) < LARGE else WARM_H_LARGE)
+        for thing in self._index:
+            if isinstance(thing, Pole):
+                thing.say(self.start_ms - 1000, self.life)  # so that the lines carry their lamps from the first moment
+        self._heap = [(thing.due_ms, i) for i, thing in enumerate(self._index)]
+        heapq.heapify(self._heap)
+
+    # -- faults ---------------------------------------------------------------------------------------------------
+
+    def inject(self, fault: Fault) -> None:
+        """Let a fault happen. Raises DeviceError for a subject that this fault cannot befall."""
+        scope = CATALOGUE[fault.type].scope
+        members = self.members(fault)
+        if not members:
+            raise DeviceError(f"{fault.type} cannot befall {fault.subject!r}: it needs a {scope} of this city")
+        for begins, when_ms in ((True, fault.start_ms), (False, fault.end_ms)):
+            self._serial += 1
+            heapq.heappush(self._faults, (when_ms, self._serial, begins, fault))
+
+    def members(self, fault: Fault) -> list[Thing]:
+        """The devices that feel a fault."""
+        scope = CATALOGUE[fault.type].scope
+        if scope in ("feeder", "cabinet", "area"):
+            return self._members.get((scope, fault.subject), [])
+        thing = self.things.get(fault.subject)
+        if thing is None or (scope != "any" and thing.device.kind != scope):
+            return []
+        return [thing]
+
+    def candidates(self, name: str, quantity: str) -> Sequence[str]:
+        """Whom a fault could befall at this moment; nobody twice at the same time."""
+        from devices.fleet.choice import candidates
+
+        return candidates(self, name, quantity)
+
+    def groups(self, scope: str, least: int) -> list[str]:
+        """Feeders, cabinets or areas that so many devices belong to."""
+        return [subject for (s, subject), members in self._members.items() if s == scope and len(members) >= least]
+
+    def _begin(self, fault: Fault) -> Iterator[Said]:
+        key = (fault.type, fault.subject)
+        if key in self.active:
+            return
+        self.active[key] = fault
+        members = self.members(fault)
+        if self._truth is not None:
+            self._truth.begins(fault, CATALOGUE[fault.type].scope, [thing.id for thing in members])
+        if fault.type == "gateway_loss":
+            self.cut.add(fault.subject)
+        for thing in members:
+            thing.begin(fault)
+            yield from self._notice(thing, fault)
+            if isinstance(thing, Truck):
+                self._hurry(thing)
+
+    def _end(self, fault: Fault) -> Iterator[Said]:
+        key = (fault.type, fault.subject)
+        if self.active.get(key) is not fault:
+            return
+        del self.active[key]
+        if self._truth is not None:
+            self._truth.ended(fault, self.now_ms)
+        if fault.type == "gateway_loss":
+            self.cut.discard(fault.subject)
+        for thing in self.members(fault):
+            thing.end(fault)
+            yield from self._notice(thing, fault)
+
+    def _notice(self, thing: Thing, fault: Fault) -> Iterator[Said]:
+        values = thing.notice(self.now_ms, self.life, fault)
+        if values is not None:
+            yield Said(thing.id, self.now_ms + thing.offset_ms, values, event=True)
+
+    def _hurry(self, thing: Thing) -> None:
+        """Have a thing speak at its troubled cadence from now on."""
+        thing.due_ms = thing.next_ms(self.now_ms)
+        heapq.heappush(self._heap, (thing.due_ms, self._index.index(thing)))
+
+    # -- time -----------------------------------------------------------------------------------------------------
+
+    def until(self, t_ms: int) -> Iterator[Said]:
+        """Everything that is said after the last call and up to `t_ms`, in order of city time."""
+        heap, faults, plan = self._heap, self._faults, self._plan
+        while True:
+            due = heap[0][0] if heap else t_ms + 1
+            fault_due = faults[0][0] if faults else t_ms + 1
+            plan_due = plan.next_ms if plan is not None and plan.next_ms is not None else t_ms + 1
+            first = min(due, fault_due, plan_due)
+            if first > t_ms:
+                break
+            self.now_ms = max(self.now_ms, first)
+            if plan is not None and plan_due == first:
+                fault = plan.draw(self.now_ms, self.candidates)
+                if fault is not None:
+                    self.inject(fault)
+            elif fault_due == first:
+                _, _, begins, fault = heapq.heappop(faults)
+                yield from self._begin(fault) if begins else self._end(fault)
+            else:
+                _, index = heap[0]
+                thing = self._index[index]
+                if thing.due_ms != first:  # was hurried: this entry is out of date
+                    heapq.heappop(heap)
+                    continue
+                yield from self._speak(thing, first)
+                thing.due_ms = thing.next_ms(first)
+                heapq.heapreplace(heap, (thing.due_ms, index))
+        self.now_ms = t_ms
+
+    def _speak(self, thing: Thing, t_ms: int) -> Iterator[Said]:
+        drawn = bits(thing.salt, t_ms, 7)
+        if isinstance(thing, Truck):
+            event = thing.live(t_ms, self.life)
+            if event is not None and thing.speaks():
+                yield Said(thing.id, t_ms + thing.offset_ms, event, event=True)
+                return
+        if not thing.speaks() or not drawn % GAP_IN:
+            return
+        yield Said(thing.id, t_ms + thing.offset_ms, thing.reading(t_ms, self.life), again=not drawn % AGAIN_IN)
+
+    def next_due_ms(self) -> int:
+        """When something happens next."""
+        times = [heap[0][0] for heap in (self._heap, self._faults) if heap]
+        if self._plan is not None and self._plan.next_ms is not None:
+            times.append(self._plan.next_ms)
+        return min(times, default=self.now_ms + 1000)
+
+    def describe(self) -> dict[str, object]:
+        """What runs: devices by kind, messages per second of city time, trucks by phase, present faults."""
+        trucks = [thing for thing in self._index if isinstance(thing, Truck)]
+        return {
+            "seed": self.seed,
+            "devices": dict(Counter(thing.device.kind for thing in self._index)),
+            "messages_per_s": round(sum(1000 / thing.cadence_ms for thing in self._index
+                                        if not isinstance(thing, Truck) or thing.phase != "parked"), 1),
+            "trucks": dict(Counter(truck.phase for truck in trucks)),
+            "faults": [{"type": f.type, "subject": f.subject, "start_ms": f.start_ms, "end_ms": f.end_ms,
+                        "magnitude": f.magnitude} for f in self.active.values()],
+        }  # fmt: skip
+
+
+def history(city: CityFiles, seed: int, start_ms: int, end_ms: int, step_s: float,
+            kinds: Iterable[str] = ()) -> Iterator[tuple[int, str, str, Values]]:  # fmt: skip
+    """A faultless past: (t_ms, kind, device, values) of every device each `step_s`, ordered by time.
+
+    It is the same city that `Fleet` shows with the same seed, at a coarser cadence; all devices of one instant speak
+    at that instant.
+    """
+    fleet = Fleet(city, seed, start_ms, kinds=kinds)
+    step_ms = round(step_s * 1000)
+    for t_ms in range(start_ms, end_ms, step_ms):
+        for thing in fleet.things.values():
+            yield t_ms, thing.device.kind, thing.id, thing.reading(t_ms, fleet.life)
+
+
+def _build(city: CityFiles, devices: list[Device], seed: int) -> Iterator[Thing]:
+    feeders = {d.id: Feeder(d, seed) for d in devices if d.kind == "feeder"}
+    jobs = _jobs(city)
+    by_company: dict[str, Job] = {}
+    for device in devices:
+        if device.kind == "truck" and device.id in jobs:
+            by_company.setdefault(device.company, jobs[device.id])
+    anyone = next(iter(jobs.values()), None)
+    for device in devices:
+        if device.kind == "pole":
+            pole = Pole(device, seed, feeders.get(device.feeder))
+            if pole.feeder is not None:
+                pole.feeder.join(pole.rated)
+            yield pole
+        elif device.kind == "cell":
+            yield Cell(device, seed)
+        elif device.kind == "truck":
+            yield Truck(device, seed, jobs.get(device.id), by_company.get(device.company, anyone))
+        elif device.kind == "feeder":
+            yield feeders[device.id]
+        elif device.kind == "gateway":
+            yield Gateway(device, seed)
+
+
+def _jobs(city: CityFiles) -> dict[str, Job]:
+    """Each truck's first permit with a route. The way back is the route NAME-back where there is one."""
+    lines: dict[str, Line] = {}
+
+    def line(name: str) -> Line:
+        if name not in lines:
+            back = name.removesuffix("-back")
+            points = city.routes.get(name) or tuple(reversed(city.routes[back]))
+            lines[name] = Line(points)
+        return lines[name]
+
+    jobs: dict[str, Job] = {}
+    for permit in city.permits:
+        if permit.route not in city.routes:
+            continue
+        out, back = line(permit.route), line(permit.route + "-back")
+        job = Job(out, back, permit.start_hour, permit.end_hour, permit.valid_from, permit.valid_to)
+        for truck in permit.trucks:
+            jobs.setdefault(truck, job)
+    return jobs
+
+
+def _members(things: Iterable[Thing]) -> dict[tuple[str, str], list[Thing]]:
+    """Who feels what happens to a feeder, a cabinet or a district; cells feel what befalls their pole."""
+    members: dict[tuple[str, str], list[Thing]] = defaultdict(list)
+    all_things = {thing.id: thing for thing in things}
+    for thing in all_things.values():
+        device = thing.device
+        pole = all_things[device.pole].device if device.pole in all_things else device
+        if device.kind == "feeder":
+            members["feeder", device.id].append(thing)
+        if device.kind in ("pole", "cell"):
+            if pole.feeder:
+                members["feeder", pole.feeder].append(thing)
+            if pole.cabinet:
+                members["cabinet", pole.cabinet].append(thing)
+        if device.kind == "pole":
+            members["area", device.district].append(thing)
+    return dict(members)

@@ -1,0 +1,299 @@
+"""How a construction-waste truck behaves: waits, loads, covers, drives its permit's route, tips, returns, parks.
+
+The truck is a small machine of phases that is advanced in time; what each phase takes is drawn from (truck, trip). It
+works within its permit's hours and begins no trip that would end after them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from devices.fleet.chance import bits, drift, normals, uniform
+from devices.fleet.life import Life
+from devices.fleet.road import Line, shift
+from devices.fleet.thing import Thing, Values
+from devices.places import Device
+
+Phase = Literal["parked", "queue", "loading", "laden", "tipping", "empty", "dumping", "hiding"]
+
+STEP_S = 5.0  # how finely driving is integrated
+PARKED_MS = 60_000
+NEVER = 1e18
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What a permit lets this truck do: from site to disposal and back, within local hours."""
+
+    out: Line
+    back: Line
+    start_hour: float
+    end_hour: float
+    valid_from: str
+    valid_to: str
+
+    def open(self, hour: float, margin_h: float = 0.0) -> bool:
+        """Whether the local hour is within the permit's, with so many hours left."""
+        span = (self.end_hour - self.start_hour) % 24 or 24
+        return (hour - self.start_hour) % 24 <= span - margin_h
+
+
+class Truck(Thing):
+    """`job` None: no permit, so it stays where it is parked unless a violation drives it on `stray`."""
+
+    loud = frozenset(("cover_open", "terminal_tampering"))
+
+    __slots__ = ("advanced_ms", "axles", "cargo", "empty_kg", "job", "kmh", "legal_kg", "line", "load_kg", "metres",
+                 "moving", "odometer", "phase", "phase_end_s", "raised", "said_raised", "stray", "trip",
+                 "where")  # fmt: skip
+
+    def __init__(self, device: Device, seed: int, job: Job | None, stray: Job | None = None) -> None:
+        super().__init__(device, seed)
+        self.job = job
+        self.stray = stray or job
+        a, *_ = normals(self.salt, 2)
+        self.axles = int(device.attributes.get("axles", 4))
+        self.legal_kg = device.attributes.get("grossLimit", {2: 18_000.0, 3: 25_000.0}.get(self.axles, 31_000.0))
+        self.empty_kg = device.attributes.get("tareWeight", 0.47 * self.legal_kg) * (1 + 0.01 * a)
+        self.load_kg = 0.0  # what it carries now
+        self.cargo = 0.0  # what this trip carries
+        self.phase: Phase = "parked"
+        self.phase_end_s = 0.0
+        self.line = (job or stray).out if (job or stray) is not None else Line([(device.lon, device.lat)])  # type: ignore[union-attr]
+        self.metres = 0.0
+        self.where = (self.line.points[0][0], self.line.points[0][1], 0.0)
+        self.kmh = 0.0
+        self.moving = False
+        self.raised = False
+        self.said_raised = False
+        self.odometer = 1000.0 * (self.salt % 200_000)
+        self.trip = 0
+        self.advanced_ms = 0
+
+    # -- time -----------------------------------------------------------------------------------------------------
+
+    def start(self, t_ms: int) -> None:
+        self.trip = t_ms // 86_400_000 * 100
+        self.advanced_ms = t_ms
+        super().start(t_ms)
+
+    def warm(self, t_ms: int, life: Life, hours: float) -> None:
+        """Live through the hours before, so that a fleet that begins at noon is found at work."""
+        self.advanced_ms = t_ms - round(hours * 3_600_000) - self.salt % 1_800_000
+        self.advance(t_ms, life, step_s=30.0)
+        self.said_raised = self.raised
+        self.due_ms = self.next_ms(t_ms - 1)
+
+    def next_ms(self, t_ms: int) -> int:
+        every = PARKED_MS if self.phase == "parked" and not self.troubles else self.cadence_ms
+        n = (t_ms - self.phase_ms) // every + 1
+        return max(t_ms + 1, n * every + self.phase_ms + bits(self.salt, n) % (every // 100 + 1))
+
+    def advance(self, t_ms: int, life: Life, step_s: float = STEP_S) -> None:
+        """Live on until `t_ms`."""
+        while self.advanced_ms < t_ms:
+            if self.phase == "parked" and not self.troubles:
+                step = min(60.0, (t_ms - self.advanced_ms) / 1000)
+            else:
+                step = min(step_s, (t_ms - self.advanced_ms) / 1000)
+            self.advanced_ms += max(1, round(step * 1000))
+            self._step(self.advanced_ms, step, life)
+
+    def _step(self, t_ms: int, step_s: float, life: Life) -> None:
+        t_s = t_ms / 1000
+        if self.phase in ("laden", "empty"):
+            self._drive(t_ms, step_s, life)
+        elif self.phase == "loading":
+            done = 1 - max(0.0, self.phase_end_s - t_s) / max(1.0, self._takes("loading"))
+            self.load_kg = self.cargo * min(1.0, max(0.0, done))
+        elif self.phase in ("tipping", "dumping"):
+            self._tip(t_s)
+        if self.phase == "parked":
+            self._leave(t_ms, life)
+        elif t_s >= self.phase_end_s:
+            self._next(t_ms, life)
+
+    def _takes(self, phase: Phase) -> float:
+        """Seconds that a standing phase takes on this trip."""
+        drawn = uniform(self.salt, self.trip, len(phase))
+        if phase == "queue":
+            return 60 + 540 * drawn**2
+        if phase == "loading":
+            return 420 + 300 * drawn
+        if phase == "hiding":
+            return NEVER
+        return 90 + 60 * drawn if phase == "dumping" else 150 + 120 * drawn
+
+    def _stand(self, phase: Phase, t_s: float) -> None:
+        self.phase, self.phase_end_s = phase, t_s + self._takes(phase)
+        self.moving, self.kmh = False, 0.0
+
+    def _roll(self, phase: Phase, line: Line) -> None:
+        self.phase, self.line, self.metres, self.phase_end_s = phase, line, 0.0, NEVER
+        self.moving = True
+
+    def _leave(self, t_ms: int, life: Life) -> None:
+        """From parked: to work when the permit's hours allow a whole trip; a few trucks have a day off."""
+        if self._violates():
+            self._load_up(t_ms)
+            return
+        job = self.job
+        if job is None or uniform(self.salt, t_ms // 86_400_000, 9) < 0.1:
+            return
+        local = life.local(t_ms)
+        hour = local.hour + local.minute / 60
+        if job.valid_from <= local.date().isoformat() <= job.valid_to and job.open(hour, self._trip_h(job)):
+            self._stand("queue", t_ms / 1000)
+
+    def _trip_h(self, job: Job) -> float:
+        return (job.out.length_m / 6.0 + 1500) / 3600 + 0.35
+
+    def _violates(self) -> bool:
+        return "outside_hours" in self.troubles or "no_permit" in self.troubles
+
+    def _load_up(self, t_ms: int) -> None:
+        """A violation that needs a laden truck now: it was loaded where nobody looked."""
+        job = self.stray
+        if job is None:
+            return
+        self.trip += 1
+        self.cargo = self.load_kg = self._cargo()
+        self._roll("laden", job.out)
+        self.metres = 0.25 * job.out.length_m * uniform(self.salt, t_ms, 10)
+
+    def _cargo(self) -> float:
+        """What is loaded on this trip: somewhat below the legal gross weight."""
+        full = self.legal_kg - self.empty_kg
+        return full * (0.82 + 0.13 * uniform(self.salt, self.trip, 11))
+
+    def _next(self, t_ms: int, life: Life) -> None:
+        """One phase is over."""
+        t_s = t_ms / 1000
+        job = self.stray if self._violates() else self.job or self.stray
+        if job is None:
+            self._stand("parked", t_s)
+        elif self.phase == "queue":
+            self.trip += 1
+            self.cargo = self._cargo()
+            self._stand("loading", t_s)
+        elif self.phase == "loading":
+            self.load_kg = self.cargo
+            self._roll("laden", job.out)
+        elif self.phase == "laden":
+            self._stand("hiding" if "phantom_trip" in self.troubles else "tipping", t_s)
+        elif self.phase == "tipping":
+            self.load_kg, self.raised = 0.0, False
+            self._roll("empty", job.back)
+        elif self.phase == "dumping":
+            self.load_kg, self.raised, self.phase, self.phase_end_s, self.moving = 0.0, False, "laden", NEVER, True
+        else:
+            self._home(t_ms, life)
+
+    def _home(self, t_ms: int, life: Life) -> None:
+        """Back at the site: another trip if the hours allow it."""
+        self._stand("parked", t_ms / 1000)
+        self.where = (*self.line.points[-1], self.where[2])
+        if not self._violates():
+            self._leave(t_ms, life)
+
+    # -- driving --------------------------------------------------------------------------------------------------
+
+    def _drive(self, t_ms: int, step_s: float, life: Life) -> None:
+        line = self.line
+        if "illegal_dumping" in self.troubles and self.load_kg > 0.6 * self.cargo and self._midway():
+            self._stand("dumping", t_ms / 1000)
+            return
+        if "phantom_trip" in self.troubles and self.load_kg and self._midway():
+            self._stand("hiding", t_ms / 1000)
+            return
+        t_s = t_ms / 1000
+        target = 31 + 5 * drift(self.salt, t_s, 120) - 9 * life.at(t_ms).traffic - 3 * (self.load_kg > 0)
+        if uniform(self.salt, t_ms // 30_000, 12) < 0.12:
+            target = 0.0  # a light, a crossing
+        fault = self.troubles.get("speeding")
+        if fault is not None:
+            target = 62 + 26 * fault.magnitude
+        elif "cover_open" in self.troubles or "off_route" in self.troubles:
+            target = max(target, 27.0)
+        ease = min(1.0, step_s / 6.0)
+        self.kmh = max(0.0, self.kmh + (max(0.0, target) - self.kmh) * ease)
+        moved = min(self.kmh / 3.6 * step_s, max(0.0, line.length_m - self.metres))
+        self.metres += moved
+        self.odometer += moved
+        if self.metres >= line.length_m - 0.5:
+            self.phase_end_s = t_s
+
+    def _midway(self) -> bool:
+        """Between a third and two thirds of the way, far from both ends."""
+        return 0.3 < self.metres / max(1.0, self.line.length_m) < 0.7
+
+    def _tip(self, t_s: float) -> None:
+        left = max(0.0, self.phase_end_s - t_s) / self._takes(self.phase)
+        self.raised = 0.05 < left < 0.8
+        self.load_kg = self.cargo * min(1.0, max(0.0, (left - 0.2) / 0.5))
+
+    # -- speaking -------------------------------------------------------------------------------------------------
+
+    def live(self, t_ms: int, life: Life) -> Values | None:
+        """Advance; a reading to be sent as an event when the hopper has just moved."""
+        self.advance(t_ms, life)
+        if self.raised == self.said_raised:
+            return None
+        self.said_raised = self.raised
+        return self.reading(t_ms, life)
+
+    def speaks(self) -> bool:
+        tampered = self.troubles.get("terminal_tampering")
+        return super().speaks() and not (tampered is not None and tampered.magnitude >= 1.5)
+
+    def say(self, t_ms: int, life: Life) -> Values:
+        self.advance(t_ms, life)
+        n1, n2, n3, n4, _ = normals(self.salt, t_ms, 3)
+        lon, lat, heading = self._place(t_ms)
+        tunnel = self.moving and self._tunnel()
+        spread = 14.0 if tunnel else 2.5
+        if self.moving:
+            lon, lat = shift(lon, lat, 90, spread * n1)
+            lon, lat = shift(lon, lat, 0, spread * n2)
+        working = self.phase != "parked"
+        tampered = "terminal_tampering" in self.troubles
+        return {
+            "latitude": lat, "longitude": lon, "speed": self.kmh, "heading": heading,
+            "fixQuality": 1.0 if tunnel else 3.0, "ignition": float(working),
+            "grossWeight": self._gross() + 45 * n3 + (30 * n4 if self.moving else 0.0),
+            "hopperRaised": float(self.raised), "coverClosed": float(self._covered()),
+            "mainPower": float(not tampered), "antennaOk": 1.0, "odometer": self.odometer,
+            "driverCard": float(working),
+        }  # fmt: skip
+
+    def _place(self, t_ms: int) -> tuple[float, float, float]:
+        if self.moving or self.phase in ("dumping", "hiding", "tipping"):
+            self.where = self.line.place(self.metres, self._aside(t_ms))
+        return self.where
+
+    def _aside(self, t_ms: int) -> float:
+        fault = self.troubles.get("off_route")
+        if fault is None:
+            return 0.0
+        ramp = min(1.0, (t_ms - fault.start_ms) / 20_000, max(0.0, (fault.end_ms - t_ms) / 20_000))
+        return 90.0 * fault.magnitude * ramp
+
+    def _tunnel(self) -> bool:
+        return uniform(bits(len(self.line.points), int(self.line.length_m)), int(self.metres / 250)) < 0.03
+
+    def _gross(self) -> float:
+        gross = self.empty_kg + self.load_kg
+        fault = self.troubles.get("overload")
+        if fault is not None and self.load_kg > 0.5 * self.cargo:
+            gross = max(gross, self.legal_kg * (1 + 0.12 * fault.magnitude))
+        fault = self.troubles.get("unpermitted_loading")
+        if fault is not None:
+            part = min(1.0, (self.advanced_ms - fault.start_ms) / max(1, fault.end_ms - fault.start_ms))
+            gross = max(gross, self.empty_kg + part * self._cargo() * min(1.0, fault.magnitude))
+        return gross
+
+    def _covered(self) -> bool:
+        if self.phase in ("loading", "tipping", "dumping"):
+            return False
+        return not ("cover_open" in self.troubles and self.load_kg > 0)
