@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,32 @@ class Extract:
 
 def read_extract(path: Path, progress: Callable[[str], None] = lambda _: None) -> Extract:
     """Read an .osm.pbf (or any format that osmium knows). Raises SurveyError for anything that is no usable extract."""
+    osmium = _osmium(path)
+    with _readable(path):
+        progress("boundaries")
+        bounded = _boundaries(osmium, path)
+        progress("ways and outlines")
+        sight = _Sight(bounded)
+        _handler(osmium, sight).apply_file(str(path), locations=True)
+        box = _box(osmium, path, sight.seen)
+    found = sight.found
+    found.box, found.nodes = box, sight.nodes
+    if not sight.nodes:
+        raise SurveyError(f"{path.name}: the extract holds no nodes", MISSING)
+    if not found.roads:
+        raise SurveyError(f"{path.name}: the extract has no roads", "choose an extract of a place with streets")
+    return found
+
+
+def middle_of(path: Path) -> LonLat:
+    """The middle of an extract's box by its header; (0, 0) where the header has none. Raises SurveyError."""
+    osmium = _osmium(path)
+    with _readable(path):
+        west, south, east, north = _box(osmium, path, [0.0, 0.0, 0.0, 0.0])
+    return (west + east) / 2, (south + north) / 2
+
+
+def _osmium(path: Path) -> Any:
     if not path.is_file():
         raise SurveyError(
             f"{path}: no such file", "name an OpenStreetMap extract, such as one of download.geofabrik.de"
@@ -91,23 +118,17 @@ def read_extract(path: Path, progress: Callable[[str], None] = lambda _: None) -
         import osmium
     except ImportError as error:
         raise SurveyError("reading extracts needs osmium", "pip install 'citywhistle[city]'") from error
+    return osmium
+
+
+@contextmanager
+def _readable(path: Path) -> Iterator[None]:
+    """What osmium says about a broken file as a SurveyError."""
     try:
-        progress("boundaries")
-        bounded = _boundaries(osmium, path)
-        progress("ways and outlines")
-        sight = _Sight(bounded)
-        _handler(osmium, sight).apply_file(str(path), locations=True)
-        box = _box(osmium, path, sight.seen)
+        yield
     except (RuntimeError, ValueError, OSError, EOFError) as error:
         fix = "is it complete, and an .osm.pbf? download it again and compare its checksum"
         raise SurveyError(f"{path.name}: not a readable OpenStreetMap extract: {error}", fix) from error
-    found = sight.found
-    found.box, found.nodes = box, sight.nodes
-    if not sight.nodes:
-        raise SurveyError(f"{path.name}: the extract holds no nodes", MISSING)
-    if not found.roads:
-        raise SurveyError(f"{path.name}: the extract has no roads", "choose an extract of a place with streets")
-    return found
 
 
 def _boundaries(osmium: Any, path: Path) -> dict[int, list[tuple[int, str, str]]]:
