@@ -211,11 +211,13 @@ class InfluxStore:
         answer = self._call(lambda: self._asking.query_raw(flux).data)
         found: list[dict[str, str]] = []
         for table in answer.decode().replace("\r\n", "\n").split("\n\n"):
-            rows = [r for r in csv.reader(io.StringIO(table)) if r and not r[0].startswith("#")]
-            result = ""
-            for record in (dict(zip(rows[0], values, strict=False)) for values in rows[1:]):
-                result = record.get("result") or result or "_result"
-                found.append({**record, "result": result})
+            lines = [cells for cells in csv.reader(io.StringIO(table)) if cells]
+            named = next((cells for cells in lines if cells[0] == "#default"), [])
+            rows = [cells for cells in lines if not cells[0].startswith("#")]
+            for cells in rows[1:]:
+                record = dict(zip(rows[0], cells, strict=False))
+                record["result"] = record.get("result") or (named[1] if len(named) > 1 else "")
+                found.append(record)
         return found
 
     def _call(self, ask: Any) -> Any:

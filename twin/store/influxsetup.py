@@ -54,7 +54,7 @@ def _initialise(client: InfluxDBClient, org: str, bucket: str, token: str, login
     found = buckets.find_bucket_by_name(bucket)
     rules = BucketRetentionRules(type="expire", every_seconds=seconds)
     if found is None:
-        found = buckets.create_bucket(bucket_name=bucket, org_id=organisation.id, retention_rules=rules)
+        found = buckets.create_bucket(bucket_name=bucket, org=organisation, retention_rules=rules)
     else:
         found.retention_rules = [rules]
         buckets.update_bucket(found)

@@ -17,7 +17,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from twin.records import F64, I64, NOT_ACCOUNTABLE, Columns
+from twin.records import F64, I64, NOT_ACCOUNTABLE, Batch, Columns
+from twin.store.protocol import Rows
 
 NS = 1_000_000  # nanoseconds in a millisecond
 BOOT_STEP = 7919  # a prime: another boot's numbers land elsewhere in the millisecond

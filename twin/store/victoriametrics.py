@@ -127,7 +127,8 @@ class VictoriaStore:
             "margin_s": self._margin_s,
             "cannot_keep": [
                 "equal milliseconds of one device",
-                "exact duplicates apart",
+                "exact duplicates apart (run it with -dedup.minScrapeInterval=1ms)",
+                "a snapshot at the first millisecond of a UTC day",
                 "boot, seq, flags",
                 "more than about 15 digits",
                 "lines that it cannot read (it answers 204 to them too)",
