@@ -26,7 +26,7 @@ from devices.wire import Broker, Link, Wire
 
 BURST = 32  # messages of one device before it is another's turn
 
-Answerer = Callable[[Command], tuple[bool, str]]
+Answerer = Callable[[Command], tuple[bool, str] | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,8 @@ class Counts:
 class Sender:
     """Publishes for `addresses` as user `broker.user`; `own` is whose presence (`state`, last will) it states, if any.
 
-    `answer` handles commands (quickly, in the wire's thread) and returns (done, detail). With `marks=False` the
+    `answer` handles commands (quickly, in the wire's thread) and returns (done, detail), or None for no answer at
+    all. With `marks=False` the
     broker's acknowledgement counts as cover: for servers that publish no marks. Thread-safe.
     """
 
@@ -190,6 +191,15 @@ class Sender:
             self._ready.append(line)
         self.link.wake()
         return kept
+
+    def repeat(self, device: str) -> None:
+        """Publish the device's last message once more, as devices on bad links do."""
+        with self._lock:
+            line = self._lines[device]
+            if line.held and line.cursor == len(line.held):
+                line.cursor -= 1
+                self._offer(line)
+        self.link.wake()
 
     def cut(self, off: bool) -> None:
         """Lose the connection (the broker states the last will), or let it come back. Readings wait meanwhile."""
@@ -401,13 +411,13 @@ class Sender:
     def _obey(self, line: _Line, told: dict[str, object]) -> None:
         """Carry a command out once, however often it comes, and answer each time."""
         key = str(told["id"])
-        if key not in self._answered and self._answer is not None:
-            arguments = {
-                k: v for k, v in told.items() if k not in ("id", "action") and isinstance(v, str | float | int)
-            }
-            done, detail = self._answer(Command(key, line.address.device, str(told["action"]), arguments))
+        if key not in self._answered:
+            rest = {k: v for k, v in told.items() if k not in ("id", "action") and isinstance(v, str | float | int)}
+            said = self._answer(Command(key, line.address.device, str(told["action"]), rest)) if self._answer else None
+            if said is None:
+                return
             self._commands += 1
-            answer = json.dumps({"id": key, "ok": done, "detail": detail}, ensure_ascii=False).encode()
+            answer = json.dumps({"id": key, "ok": said[0], "detail": said[1]}, ensure_ascii=False).encode()
             self._answered[key] = (line.ack, answer)
             while len(self._answered) > 1000:
                 del self._answered[next(iter(self._answered))]

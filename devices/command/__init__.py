@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from devices.command.kinds import kinds
+from devices.command.recording import recording
 from devices.command.replay import replay
 from devices.command.run import run
 
@@ -15,4 +16,5 @@ app = typer.Typer(
 )
 app.command("kinds")(kinds)
 app.command("replay")(replay)
+app.command("recording")(recording)
 app.command("run")(run)

@@ -26,6 +26,7 @@ from devices.command.shared import (
     LogOption,
     MarksOption,
     PasswordOption,
+    StateOption,
     UserOption,
     err,
     is_terminal,
@@ -64,6 +65,7 @@ def replay(
     city: CityOption = None,
     district: Annotated[str, typer.Option("--district", help="District code in the topics.")] = "",
     zone: Annotated[str, typer.Option("--zone", help="Whose hour of day --shift now keeps.")] = "",
+    state: StateOption = None,
     log: LogOption = None,
     boot_file: BootOption = None,
     marks: MarksOption = True,
@@ -80,6 +82,8 @@ def replay(
             raise DeviceError(f'--shift {shift}: it is "now" or "none"')
         if not 0 < speed <= 1e6:
             raise DeviceError(f"--speed {speed}: it is above 0 and at most 1000000")
+        if state is not None:
+            log, boot_file = log or state / "recording.sent.jsonl", boot_file or state / "recording.boot"
         files = load_city(city) if city is not None else None
         pace = Pace(
             speed=None if as_fast or dry_run else speed,

@@ -34,6 +34,9 @@ ClockOption = Annotated[Path | None, typer.Option("--clock", help="Clock file of
 CityOption = Annotated[Path | None, typer.Option("--city", help="Directory of the city's files.")]
 LogOption = Annotated[Path | None, typer.Option("--log", help="Log of what was sent: the truth for accounting.")]
 BootOption = Annotated[Path | None, typer.Option("--boot-file", help="Keeps the boot number between starts.")]
+StateOption = Annotated[
+    Path | None, typer.Option("--state", help="Folder for log, boot number and memory, instead of --log, --boot-file.")
+]
 MarksOption = Annotated[
     bool, typer.Option("--marks/--no-marks", help="Keep readings until the server's mark, or only until PUBACK.")
 ]

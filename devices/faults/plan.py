@@ -21,7 +21,7 @@ class Plan:
     Every type comes once before any comes again; those that show at once come first.
     """
 
-    def __init__(self, plan: RandomPlan, seed: int, start_ms: int) -> None:
+    def __init__(self, plan: RandomPlan, seed: str, start_ms: int) -> None:
         self._plan = plan
         self._random = random.Random(f"faults {seed}")  # noqa: S311 - a simulation
         self._left: list[str] = []

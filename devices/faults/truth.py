@@ -12,7 +12,7 @@ from devices.faults.fault import Fault
 
 
 class TruthFile:
-    """Appends a label when a fault begins, with its planned end; and a line {"ended": ...} when it really ends."""
+    """Appends a label when a fault begins, with its planned end; the same label again if it ends before."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -22,19 +22,14 @@ class TruthFile:
         except OSError as error:
             raise DeviceError(f"{path}: labels cannot be written ({error})") from error
 
-    def begins(self, fault: Fault, kind: str, members: list[str]) -> None:
-        """A fault has begun; `members` are the devices that feel it."""
-        self._write({
-            "type": fault.type, "subject": fault.subject, "kind": kind, "start_ms": fault.start_ms,
-            "end_ms": fault.end_ms, "magnitude": fault.magnitude, "quantity": fault.quantity,
+    def write(self, fault: Fault, members: list[str], end_ms: int | None = None) -> None:
+        """Label a fault; `members` are the devices that feel it. `end_ms`: when it ended, if not as planned."""
+        told = {
+            "type": fault.type, "subject": fault.subject, "kind": CATALOGUE[fault.type].scope,
+            "start_ms": fault.start_ms, "end_ms": fault.end_ms if end_ms is None else end_ms,
+            "magnitude": fault.magnitude, "quantity": fault.quantity,
             "confounder": CATALOGUE[fault.type].confounder, "members": members,
-        })  # fmt: skip
-
-    def ended(self, fault: Fault, at_ms: int) -> None:
-        """It is over."""
-        self._write({"ended": fault.type, "subject": fault.subject, "start_ms": fault.start_ms, "end_ms": at_ms})
-
-    def _write(self, told: dict[str, object]) -> None:
+        }  # fmt: skip
         os.write(self._fd, json.dumps(told, ensure_ascii=False).encode() + b"\n")
 
     def close(self) -> None:
@@ -42,8 +37,10 @@ class TruthFile:
 
 
 def read_truth(path: Path) -> list[dict[str, object]]:
-    """The labels of a file, in order; `end_ms` is the real end where the fault has ended. A torn last line is left
-    out. Raises DeviceError."""
+    """The labels of a file, in order; of two for one fault the later counts. A torn last line is left out.
+
+    Raises DeviceError.
+    """
     try:
         lines = path.read_bytes().split(b"\n")[:-1]
     except OSError as error:
@@ -52,11 +49,7 @@ def read_truth(path: Path) -> list[dict[str, object]]:
     for number, line in enumerate(lines, 1):
         try:
             told = json.loads(line)
-            key = (told.get("ended", told.get("type")), told["subject"], told["start_ms"])
-            if "ended" in told:
-                labels[key]["end_ms"] = told["end_ms"]
-            else:
-                labels[key] = told
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            labels[told["type"], told["subject"], told["start_ms"]] = told
+        except (ValueError, KeyError, TypeError) as error:
             raise DeviceError(f"{path}:{number}: not a label ({error})") from error
     return list(labels.values())

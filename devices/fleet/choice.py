@@ -22,7 +22,9 @@ def candidates(fleet: Fleet, name: str, quantity: str) -> Sequence[str]:
     """Ids of those that this fault could befall now, in the fleet's order; nobody who has a fault already."""
     scope = CATALOGUE[name].scope
     busy = {subject for _, subject in fleet.active} | {
-        thing.id for thing in fleet.things.values() if thing.troubles or thing.device.gateway in fleet.cut
+        thing.id
+        for thing in fleet.things.values()
+        if thing.troubles.keys() - {"air_episode"} or thing.device.gateway in fleet.cut
     }
     if scope in GROUPS:
         if any(fault.type == name for fault in fleet.active.values()):

@@ -10,6 +10,7 @@ import heapq
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from devices.errors import DeviceError
 from devices.faults.catalogue import CATALOGUE
@@ -30,6 +31,7 @@ from devices.places import CityFiles, Device
 
 GAP_IN = 3000  # one reading in so many is never said
 AGAIN_IN = 2500  # one in so many is said twice
+MOST_ACTIVE = 60  # random faults at the same time, or two in a hundred devices
 WARM_H, WARM_H_LARGE, LARGE = 12.0, 2.0, 1000  # hours that trucks live through before the start; of large fleets
 
 
@@ -45,10 +47,13 @@ class Said:
 
 
 class Fleet:
-    """The simulated devices (`origin` "simulated") of a city. `kinds`: only these."""
+    """The simulated devices (`origin` "simulated") of a city. `kinds`: only these.
+
+    `turn`: how often this city was begun before; another turn draws other faults.
+    """
 
     def __init__(self, city: CityFiles, seed: int, start_ms: int, *, scenario: Scenario | None = None,
-                 truth: TruthFile | None = None, kinds: Iterable[str] = ()) -> None:  # fmt: skip
+                 truth: TruthFile | None = None, kinds: Iterable[str] = (), turn: int = 0) -> None:  # fmt: skip
         self.city, self.seed, self.start_ms = city, seed, start_ms
         self.life = Life(seed, *city.centre, city.timezone)
         self.now_ms = start_ms
@@ -65,7 +70,7 @@ class Fleet:
         scenario = scenario or Scenario()
         for fault in scenario.faults:
             self.inject(fault)
-        self._plan = Plan(scenario.random, seed, start_ms) if scenario.random is not None else None
+        self._plan = Plan(scenario.random, f"{seed} {turn}", start_ms) if scenario.random is not None else None
         self._start()
 
     def _start(self) -> None:
@@ -118,8 +123,8 @@ class Fleet:
             return
         self.active[key] = fault
         members = self.members(fault)
-        if self._truth is not None:
-            self._truth.begins(fault, CATALOGUE[fault.type].scope, [thing.id for thing in members])
+        if self._truth is not None and fault.start_ms >= self.start_ms:  # an older one has its label already
+            self._truth.write(fault, [thing.id for thing in members])
         if fault.type == "gateway_loss":
             self.cut.add(fault.subject)
         for thing in members:
@@ -133,8 +138,6 @@ class Fleet:
         if self.active.get(key) is not fault:
             return
         del self.active[key]
-        if self._truth is not None:
-            self._truth.ended(fault, self.now_ms)
         if fault.type == "gateway_loss":
             self.cut.discard(fault.subject)
         for thing in self.members(fault):
@@ -165,7 +168,8 @@ class Fleet:
                 break
             self.now_ms = max(self.now_ms, first)
             if plan is not None and plan_due == first:
-                fault = plan.draw(self.now_ms, self.candidates)
+                most = max(MOST_ACTIVE, len(self._index) // 50)
+                fault = plan.draw(self.now_ms, self.candidates if len(self.active) < most else _nobody)
                 if fault is not None:
                     self.inject(fault)
             elif fault_due == first:
@@ -193,6 +197,12 @@ class Fleet:
             return
         yield Said(thing.id, t_ms + thing.offset_ms, thing.reading(t_ms, self.life), again=not drawn % AGAIN_IN)
 
+    def end_faults(self) -> None:
+        """The simulation ends for good: correct the labels of what would have lasted longer."""
+        for fault in self.active.values():
+            if self._truth is not None:
+                self._truth.write(fault, [thing.id for thing in self.members(fault)], min(fault.end_ms, self.now_ms))
+
     def next_due_ms(self) -> int:
         """When something happens next."""
         times = [heap[0][0] for heap in (self._heap, self._faults) if heap]
@@ -200,7 +210,7 @@ class Fleet:
             times.append(self._plan.next_ms)
         return min(times, default=self.now_ms + 1000)
 
-    def describe(self) -> dict[str, object]:
+    def describe(self) -> dict[str, Any]:
         """What runs: devices by kind, messages per second of city time, trucks by phase, present faults."""
         trucks = [thing for thing in self._index if isinstance(thing, Truck)]
         return {
@@ -210,7 +220,7 @@ class Fleet:
                                         if not isinstance(thing, Truck) or thing.phase != "parked"), 1),
             "trucks": dict(Counter(truck.phase for truck in trucks)),
             "faults": [{"type": f.type, "subject": f.subject, "start_ms": f.start_ms, "end_ms": f.end_ms,
-                        "magnitude": f.magnitude} for f in self.active.values()],
+                        "magnitude": f.magnitude} for f in list(self.active.values())],
         }  # fmt: skip
 
 
@@ -226,6 +236,10 @@ def history(city: CityFiles, seed: int, start_ms: int, end_ms: int, step_s: floa
     for t_ms in range(start_ms, end_ms, step_ms):
         for thing in fleet.things.values():
             yield t_ms, thing.device.kind, thing.id, thing.reading(t_ms, fleet.life)
+
+
+def _nobody(_name: str, _quantity: str) -> Sequence[str]:
+    return ()
 
 
 def _build(city: CityFiles, devices: list[Device], seed: int) -> Iterator[Thing]:

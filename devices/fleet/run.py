@@ -1,0 +1,117 @@
+"""Running a fleet: on city time, through the connections of its gateways, until it is told to stop."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from devices.clock import Clock
+from devices.errors import DeviceError
+from devices.fleet.fleet import Fleet, Said
+from devices.fleet.gateway import Gateway
+from devices.fleet.memory import write_memory
+from devices.outlet import Outlet
+from devices.records import Command
+from devices.sender import Sender
+
+SLICE_S = 0.05  # readings go out in slices of at least this much machine time
+LONGEST_S = 0.25
+MEMORY_S = 60.0
+
+
+def connect(fleet: Fleet, outlet: Outlet) -> None:
+    """Open a sender for each gateway and for each device without one. Raises DeviceError without its credentials."""
+    behind: dict[str, list[str]] = {}
+    for thing in fleet.things.values():
+        behind.setdefault(thing.device.gateway or thing.id, []).append(thing.id)
+    for user, devices in behind.items():
+        own = fleet.things.get(user)
+        sender = outlet.open(user, own.address if own is not None else None, [fleet.things[d].address for d in devices])
+        if isinstance(own, Gateway):
+            own.waiting = _waiting(sender)
+
+
+def _waiting(sender: Sender) -> Callable[[], int]:
+    return lambda: sender.counts.waiting
+
+
+def obey(command: Command) -> tuple[bool, str] | None:
+    """What a simulated device answers: it shows, says or does what it is told."""
+    return True, f"{command.action} done"
+
+
+class Runner:
+    """Says what the fleet says. `lag_s`: how far behind city time it was at its last look, in city seconds."""
+
+    def __init__(
+        self, fleet: Fleet, outlet: Outlet, clock: Clock, *, memory: Path | None = None, turn: int = 0
+    ) -> None:
+        self.fleet, self.outlet, self._clock = fleet, outlet, clock
+        self._memory, self._turn = memory, turn
+        self._cut: set[str] = set()
+        self.said: Counter[str] = Counter()
+        self.lag_s = 0.0
+
+    def run(self, stop: threading.Event, duration_s: float | None = None) -> None:
+        """Until `stop` is set or so many machine seconds have passed. Raises DeviceError if sending has ended."""
+        end_s = float("inf") if duration_s is None else time.monotonic() + duration_s
+        saved_s = time.monotonic()
+        while not stop.is_set() and time.monotonic() < end_s:
+            now_ms = self._clock.now_ms()
+            self.lag_s = max(0.0, (now_ms - self.fleet.now_ms) / 1000)
+            self.say_until(now_ms)
+            self.outlet.check()
+            if self._memory is not None and time.monotonic() - saved_s > MEMORY_S:
+                saved_s = time.monotonic()
+                write_memory(self._memory, self.fleet, self._turn)
+            pause = min(LONGEST_S, max(SLICE_S, self._clock.seconds_until(self.fleet.next_due_ms())))
+            stop.wait(min(pause, max(0.0, end_s - time.monotonic())))
+        if self._memory is not None:
+            write_memory(self._memory, self.fleet, self._turn)
+
+    def say_until(self, now_ms: int) -> None:
+        """Say everything that is due by this city time."""
+        for said in self.fleet.until(now_ms):
+            self._say(said)
+        if self.fleet.cut != self._cut:
+            self._cut_off()
+
+    def _say(self, said: Said) -> None:
+        sender = self.outlet.sender_of(said.device)
+        if sender is None:
+            raise DeviceError(f"nobody sends for {said.device}")
+        sender.send(said.device, said.t_ms, said.values, event=said.event)
+        if said.again:
+            sender.repeat(said.device)
+        self.said[self.fleet.things[said.device].device.kind] += 1
+
+    def _cut_off(self) -> None:
+        """Gateways lose and find their backhaul; what was said meanwhile waits in their senders."""
+        for name in self._cut ^ self.fleet.cut:
+            sender = self.outlet.senders.get(name)
+            if sender is not None:
+                sender.cut(name in self.fleet.cut)
+        self._cut = set(self.fleet.cut)
+
+    def status(self) -> Mapping[str, Any]:
+        """What runs and what became of it, for the terminal and `--json`."""
+        counts = self.outlet.counts
+        return {
+            **self.fleet.describe(),
+            "city_ms": self.fleet.now_ms,
+            "lag_s": round(self.lag_s, 1),
+            "connections": len(self.outlet.senders),
+            "connected": self.outlet.up,
+            "said": dict(self.said),
+            "sent": counts.sent,
+            "covered": counts.covered,
+            "buffered": counts.buffered,
+            "dropped": counts.dropped,
+            "resent": counts.resent,
+            "commands": counts.commands,
+            "problems": dict(list(self.outlet.problems.items())[:5]),
+        }
