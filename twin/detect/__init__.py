@@ -18,6 +18,7 @@ from twin.detect.overload import Overload
 from twin.detect.permit import NoPermit, OutsideHours
 from twin.detect.radio import AccessFailures, CoverageLoss, Interference
 from twin.detect.rules import Rules, default_rules, parse_rules
+from twin.detect.sensors import Sensors
 from twin.detect.states import CellDown, ChargerFault, Tampering
 
 DETECTORS: dict[str, Callable[[City, Rules], Detector]] = {
@@ -39,6 +40,7 @@ DETECTORS: dict[str, Callable[[City, Rules], Detector]] = {
     "illegal_dumping": Dumping,
     "unpermitted_loading": Loading,
     "behaviour": Behaviour,
+    "sensors": Sensors,
 }
 
 __all__ = ["DETECTORS", "Detector", "Moment", "Rules", "default_rules", "parse_rules"]

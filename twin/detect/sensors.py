@@ -1,0 +1,232 @@
+"""Sensor faults at work: hourly rounds of a kind's channels against their neighbours and sisters, said as findings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from devices.kinds import KINDS
+from twin.city import City, nearest
+from twin.detect.base import Moment
+from twin.detect.peers import EVIDENCE, Peers
+from twin.detect.rules import Rules
+from twin.detect.words import number
+from twin.records import F64, Finding, Frame
+
+KIND = "pole"
+HOUR_MS = 3_600_000
+REACH_M = 30_000.0
+# c0 of y = ln(x + c0): about half of what the kind usually reads; NaN: differences, not ratios.
+CHANNELS: Mapping[str, float] = {
+    "pm25": 30.0, "pm10": 45.0, "no2": 22.0, "so2": 5.0, "co": 450.0, "o3": 22.0,
+    "temperature": np.nan, "relativeHumidity": np.nan, "atmosphericPressure": np.nan,
+}  # fmt: skip
+TYPES = {"spike": "sensor_spike", "bias": "sensor_bias", "drift": "sensor_drift", "noise": "sensor_noise",
+         "dropout": "sensor_noise", "stuck": "sensor_stuck"}  # fmt: skip
+_WORDS = {
+    "sensor_spike": ("jumped", "出现尖峰"),
+    "sensor_bias": ("has been off", "持续偏离"),
+    "sensor_drift": ("drifts away", "缓慢漂移"),
+    "sensor_noise": ("is erratic", "数据异常波动"),
+    "sensor_stuck": ("has not changed", "数值卡死"),
+}
+
+
+class Sensors:
+    """Collects an hour's means, then scores the round: as soon as nearly all who took part before have told theirs."""
+
+    types = tuple(dict.fromkeys(TYPES.values()))
+
+    def __init__(self, city: City, rules: Rules) -> None:
+        self.city = city
+        self.rules = rules
+        self.names = tuple(CHANNELS)
+        self.columns = np.array([KINDS[KIND].index[name] for name in self.names])
+        self.place = np.full(len(KINDS[KIND].quantities), -1, np.intp)
+        self.place[self.columns] = np.arange(len(self.columns))
+        self.rows: NDArray[np.int32] = np.empty(0, np.int32)  # who takes part, sorted
+        self.peers: Peers | None = None
+        self.hour = -1  # of the open round, hours since 1970 UTC
+        self.sums: F64 = np.zeros((2, len(self.names), 0))  # of the open hour and of the next
+        self.counts: F64 = np.zeros((2, len(self.names), 0))
+        self.seen: NDArray[np.int64] = np.zeros(0, np.int64)  # each device's newest step, ms
+        self.newest: NDArray[np.int64] = np.zeros(0, np.int64)  # and when its next one would be due
+        self.last: F64 = np.zeros((len(self.names), 0))
+        self.calm: dict[tuple[str, int], dict[int, int]] = {}  # what is said, by (type, row): channel -> calm rounds
+
+    # ---- collecting --------------------------------------------------------------------------------------------
+
+    def observe(self, frame: Frame) -> list[Finding]:
+        if frame.kind != KIND or not len(frame.steps):
+            return []
+        s = frame.steps
+        mine = np.flatnonzero(self.place[s.column] >= 0)
+        if not len(mine):
+            return []
+        self._join(np.unique(s.row[mine]))
+        found: list[Finding] = []
+        channel, at = self.place[s.column[mine]], np.searchsorted(self.rows, s.row[mine])
+        hour, t = s.t[mine] // HOUR_MS, s.t[mine]
+        if self.hour < 0:
+            self.hour = int(hour.min())
+        for one in np.unique(hour):
+            pick = np.flatnonzero(hour == one)
+            while one > self.hour + 1 and self._most_are_past():
+                found += self._round(frame)
+            which = int(one) - self.hour
+            if which not in (0, 1):
+                continue  # too old, or far ahead of all others: no word in any round
+            np.add.at(self.sums[which], (channel[pick], at[pick]), s.observed[mine[pick]])
+            np.add.at(self.counts[which], (channel[pick], at[pick]), 1.0)
+            gap = np.clip(t[pick] - self.seen[at[pick]], 0, HOUR_MS)
+            self.newest[at[pick]] = np.maximum(self.newest[at[pick]], t[pick] + gap)
+            self.seen[at[pick]] = t[pick]
+        while self._most_are_past():
+            found += self._round(frame)
+        return found
+
+    def _most_are_past(self) -> bool:
+        """Whether the open round has what it can get: nine in ten devices heard in it lately are at its end."""
+        end = (self.hour + 1) * HOUR_MS
+        lately = self.newest > end - 3 * HOUR_MS
+        done = int((self.newest[lately] >= end).sum())
+        return bool(lately.any()) and done >= 0.9 * int(lately.sum()) and bool((self.counts[0] > 0).any() or done)
+
+    def _join(self, rows: NDArray[np.int32]) -> None:
+        """Devices that say something of this for the first time take part from now on."""
+        new = np.setdiff1d(rows, self.rows)
+        if not len(new):
+            return
+        before, self.rows = self.rows, np.union1d(self.rows, new).astype(np.int32)
+        kept = np.searchsorted(self.rows, before)
+        n = len(self.rows)
+        for name, fill in (("sums", 0.0), ("counts", 0.0), ("last", np.nan), ("seen", 0), ("newest", 0)):
+            old = getattr(self, name)
+            wide = np.full((*old.shape[:-1], n), fill, old.dtype)
+            wide[..., kept] = old
+            setattr(self, name, wide)
+        grown = self._fresh()
+        if self.peers is not None:
+            grown.adopt(self.peers, kept)
+        self.peers = grown
+
+    def _fresh(self) -> Peers:
+        roster = self.city.roster(KIND)
+        near = nearest(roster.lon[self.rows], roster.lat[self.rows], 8, REACH_M).astype(np.intp)
+        offsets = np.array([CHANNELS[name] for name in self.names])
+        decimals = np.array([KINDS[KIND].quantity(name).decimals for name in self.names])
+        return Peers(offsets, 0.5 * 10.0 ** -decimals.astype(float), near)
+
+    # ---- rounds ------------------------------------------------------------------------------------------------
+
+    def _round(self, frame: Frame) -> list[Finding]:
+        """Score the open hour and open the next."""
+        peers = self.peers
+        assert peers is not None
+        x = np.where(self.counts[0] > 0, self.sums[0] / np.maximum(self.counts[0], 1.0), np.nan)
+        t = np.array([self.hour * HOUR_MS + HOUR_MS // 2])
+        evidence = peers.score(x, int(self.city.local_hour(t)[0]))
+        self.last = np.where(np.isnan(x), self.last, x)
+        found = self._say(evidence, x, frame) if self.rules.enabled("sensor") else []
+        self.hour += 1
+        self.sums = np.stack([self.sums[1], np.zeros_like(self.sums[1])])
+        self.counts = np.stack([self.counts[1], np.zeros_like(self.counts[1])])
+        return found
+
+    def _say(self, evidence: F64, x: F64, frame: Frame) -> list[Finding]:
+        p = self.rules["sensor"]
+        bars = np.array([float(p[name]) for name in EVIDENCE])[:, None, None] * float(p["factor"])
+        ratio = np.nan_to_num(evidence / bars)
+        peers = self.peers
+        assert peers is not None
+        ratio[:, peers.a["count"] < p["warm_rounds"]] = 0.0
+        best = ratio.argmax(axis=0)
+        top = ratio.max(axis=0)
+        found: list[Finding] = []
+        for channel, at in np.argwhere(top > 1.0):
+            type_, row = TYPES[EVIDENCE[best[channel, at]]], int(self.rows[at])
+            said = self.calm.setdefault((type_, row), {})
+            if not said:
+                found.append(self._finding(type_, int(channel), int(at), x, float(top[channel, at]), frame))
+            said[int(channel)] = 0
+        for (type_, row), said in list(self.calm.items()):
+            at = int(np.searchsorted(self.rows, row))
+            kinds = [i for i, name in enumerate(EVIDENCE) if TYPES[name] == type_]
+            for channel in list(said):
+                quiet = bool((ratio[kinds, channel, at] < 0.7).all()) and not np.isnan(x[channel, at])
+                said[channel] = said[channel] + 1 if quiet else 0
+                if said[channel] >= p["calm_rounds"]:
+                    del said[channel]
+            if not said:
+                del self.calm[type_, row]
+                found.append(self._ended(type_, row))
+        return found
+
+    def _finding(self, type_: str, channel: int, at: int, x: F64, ratio: float, frame: Frame) -> Finding:
+        row = int(self.rows[at])
+        device, quantity = self.city.registry.device(KIND, row), KINDS[KIND].quantity(self.names[channel])
+        peers = self.peers
+        assert peers is not None
+        value = float(x[channel, at])
+        near = [n for n in peers.near[at] if n >= 0 and not np.isnan(x[channel, n])]
+        around = float(np.median(x[channel, near])) if near else float("nan")
+        hours = int(peers.a["run"][channel, at]) + 1
+        expected = float(peers.expected[channel, at])
+        en, zh = _WORDS[type_]
+        detail = f" for {hours} h" if type_ == "sensor_stuck" else ""
+        detail_zh = f",已{hours}小时" if type_ == "sensor_stuck" else ""
+        t = self.hour * HOUR_MS
+        return Finding(
+            type=type_,
+            subject=device,
+            active=True,
+            at_ms=t + HOUR_MS,
+            since_ms=t - (hours - 1) * HOUR_MS if type_ == "sensor_stuck" else t,
+            severity=int(self.rules["sensor"].get("severity", 1)),
+            quantity=quantity.name,
+            observed=value,
+            expected=expected,
+            score=1.0 - 10.0 ** -min(4.0 * ratio, 15.0),
+            past=bool(frame.past.any()),
+            detector="sensors",
+            en=f"{device}: {quantity.en} {en}{detail}: it reads {number(value)} {quantity.unit} where its neighbours "
+            f"({number(around)}) and its other channels imply {number(expected)}",
+            zh=f"{device}:{quantity.zh}{zh}{detail_zh}:读数{number(value)}{quantity.unit},"
+            f"周边中位{number(around)},推算应为{number(expected)}",
+            evidence={"peers": len(near), "peers_median": round(around, 2), "ratio": round(ratio, 2)},
+        )
+
+    def _ended(self, type_: str, row: int) -> Finding:
+        device = self.city.registry.device(KIND, row)
+        t = (self.hour + 1) * HOUR_MS
+        return Finding(type_, device, False, t, t, detector="sensors", en=f"{device}: reads like its neighbours again",
+                       zh=f"{device}:读数已与周边一致")  # fmt: skip
+
+    def sweep(self, moment: Moment) -> list[Finding]:
+        del moment
+        return []
+
+    def dump(self) -> dict[str, Any]:
+        told: dict[str, Any] = {
+            name: getattr(self, name).copy() for name in ("rows", "sums", "counts", "seen", "newest", "last")
+        }
+        told["hour"] = self.hour
+        told["names"] = list(self.names)
+        told["calm"] = [[type_, row, sorted(said.items())] for (type_, row), said in self.calm.items()]
+        if self.peers is not None:
+            told["peers"] = self.peers.dump()
+        return told
+
+    def load(self, told: Mapping[str, Any]) -> None:
+        if tuple(told["names"]) != self.names:
+            return  # another version judged other channels: learn anew
+        for name in ("rows", "sums", "counts", "seen", "newest", "last"):
+            setattr(self, name, told[name].copy())
+        self.hour = int(told["hour"])
+        self.calm = {(t, int(row)): {int(c): int(n) for c, n in said} for t, row, said in told["calm"]}
+        if "peers" in told:
+            self.peers = self._fresh()
+            self.peers.load(told["peers"])
