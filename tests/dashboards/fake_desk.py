@@ -135,7 +135,7 @@ class FakeDesk:
         }  # fmt: skip
         self._lock = threading.RLock()
         for i, state in enumerate((4, 4, 5, 1, 1)):
-            self._state(i * 37 + 11, state)
+            self._state((i * 37 + 11) % len(self.rows), state)
 
     # -- what a test or the development server does ----------------------------------------------------------------
 

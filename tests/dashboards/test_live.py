@@ -1,0 +1,224 @@
+"""The live stream: what pages hear, that slow ones are skipped forward, and that a thousand cost little."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import resource
+import socket
+import struct
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import psutil
+import pytest
+import websockets
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dashboards.live import MOST_GONE, Queue
+from dashboards.serve import Running
+from tests.dashboards.conftest import KEY
+from tests.dashboards.fake_desk import FakeDesk
+
+SCRIPT = {"Authorization": f"Bearer {KEY}"}
+Serving = Callable[..., Running]
+
+
+def live_url(running: Running) -> str:
+    return running.url.replace("http", "ws") + "/api/live"
+
+
+async def beats(stream: Any, good: Callable[[dict[str, Any]], bool], most: int = 100) -> dict[str, Any]:
+    """The first beat that is `good`."""
+    for _ in range(most):
+        message = await asyncio.wait_for(stream.recv(), 10)
+        if isinstance(message, str) and good(told := json.loads(message)):
+            return told
+    raise AssertionError("no such beat")
+
+
+@given(st.lists(st.tuples(st.sampled_from(["open", "close", "touch", "hear"]), st.integers(0, 5)), max_size=60))
+def test_queue_deltas_keep_a_page_right(script: list[tuple[str, int]]) -> None:
+    """A page that applies what it hears, however seldom, always has the queue as it is."""
+    book = FakeDesk(poles=6, cells=2, trucks=1)
+    cases = [book.whistle(0, f"pole-{i + 1:04d}") for i in range(6)]
+    queue, now, page, version = Queue(), {}, {}, -1
+    for step, i in script:
+        case = cases[i]
+        if step == "open":
+            now[case.id] = case
+        elif step == "close":
+            now.pop(case.id, None)
+        elif step == "touch" and case.id in now:
+            now[case.id] = replace(now[case.id], updated_ms=now[case.id].updated_ms + 1)
+        queue.refresh(list(now.values()))
+        if step == "hear":
+            told = queue.since(version)
+            version = queue.version
+            if told["reset"]:
+                page.clear()
+            for gone in told["gone"]:
+                page.pop(gone, None)
+            page.update({one.id: one for one in told["changed"]})
+            assert page == now
+
+
+def test_queue_forgets_tombstones_safely() -> None:
+    """A page that was away longer than the tombstones reach gets the whole queue again."""
+    book = FakeDesk(poles=3, cells=1, trucks=1)
+    case = book.whistle(0)
+    queue = Queue()
+    queue.refresh([case])
+    early = queue.version
+    for i in range(MOST_GONE + 2):
+        queue.refresh([case, replace(case, id=f"x{i}")])
+        queue.refresh([case])
+    assert queue.since(early)["reset"] is True
+    assert queue.since(queue.version) == {"reset": False, "changed": [], "gone": []}
+
+
+async def test_first_beat_has_everything(serving: Serving, desk: FakeDesk) -> None:
+    """A new page hears the whole queue, the account, health and clock, and every position."""
+    running = serving(desk, beat_s=0.05)
+    async with websockets.connect(live_url(running), additional_headers=SCRIPT) as stream:
+        told = json.loads(await stream.recv())
+        assert {case["id"] for case in told["cases"]["changed"]} == {"c00001", "c00002"}
+        assert told["cases"]["reset"] is True
+        assert told["account"]["received"] == desk.account().received
+        assert told["clock"]["city_ms"] == desk.now_ms()
+        binary = await stream.recv()
+        assert struct.unpack_from("<II", binary) == (1, len(desk.rows))
+
+
+async def test_deltas(serving: Serving, desk: FakeDesk) -> None:
+    """Later beats carry only what changed: trucks that moved, the case that closed."""
+    running = serving(desk, beat_s=0.05)
+    async with websockets.connect(live_url(running), additional_headers=SCRIPT) as stream:
+        await beats(stream, lambda told: told["cases"]["reset"])
+        await stream.recv()
+        await desk.act("close", "c00001", "operator", "done", "request-1")
+        told = await beats(stream, lambda told: bool(told["cases"]["gone"]))
+        assert told["cases"]["gone"] == ["c00001"]
+        assert told["cases"]["changed"] == []
+        desk.advance(1)
+        while True:
+            message = await asyncio.wait_for(stream.recv(), 10)
+            if isinstance(message, bytes) and (n := struct.unpack_from("<II", message)[1]) > 1:
+                break
+        assert n <= 10
+
+
+async def test_refused(serving: Serving, desk: FakeDesk) -> None:
+    """No key, a wrong key, a foreign origin or host: no stream."""
+    running = serving(desk)
+    for headers in (
+        {},
+        {"Authorization": "Bearer wrong-wrong-wrong"},
+        {**SCRIPT, "Origin": "http://evil.example"},
+        {**SCRIPT, "Host": "evil.example"},
+    ):
+        with pytest.raises((websockets.InvalidStatus, websockets.InvalidHandshake)):
+            async with websockets.connect(live_url(running), additional_headers=headers):
+                pass
+
+
+async def test_session_needs_own_origin(serving: Serving, desk: FakeDesk) -> None:
+    """With a browser's cookie the stream opens from our own page, and from nowhere else (no cross-site hijack)."""
+    running = serving(desk)
+    session = running.keys.redeem(running.keys.issue())
+    cookie = {"Cookie": f"citywhistle_{running.port}={session}"}
+    async with websockets.connect(live_url(running), additional_headers=cookie, origin=running.url) as stream:
+        assert json.loads(await stream.recv())["type"] == "beat"
+    for origin in (None, "http://evil.example"):
+        with pytest.raises(websockets.InvalidStatus):
+            async with websockets.connect(live_url(running), additional_headers=cookie, origin=origin):
+                pass
+
+
+async def test_slow_page_is_skipped_forward(serving: Serving) -> None:
+    """A page that does not read holds up nobody and piles up nothing; when it reads again it gets to now at once."""
+    desk = FakeDesk(poles=8_000, cells=10, trucks=10)
+    running = serving(desk, beat_s=0.02)
+    narrow = socket.create_connection(("127.0.0.1", running.port))
+    narrow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    slow = await websockets.connect(
+        live_url(running), additional_headers=SCRIPT, sock=narrow, max_queue=1, max_size=None, ping_interval=None
+    )
+    async with websockets.connect(live_url(running), additional_headers=SCRIPT, max_size=None) as quick:
+        for _ in range(60):  # the quick one hears 60 beats, each with 8,000 changes, while the slow one reads none
+            with desk._lock:
+                desk.version += 1
+                desk.changed = [desk.version] * len(desk.rows)
+            await beats(quick, lambda told: True)
+    desk.whistle(0)
+    last = desk.version
+    messages, seen = 0, -1.0
+    while seen < last:
+        message = await asyncio.wait_for(slow.recv(), 20)
+        messages += 1
+        if isinstance(message, bytes):
+            seen = struct.unpack_from("<IIdd", message)[2]
+    assert messages < 40, "the slow page was sent what it had missed"
+    await slow.close()
+
+
+async def test_a_failing_desk_does_not_end_the_stream(serving: Serving, desk: FakeDesk) -> None:
+    """A desk that fails for some beats is heard again when it is back."""
+    running = serving(desk, beat_s=0.02)
+    whole = desk.health_told
+    async with websockets.connect(live_url(running), additional_headers=SCRIPT) as stream:
+        await beats(stream, lambda told: True)
+        desk.health_told = None  # type: ignore[assignment]
+        until = time.monotonic() + 10
+        failing = running
+        while not _failed(failing):
+            assert time.monotonic() < until
+            await asyncio.sleep(0.01)
+        desk.health_told = whole
+        desk.advance(5)
+        now = desk.now_ms()
+        assert await beats(stream, lambda told: told["clock"]["city_ms"] == now)
+
+
+def _failed(running: Running) -> bool:
+    """Whether the server's stream has met the failure."""
+    gate: Any = running._server.config.app
+    return bool(gate.app.state.live._failing)
+
+
+@pytest.mark.soak
+async def test_thousand_pages(serving: Serving) -> None:
+    """A thousand pages on the full city's movements cost the server less than 150 MB and are heard within a beat."""
+    desk = FakeDesk(poles=15_000, cells=1000, trucks=10_000)
+    for i in range(40):
+        desk.whistle(i)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(8192, resource.getrlimit(resource.RLIMIT_NOFILE)[1]),) * 2)
+    running = serving(desk)
+    before = psutil.Process().memory_info().rss
+    late: list[float] = []
+
+    async def page() -> None:
+        async with websockets.connect(
+            live_url(running),
+            additional_headers=SCRIPT,
+            max_size=None,
+            max_queue=2,
+            compression=None,
+            ping_interval=None,
+        ) as stream:
+            for _ in range(16):
+                message = await asyncio.wait_for(stream.recv(), 60)
+                if isinstance(message, str):
+                    late.append(time.monotonic())
+
+    pages = [asyncio.create_task(page()) for _ in range(1000)]
+    while not all(task.done() for task in pages):
+        desk.advance(1)
+        await asyncio.sleep(1)
+    await asyncio.gather(*pages)
+    grown = (psutil.Process().memory_info().rss - before) / 1e6
+    print(f"grown {grown:.0f} MB, both ends of 1,000 pages; {len(late)} beats")
+    assert grown < 400  # both ends live in this process
