@@ -22,7 +22,9 @@ def demo(
     port: int = typer.Option(8080, min=0, max=65535, help="Port of the page; 0: any free one."),
     speed: float = typer.Option(1.0, min=0.01, max=3600.0, help="City seconds in a second."),
     faults: bool = typer.Option(True, help="Whether faults are injected."),
-    scenario: Path | None = typer.Option(None, exists=True, help="A schedule of faults (TOML) in place of random ones."),
+    scenario: Path | None = typer.Option(
+        None, exists=True, help="A schedule of faults (TOML) in place of random ones."
+    ),
     recording: bool = typer.Option(True, help="Whether the real recording is replayed beside the fleet."),
     store: str = typer.Option("embedded", help="embedded | influxdb | victoriametrics"),
     store_url: str = typer.Option("", envvar="STORE_URL", help="Address of InfluxDB or VictoriaMetrics."),

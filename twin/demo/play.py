@@ -12,7 +12,7 @@ from devices.errors import DeviceError
 from devices.log import read_log
 from twin.demo.report import accounting, read_labels, whistles
 from twin.demo.scene import DemoFailed, Scene, alone
-from twin.demo.stage import Stage, Wishes
+from twin.demo.stage import SENDING, Stage, Wishes
 
 MOST_CASES = 1000
 
@@ -56,16 +56,13 @@ def sent_by_logs(folder: Path) -> tuple[int, int]:
 
 def summary(stage: Stage) -> dict[str, Any]:
     """The report of a drained stage."""
-    for child in stage.children.values():
-        child.watch()
     account = (stage.ask("/api/accounting") or {}).get("total")
     cases = stage.ask("/api/cases", open_only=False, limit=MOST_CASES)
     if account is None or cases is None:
         raise DemoFailed("the server does not answer, so there is no report; see " + str(stage.scene.logs))
     deliveries = {case["id"]: stage.ask(f"/api/cases/{case['id']}/deliveries") or [] for case in cases}
     sent, dropped = sent_by_logs(stage.scene.senders)
-    rejected = sum(account["rejected"].values())
-    buffered = max(0, sent - account["journalled"] - rejected)
+    buffered = sum(int(stage.last_word(name).get("buffered", 0)) for name in SENDING)
     assert stage.city is not None
     return {
         "seed": stage.wishes.seed,
@@ -75,7 +72,7 @@ def summary(stage: Stage) -> dict[str, Any]:
         "accounting": accounting(sent, buffered, account, {"dropped": dropped}),
         "whistles": whistles(cases, deliveries, read_labels(stage.scene.truth)),
         "rates": stage.rates(),
-        "memory_mb": {name: round(child.memory_mb, 1) for name, child in stage.children.items()} | stage.broker_mb(),
-        "cpu_s": {name: round(child.cpu_s, 2) for name, child in stage.children.items()} | stage.broker_cpu(),
+        "memory_mb": stage.memory_mb(),
+        "cpu_s": stage.cpu_s(),
         "restarts": {name: child.restarts for name, child in stage.children.items()},
     }

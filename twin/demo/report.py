@@ -81,7 +81,7 @@ def accounting(
 ) -> dict[str, int | Mapping[str, Any]]:
     """The account of the whole run: `sent` and `buffered` by the senders' logs, the rest by the server.
 
-    `unaccounted` is sent - stored - rejected - buffered - dropped: 0 when nothing vanished.
+    `unaccounted` is sent - stored - rejected - buffered - missing: 0 when nothing vanished silently.
     """
     rejected = sum(total["rejected"].values())
     return {
@@ -91,6 +91,7 @@ def accounting(
         "rejected": rejected,
         "duplicate": total["duplicate"],
         "missing": total["missing"],
+        "unaccounted": sent - total["stored"] - rejected - buffered - total["missing"],
         "rejected_by_reason": total["rejected"],
         "senders": recorded,
     }

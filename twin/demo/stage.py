@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import sys
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import psutil
 from rich.console import Console
 
 from devices.errors import DeviceError
@@ -28,13 +30,14 @@ from twin.settings import BrokerSettings, CitySettings, Settings, StoreSettings,
 READY_S = 60.0
 DRAIN_S = 20.0
 STATUS_EVERY_S = 10.0
+SENDING = ("fleet", "recording")
 
 
 @dataclass(frozen=True, slots=True)
 class Wishes:
     """What the user asked the demo for. `duration_s` 0: until Ctrl-C."""
 
-    city: Path
+    city: str  # name of a shipped city, or a directory
     seed: int = 1
     speed: float = 1.0
     port: int = 8080
@@ -57,11 +60,14 @@ class Stage:
     children: dict[str, Child] = field(default_factory=dict)
     stopping: threading.Event = field(default_factory=threading.Event)
     ready_s: float = 0.0
+    ran_s: float = 0.0
     city: CityFiles | None = None
     _broker: Broker | None = None
     _inbox: Inbox | None = None
     _told: set[str] = field(default_factory=set)
     _api: httpx.Client | None = None
+    _broker_mb: float = 0.0
+    _broker_cpu_s: float = 0.0
 
     def say(self, text: str) -> None:
         """One line for the person in front of it."""
@@ -86,7 +92,7 @@ class Stage:
         self.scene.config.write_text(commented(self._settings(host, port, files)), encoding="utf-8")
         self._start("server", ["up", "--config", str(self.scene.config)])
         self._wait_for_page()
-        devices = ["--city", str(self.wishes.city), "--broker", f"{host}:{port}", "--clock", str(self.scene.clock)]
+        devices = ["--city", str(self.city.folder), "--broker", f"{host}:{port}", "--clock", str(self.scene.clock)]
         devices += ["--credentials", str(files.credentials)]
         self._start_fleet(devices)
         if self.wishes.recording:
@@ -117,9 +123,10 @@ class Stage:
 
     def _settings(self, host: str, port: int, files: BrokerFiles) -> Settings:
         assert self._inbox is not None
+        assert self.city is not None
         return Settings(
             data_dir=str(self.scene.data),
-            city=CitySettings(dir=str(self.wishes.city), clock_file=str(self.scene.clock)),
+            city=CitySettings(dir=str(self.city.folder), clock_file=str(self.scene.clock)),
             broker=BrokerSettings(host=host, port=port, password_file=str(files.password_of("server"))),
             store=StoreSettings(kind=self.wishes.store, url=self.wishes.store_url),
             whistle=WhistleSettings(webhook_url=self._inbox.url),
@@ -137,7 +144,7 @@ class Stage:
 
     def _start_fleet(self, common: Sequence[str]) -> None:
         arguments = ["devices", "run", *common, "--seed", str(self.wishes.seed), "--state", str(self.scene.senders)]
-        arguments += ["--truth", str(self.scene.truth)]
+        arguments += ["--json", "--truth", str(self.scene.truth)]
         if self.wishes.scenario is not None:
             arguments += ["--scenario", str(self.wishes.scenario)]
         elif not self.wishes.faults:
@@ -148,7 +155,7 @@ class Stage:
         )
 
     def _start_recording(self, common: Sequence[str]) -> None:
-        self._start("recording", ["devices", "recording", *common, "--state", str(self.scene.senders)])
+        self._start("recording", ["devices", "recording", *common, "--json", "--state", str(self.scene.senders)])
         self.say("  recording real air quality of Beijing (CC BY 4.0) is replayed beside them, shifted to now")
 
     def _wait_for_page(self) -> None:
@@ -178,18 +185,21 @@ class Stage:
 
     def run(self) -> None:
         """Watch the children and tell of new whistles until the time is over or Ctrl-C comes."""
-        until = time.monotonic() + self.wishes.duration_s if self.wishes.duration_s else float("inf")
+        began = time.monotonic()
+        until = began + self.wishes.duration_s if self.wishes.duration_s else float("inf")
         status = time.monotonic() + STATUS_EVERY_S
         self.say("  Ctrl-C ends it; starting again continues this city.\n")
         while not self.stopping.wait(min(1.0, max(0.0, until - time.monotonic()))):
             for child in self.children.values():
                 if child.watch():
                     self.say(f"[yellow]{child.name} had died; started again (see {child.log})[/]")
+            self.watch_all()
             self._watch_broker()
             self._tell_whistles()
             if time.monotonic() >= status:
                 self._tell_status()
                 status = time.monotonic() + STATUS_EVERY_S
+            self.ran_s = time.monotonic() - began
             if time.monotonic() >= until:
                 return
 
@@ -242,11 +252,49 @@ class Stage:
             f"missing {total['missing']}  rejected {rejected}[/dim]"
         )
 
+    # ---- figures for the report ------------------------------------------------------------------------------
+
+    def last_word(self, name: str) -> dict[str, Any]:
+        """The newest status line that a sending child wrote; empty if it wrote none."""
+        child = self.children.get(name)
+        for line in reversed(child.tail(200).splitlines() if child is not None else []):
+            if line.startswith("{") and '"buffered"' in line:
+                told: dict[str, Any] = json.loads(line)
+                return told
+        return {}
+
+    def rates(self) -> dict[str, float]:
+        """Messages a second over the run, by the senders' own words."""
+        words = {name: self.last_word(name) for name in SENDING}
+        return {name: float(word.get("messages_per_s", 0.0)) for name, word in words.items() if word}
+
+    def watch_all(self) -> None:
+        """Sample everybody's memory and CPU time once more."""
+        for child in self.children.values():
+            child.watch()
+        if self._broker is not None and self._broker.pid is not None:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process = psutil.Process(self._broker.pid)
+                times = process.cpu_times()
+                self._broker_cpu_s = times.user + times.system
+                self._broker_mb = max(self._broker_mb, process.memory_info().rss / 1e6)
+
+    def memory_mb(self) -> dict[str, float]:
+        """Highest resident memory of each process, MB."""
+        own = {name: round(child.memory_mb, 1) for name, child in self.children.items()}
+        return own | ({"broker": round(self._broker_mb, 1)} if self._broker is not None else {})
+
+    def cpu_s(self) -> dict[str, float]:
+        """CPU seconds of each process since the demo began."""
+        own = {name: round(child.cpu_s, 2) for name, child in self.children.items()}
+        return own | ({"broker": round(self._broker_cpu_s, 2)} if self._broker is not None else {})
+
     # ---- ending ----------------------------------------------------------------------------------------------
 
     def drain(self) -> None:
         """Stop the senders and wait until the server has stored all that it journalled."""
-        for name in ("fleet", "recording"):
+        self.watch_all()
+        for name in SENDING:
             if name in self.children:
                 self.children[name].stop()
         until = time.monotonic() + DRAIN_S
@@ -258,9 +306,7 @@ class Stage:
 
     def stop(self) -> None:
         """Stop all children in order: senders, server, broker."""
-        for child in self.children.values():
-            child.watch()
-        for name in ("fleet", "recording", "server"):
+        for name in (*SENDING, "server"):
             if name in self.children:
                 self.children[name].stop()
         if self._api is not None:
