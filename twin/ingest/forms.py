@@ -1,0 +1,145 @@
+"""What is remembered of topics: whose each is, and which form its payloads take. Nothing that changes an outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from devices.errors import PayloadError
+from devices.records import Kind
+from devices.topics import Topic, parse_topic
+from twin.ingest.shapes import ANY_OBJECT, UNREADABLE, Shape, flat_shape, packed_shape, wide_shape
+from twin.records import FLAG_EVENT
+
+SHAPES = 64  # forms learned of one kind; beyond, the wide one serves
+FICKLE = 8  # a topic that changed its form so often gets the wide one
+STRANGER = -1  # number of a topic that belongs to no device
+
+
+class Registry(Protocol):
+    """Who is who."""
+
+    def lookup(self, kind: str, device: str, district: str) -> int | None:
+        """The device's row; None if it is unknown or stands in another district."""
+        ...
+
+
+@dataclass(slots=True)
+class Slot:
+    """What is known of one topic."""
+
+    topic: Topic
+    kind: Kind
+    row: int
+    changes: int = 0  # of form
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Topics of one kind and one form: a shape, "senml", "ack", "state", or None where it is not learned yet."""
+
+    kind: str
+    form: Shape | str | None
+
+
+class Forms:
+    """Topics by number. Bounded: only topics of registered devices are remembered, and `SHAPES` forms a kind.
+
+    `rows`, `flags`, `groups`: arrays by number, of which the first `len(slots)` count.
+    """
+
+    def __init__(self, registry: Registry, kinds: Mapping[str, Kind]) -> None:
+        self.kinds = kinds
+        self._registry = registry
+        self._groups: list[Group] = []
+        self._group_of: dict[tuple[str, object], int] = {}
+        self._learned: dict[str, int] = dict.fromkeys(kinds, 0)
+        self._wide = {name: wide_shape(kind) for name, kind in kinds.items()}
+        self.forget()
+
+    def forget(self) -> None:
+        """The registry changed: look every topic up again."""
+        self._number: dict[bytes, int] = {}
+        self.slots: list[Slot] = []
+        self.rows: NDArray[np.int32] = np.zeros(64, np.int32)
+        self.flags: NDArray[np.uint8] = np.zeros(64, np.uint8)
+        self.groups: NDArray[np.int32] = np.zeros(64, np.int32)
+
+    def numbers(self, topics: Sequence[bytes]) -> NDArray[np.int32]:
+        """The numbers of topics, STRANGER where one is not known (yet)."""
+        get = self._number.get
+        return np.array([get(topic, STRANGER) for topic in topics], np.int32)
+
+    def introduce(self, topic: bytes) -> int:
+        """The number of a topic that was not known. Raises PayloadError: `topic` or `unknown_device`."""
+        if topic in self._number:
+            return self._number[topic]
+        parsed = parse_topic(topic.decode(errors="replace"))
+        kind = self.kinds.get(parsed.kind)
+        row = None if kind is None else self._registry.lookup(parsed.kind, parsed.device, parsed.district)
+        if kind is None or row is None:
+            raise PayloadError("unknown_device", f"no {parsed.kind} {parsed.device} is registered in {parsed.district}")
+        if parsed.leaf in ("cmd", "mark"):
+            raise PayloadError("topic", f"{parsed.leaf} is not for devices to write")
+        number = len(self.slots)
+        if number == len(self.rows):
+            for name in ("rows", "flags", "groups"):
+                array = getattr(self, name)
+                setattr(self, name, np.concatenate([array, np.zeros_like(array)]))
+        form = parsed.leaf if parsed.leaf in ("ack", "state") else None
+        self.slots.append(Slot(parsed, kind, row))
+        self.rows[number] = row
+        self.flags[number] = FLAG_EVENT if parsed.leaf == "event" else 0
+        self.groups[number] = self._group(parsed.kind, form, form)
+        self._number[topic] = number
+        return number
+
+    def at(self, group: int) -> Group:
+        """The group of that number."""
+        return self._groups[group]
+
+    def learn(self, number: int, payload: bytes) -> int | None:
+        """The group of a payload's form, which its topic belongs to from now on; None where it has no bulk decoder."""
+        slot = self.slots[number]
+        group = self._form(slot.kind, payload)
+        if group is not None and group != self.groups[number]:
+            slot.changes += 1
+            if slot.changes > FICKLE and payload[:1] == b"{" and not self._is_packed(group):
+                group = self._group(slot.kind.name, "wide", self._wide[slot.kind.name])
+            self.groups[number] = group
+        return group
+
+    def _is_packed(self, group: int) -> bool:
+        form = self._groups[group].form
+        return form is not None and not isinstance(form, str) and form.packed
+
+    def _group(self, kind: str, key: object, form: Shape | str | None) -> int:
+        number = self._group_of.get((kind, key))
+        if number is None:
+            number = self._group_of[kind, key] = len(self._groups)
+            self._groups.append(Group(kind, form))
+        return number
+
+    def _form(self, kind: Kind, payload: bytes) -> int | None:
+        if payload[:1] == b"[":
+            return self._group(kind.name, "senml", "senml")
+        try:
+            fields = ANY_OBJECT.decode(payload)
+        except UNREADABLE:
+            return None
+        names = frozenset(fields)
+        packed = any(type(value) is list for name, value in fields.items() if name != "seq")
+        known = self._group_of.get((kind.name, (names, packed)))
+        if known is not None:
+            return known
+        shape: Shape | None = packed_shape(kind, names) if packed else flat_shape(kind, names)
+        if shape is None:
+            return None
+        if self._learned[kind.name] >= SHAPES:
+            return None if packed else self._group(kind.name, "wide", self._wide[kind.name])
+        self._learned[kind.name] += 1
+        return self._group(kind.name, (names, packed), shape)

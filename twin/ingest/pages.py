@@ -1,0 +1,297 @@
+"""The account of one kind: arrays by row, and a Book for the rows whose numbers do not simply go on. Pure.
+
+Most senders count on without a gap in one boot: three numbers a row (boot, base, top) say all, and whole batches are
+checked and taken in by array arithmetic. A row with gaps or several boots has a Book beside; of its newest boot the
+arrays hold the truth about `top`, so that it, too, goes the fast way while its numbers go on.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from devices.records import Mark
+from twin.ingest.book import Book, Boot
+from twin.records import FLAG_LATE, FLAG_NO_CLOCK, I64, NOT_ACCOUNTABLE, Columns
+
+HOUR_MS = 3_600_000
+NO_OFFSET = np.iinfo(np.int64).max
+BEYOND = 16  # ranges above a gap that a mark names
+T_BITS = 43  # event times are below 2^43 ms (the year 2248)
+
+# What is dumped as it is; fill value of new rows.
+ARRAYS: Mapping[str, int] = {
+    "boot": NOT_ACCOUNTABLE,
+    "base": 0,
+    "top": NOT_ACCOUNTABLE,
+    "journalled": 0,
+    "duplicate": 0,
+    "late_count": 0,
+    "out_of_order": 0,
+    "missing": 0,
+    "last_t": 0,
+    "last_arrived": 0,
+    "offset_hour": 0,
+    "offset_now": NO_OFFSET,
+    "offset_before": NO_OFFSET,
+}
+
+
+@dataclass(slots=True)
+class _Order:
+    """Readings sorted by row, those of a row in their order: sorted rows, and where each row's readings start."""
+
+    order: NDArray[np.int64]
+    row: NDArray[np.int32]
+    first: NDArray[np.bool_]
+    starts: NDArray[np.int64]
+
+    @property
+    def rows(self) -> NDArray[np.int32]:
+        """The rows, once each."""
+        return self.row[self.starts]
+
+    def before(self, values: I64, initial: I64) -> I64:
+        """Of each reading the value of the one before it in its row; of the first the row's `initial`."""
+        out = np.empty_like(values)
+        out[1:] = values[:-1]
+        out[self.starts] = initial[self.rows]
+        return out
+
+
+def _sort(row: NDArray[np.int32]) -> _Order:
+    order = np.argsort(row, kind="stable") if len(row) > 1 and (row[1:] < row[:-1]).any() else np.arange(len(row))
+    rows = row[order]
+    first = np.ones(len(row), np.bool_)
+    first[1:] = rows[1:] != rows[:-1]
+    return _Order(order, rows, first, np.flatnonzero(first))
+
+
+@dataclass(slots=True)
+class Page:
+    """Accounts of the rows of one kind. `touched`: rows whose mark may have moved."""
+
+    boot: I64 = field(default_factory=lambda: np.zeros(0, np.int64))
+    base: I64 = field(default_factory=lambda: np.zeros(0, np.int64))
+    top: I64 = field(default_factory=lambda: np.zeros(0, np.int64))
+    journalled: I64 = field(default_factory=lambda: np.zeros(0, np.int64))
+    duplicate: I64 = field(default_factory=lambda: np.zeros(0, np.int64))
+    late_count: I64 = field(default_factory=lambda: np.zeros(0, np.int64))
+    out_of_order: I64 = field(default_factory=lambda: np.zeros(0, np.int64))
+    missing: I64 = field(default_factory=lambda: np.zeros(0, np.int64))
+    last_t: I64 = field(default_factory=lambda: np.zeros(0, np.int64))
+    last_arrived: I64 = field(default_factory=lambda: np.zeros(0, np.int64))
+    offset_hour: I64 = field(default_factory=lambda: np.zeros(0, np.int64))
+    offset_now: I64 = field(default_factory=lambda: np.zeros(0, np.int64))
+    offset_before: I64 = field(default_factory=lambda: np.zeros(0, np.int64))
+    touched: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, np.bool_))
+    rejected: Counter[tuple[int, str]] = field(default_factory=Counter)
+    bad_values: Counter[tuple[int, str]] = field(default_factory=Counter)
+    books: dict[int, Book] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.boot)
+
+    def reach(self, row: int) -> None:
+        """Make room for a row."""
+        if row < len(self):
+            return
+        more = max(64, row + 1 - len(self), len(self) // 2)
+        for name, fill in ARRAYS.items():
+            setattr(self, name, np.concatenate([getattr(self, name), np.full(more, fill, np.int64)]))
+        self.touched = np.concatenate([self.touched, np.zeros(more, np.bool_)])
+
+    def knows(self, row: int, boot: int, seq: int) -> bool:
+        """Whether that reading has come."""
+        return row < len(self) and not self.book(row).copy().take(boot, seq)[0]
+
+    def admit(self, columns: Columns) -> NDArray[np.bool_] | None:
+        """Which readings are new; None if all are. Changes nothing but room."""
+        sort = _sort(columns.row)
+        odd = self._odd(columns, sort)
+        if odd is None:
+            return None
+        keep = np.ones(len(columns), np.bool_)
+        row, boot, seq = columns.row[odd].tolist(), columns.boot[odd].tolist(), columns.seq[odd].tolist()
+        copies: dict[int, Book] = {}
+        for index, r, b, s in zip(odd.tolist(), row, boot, seq, strict=True):
+            if b == NOT_ACCOUNTABLE:
+                continue
+            book = copies.get(r)
+            if book is None:
+                book = copies[r] = self.book(r).copy()
+            if not book.take(b, s)[0]:
+                keep[index] = False
+        return None if keep.all() else keep
+
+    def late(self, columns: Columns) -> NDArray[np.bool_] | None:
+        """Which readings are older than the newest of their row before them; None if none is."""
+        sort = _sort(columns.row)
+        t = columns.t[sort.order]
+        if not (t < sort.before(t, self.last_t)).any():
+            return None
+        rank = (np.cumsum(sort.first) - 1).astype(np.int64) << T_BITS
+        newest = t.copy()
+        newest[sort.starts] = np.maximum(t[sort.starts], self.last_t[sort.rows])
+        late = np.empty(len(t), np.bool_)
+        late[sort.order] = t < np.maximum.accumulate(newest + rank) - rank
+        return late
+
+    def commit(self, columns: Columns) -> None:
+        """Take admitted readings into the account."""
+        sort = _sort(columns.row)
+        self._count_numbers(columns, sort)
+        rows, starts, order = sort.rows, sort.starts, sort.order
+        self.journalled[rows] += np.diff(np.append(starts, len(columns)))
+        if (columns.flags & FLAG_LATE).any():
+            self.late_count[rows] += np.add.reduceat(((columns.flags & FLAG_LATE) > 0)[order].astype(np.int64), starts)
+        self.last_t[rows] = np.maximum(self.last_t[rows], np.maximum.reduceat(columns.t[order], starts))
+        arrived = np.maximum.reduceat(columns.arrived[order], starts)
+        self.last_arrived[rows] = np.maximum(self.last_arrived[rows], arrived)
+        lag = np.where(columns.flags & FLAG_NO_CLOCK, NO_OFFSET, columns.arrived - columns.t)[order]
+        self._note_offset(rows, np.minimum.reduceat(lag, starts), arrived // HOUR_MS)
+
+    def take(self, row: int, boot: int, seq: int) -> None:
+        """Take in the number of a reading that was refused."""
+        book = self.book(row)
+        book.take(boot, seq)
+        self._keep(row, book)
+
+    def high(self, row: int) -> int:
+        """The number up to which all of the newest boot has come; NOT_ACCOUNTABLE where there is none."""
+        book = self.book(row)
+        return book.boots[-1].mark if book.boots else NOT_ACCOUNTABLE
+
+    def mark(self, row: int, device: str) -> Mark | None:
+        """The row's mark: of its newest boot, and of older ones that are not forgotten."""
+        marks = [
+            Mark(device, boot.boot, max(boot.mark, 0), boot.beyond(BEYOND))
+            for boot in reversed(self.book(row).boots)
+            if boot.mark >= boot.base or boot.beyond(BEYOND)
+        ]
+        if not marks:
+            return None
+        newest = marks[0]
+        return Mark(device, newest.boot, newest.seq, newest.beyond, tuple(marks[1:]))
+
+    def moved(self, changed_only: bool) -> list[int]:
+        """Accountable rows, by default those touched since the last call."""
+        chosen = self.touched if changed_only else self.boot != NOT_ACCOUNTABLE
+        rows: list[int] = np.flatnonzero(chosen).tolist()
+        self.touched[:] = False
+        return rows
+
+    def offset(self, row: int) -> int | None:
+        """Smallest arrival minus event time of this and the hour before, ms; None where no device time came."""
+        smallest = int(min(self.offset_now[row], self.offset_before[row]))
+        return None if smallest == NO_OFFSET else smallest
+
+    def _odd(self, columns: Columns, sort: _Order) -> NDArray[np.int64] | None:
+        """Indices of all readings of the rows whose numbers do not simply go on; None if there are none."""
+        boot, seq = columns.boot[sort.order], columns.seq[sort.order]
+        simple = (seq == sort.before(seq, self.top) + 1) & (boot == self.boot[sort.row])
+        simple |= boot == NOT_ACCOUNTABLE
+        if simple.all():
+            return None
+        odd = np.zeros(len(self), np.bool_)
+        odd[sort.row[~simple]] = True
+        return np.flatnonzero(odd[columns.row])
+
+    def _count_numbers(self, columns: Columns, sort: _Order) -> None:
+        odd = self._odd(columns, sort)
+        last = np.append(sort.starts[1:], len(columns)) - 1
+        index = sort.order[last]
+        counted = columns.boot[index] != NOT_ACCOUNTABLE
+        if odd is not None:
+            odd_rows = np.zeros(len(self), np.bool_)
+            odd_rows[columns.row[odd]] = True
+            counted &= ~odd_rows[columns.row[index]]
+        self.top[columns.row[index[counted]]] = columns.seq[index[counted]]
+        self.touched[columns.row[index[counted]]] = True
+        if odd is None:
+            return
+        books: dict[int, Book] = {}
+        row, boot, seq = columns.row[odd].tolist(), columns.boot[odd].tolist(), columns.seq[odd].tolist()
+        for r, b, s in zip(row, boot, seq, strict=True):
+            if b == NOT_ACCOUNTABLE:
+                continue
+            book = books.get(r)
+            if book is None:
+                book = books[r] = self.book(r)
+            _, out_of_order = book.take(b, s)
+            self.out_of_order[r] += out_of_order
+        for r, book in books.items():
+            self._keep(r, book)
+
+    def book(self, row: int) -> Book:
+        """The row's book, up to date; a new one for a row without."""
+        book = self.books.get(row)
+        if book is not None:
+            book.boots[-1].top = int(self.top[row])
+            return book
+        if row >= len(self) or self.boot[row] == NOT_ACCOUNTABLE:
+            return Book()
+        return Book([Boot(int(self.boot[row]), int(self.base[row]), int(self.top[row]))])
+
+    def _keep(self, row: int, book: Book) -> None:
+        """Write a book back: into the arrays alone where they say it all."""
+        newest = book.boots[-1]
+        self.boot[row], self.base[row], self.top[row] = newest.boot, newest.base, newest.top
+        self.missing[row] = book.missing
+        self.touched[row] = True
+        if len(book.boots) == 1 and not newest.gaps and not book.given_up:
+            self.books.pop(row, None)
+        else:
+            self.books[row] = book
+
+    def _note_offset(self, rows: NDArray[np.int32], lag: I64, hour: I64) -> None:
+        elapsed = hour - self.offset_hour[rows]
+        now, before = self.offset_now[rows], self.offset_before[rows]
+        before = np.where(elapsed == 1, now, np.where(elapsed > 1, NO_OFFSET, before))
+        now = np.where(elapsed >= 1, NO_OFFSET, now)
+        self.offset_now[rows], self.offset_before[rows] = np.minimum(now, lag), before
+        self.offset_hour[rows] = np.maximum(self.offset_hour[rows], hour)
+
+
+def dump_page(page: Page) -> dict[str, Any]:
+    """A page as arrays and JSON."""
+    boots, gaps, given_up = [], [], []
+    for row in page.books:
+        book = page.book(row)
+        given_up.append((row, book.given_up))
+        for boot in book.boots:
+            boots.append((row, boot.boot, boot.base, boot.top, len(boot.gaps)))
+            gaps += boot.gaps
+    dumped: dict[str, Any] = {name: getattr(page, name).copy() for name in ARRAYS}
+    for name in ("rejected", "bad_values"):
+        dumped[name] = [[row, reason, count] for (row, reason), count in getattr(page, name).items()]
+    dumped["given_up"] = np.array(given_up, np.int64).reshape(-1, 2)
+    dumped["boots"] = np.array(boots, np.int64).reshape(-1, 5)
+    dumped["gaps"] = np.array(gaps, np.int64).reshape(-1, 2)
+    return dumped
+
+
+def load_page(dumped: Mapping[str, Any]) -> Page:
+    """A page from what `dump_page` gave. Raises KeyError, TypeError, ValueError or IndexError for anything else."""
+    page = Page()
+    for name in ARRAYS:
+        setattr(page, name, np.array(dumped[name], np.int64))
+    if len({len(getattr(page, name)) for name in ARRAYS}) > 1:
+        raise ValueError("arrays of different length")
+    page.touched = page.boot != NOT_ACCOUNTABLE  # marks are published anew after a restart
+    for name in ("rejected", "bad_values"):
+        setattr(page, name, Counter({(int(row), str(reason)): int(count) for row, reason, count in dumped[name]}))
+    page.books = {row: Book([], count) for row, count in dumped["given_up"].tolist()}
+    gaps: list[list[int]] = dumped["gaps"].tolist()
+    at = 0
+    for row, boot, base, top, count in dumped["boots"].tolist():
+        page.books[row].boots.append(Boot(boot, base, top, [(gap[0], gap[1]) for gap in gaps[at : at + count]]))
+        at += count
+    if at != len(gaps) or not all(book.boots for book in page.books.values()):
+        raise ValueError("books that do not add up")
+    return page

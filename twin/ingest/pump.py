@@ -1,0 +1,305 @@
+"""The pump: link -> columns -> ledger -> journal -> acknowledgement. Nothing is acknowledged before it is durable.
+
+One thread takes what waits, journals it in one go (batch, answers, presence, link events) and has it acknowledged in
+bulk. While the journal refuses, nothing is acknowledged, the same entries are tried again, `stalled` says why, the
+inbox fills, the link stops reading, and the broker's session holds the rest. Messages by HTTP go the same way.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field, replace
+
+from devices.records import Kind
+from twin.errors import TwinError
+from twin.ingest.columns import SAMPLE_BYTES, SAMPLES, Columniser, Messages, Received
+from twin.ingest.endpoint import LinkFigures, LinkSettings
+from twin.ingest.forms import Registry
+from twin.ingest.frames import Parcel
+from twin.ingest.ledger import Ledger
+from twin.ingest.link import Link
+from twin.ingest.parts import Window
+from twin.records import Batch, Body, Reject
+from twin.records import Link as LinkEvent
+
+LOG = logging.getLogger(__name__)
+
+IDLE_S = 0.5  # how long to wait for something to do
+RETRY_S = (0.05, 2.0)  # first and longest wait before trying a refused append again
+OFFERS = 20_000  # messages by HTTP that may wait
+OFFER_BYTES = 32 * 1024 * 1024
+RATE_S = 5.0  # over which rates are smoothed
+
+
+class IngestFull(TwinError):
+    """Too much waits already: nothing was taken; send the same again in a while."""
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A message that came by HTTP, and who waits for it."""
+
+    topic: bytes
+    payload: bytes
+    done: Future[int]
+    wanted: bool = True  # False: who waited has gone away; the message counts all the same
+
+
+@dataclass(slots=True)
+class Figures:
+    """What the pump has done. CPU seconds are its thread's, stage by stage."""
+
+    messages: int = 0
+    readings: int = 0
+    commits: int = 0
+    rate: float = 0.0  # messages a second
+    last_messages: int = 0  # in the last commit
+    commit_s: float = 0.0  # how long the last append took
+    age_s: float = 0.0  # how old the oldest message was when it became durable
+    decode_cpu_s: float = 0.0
+    account_cpu_s: float = 0.0
+    journal_cpu_s: float = 0.0
+    faults: int = 0  # messages on which decoding broke down (a fault of ours)
+    rated_at: float = field(default_factory=time.monotonic)
+    rated_messages: int = 0
+
+
+class Pump:
+    """Ingest as a whole. `append(bodies)` makes them durable and returns the number of the last, or raises."""
+
+    def __init__(
+        self,
+        settings: LinkSettings,
+        registry: Registry,
+        ledger: Ledger,
+        append: Callable[[Sequence[Body]], int],
+        now_ms: Callable[[], int],
+        *,
+        kinds: Mapping[str, Kind] | None = None,
+        window: Window | None = None,
+        gather_s: float = 0.005,
+    ) -> None:
+        """`now_ms`: city time, which is what messages arrive at. `gather_s`: at least so long between two commits."""
+        self.link = Link(settings, now_ms)
+        self.ledger = ledger
+        self.figures = Figures()
+        self.stalled = ""  # why nothing can be made durable just now
+        self._columniser = Columniser(registry, kinds, window)
+        self._append = append
+        self._now_ms = now_ms
+        self._gather_s = gather_s
+        self._offers: deque[Offer] = deque()
+        self._offer_bytes = 0
+        self._lock = threading.Lock()  # guards the offers
+        self._stopping = threading.Event()
+        self._forget = threading.Event()
+        self._committed_at = 0.0
+        self._thread = threading.Thread(target=self._run, name="ingest-pump", daemon=True)
+
+    def start(self) -> None:
+        """Connect and begin."""
+        self._thread.start()
+        self.link.start()
+
+    def stop(self) -> None:
+        """Finish what is in hand, acknowledge it, disconnect. What waits is not lost: the broker has it."""
+        self._stopping.set()
+        self.link.inbox.interrupt()
+        if self._thread.ident is not None:
+            self._thread.join()
+        self.link.stop()
+        with self._lock:
+            waiting = list(self._offers)
+            self._offers.clear()
+        _refuse([_begin(offer) for offer in waiting])
+
+    def forget(self) -> None:
+        """The registry changed: look every topic up again."""
+        self._forget.set()
+
+    def offer(self, topic: str, payload: bytes) -> Future[int]:
+        """Hand in a message that came by HTTP; any thread. The future gives the journal's number once it is durable.
+
+        The future raises IngestFull where too much waits: nothing was taken.
+        """
+        one = Offer(topic.encode(errors="replace"), payload, Future())
+        with self._lock:
+            full = len(self._offers) >= OFFERS or self._offer_bytes + len(payload) > OFFER_BYTES
+            if not full and not self._stopping.is_set():
+                self._offers.append(one)
+                self._offer_bytes += len(payload)
+        if full or self._stopping.is_set():
+            if not one.done.done():
+                one.done.set_exception(IngestFull("too much waits to be journalled; send the same again in a while"))
+            return one.done
+        self.link.inbox.interrupt()
+        return one.done
+
+    def link_state(self) -> LinkFigures:
+        """How the link stands."""
+        return self.link.figures
+
+    def stages(self) -> dict[str, dict[str, float]]:
+        """Depth, age, rate and CPU of each stage, for /metrics."""
+        link, own, inbox = self.link.figures, self.figures, self.link.inbox
+        age = max(0.0, (self._now_ms() - inbox.oldest_ms) / 1000) if inbox.oldest_ms else 0.0
+        idle = time.monotonic() - own.rated_at > RATE_S
+        return {
+            "link": {
+                "up": float(link.state == "up"), "drained": float(link.drained), "messages_total": float(link.messages),
+                "bytes_total": float(link.bytes), "connections_total": float(link.connections),
+                "stale_acks_total": float(link.stale_acks), "full_seconds_total": link.full_s,
+                "cpu_seconds_total": link.cpu_s,
+            },
+            "inbox": {"depth_bytes": float(inbox.bytes), "bound_bytes": float(inbox.limit), "age_seconds": age},
+            "offers": {"depth": float(len(self._offers)), "depth_bytes": float(self._offer_bytes), "bound": OFFERS},
+            "decode": {
+                "messages_total": float(own.messages), "readings_total": float(own.readings),
+                "rate": 0.0 if idle else own.rate, "faults_total": float(own.faults),
+                "cpu_seconds_total": own.decode_cpu_s,
+            },
+            "account": {"cpu_seconds_total": own.account_cpu_s},
+            "journal": {
+                "commits_total": float(own.commits), "commit_seconds": own.commit_s,
+                "batch_messages": float(own.last_messages), "age_seconds": own.age_s,
+                "cpu_seconds_total": own.journal_cpu_s, "stalled": float(bool(self.stalled)),
+            },
+        }  # fmt: skip
+
+    def _run(self) -> None:
+        inbox = self.link.inbox
+        while not self._stopping.is_set():
+            taken = inbox.take(IDLE_S)
+            offers = self._take_offers()
+            if taken or offers:
+                wait = self._gather_s - (time.monotonic() - self._committed_at)
+                if wait > 0 and not self._stopping.wait(wait):
+                    taken += inbox.take(0)
+                    offers += self._take_offers()
+                self._pass_on(taken, offers)
+
+    def _take_offers(self) -> list[Offer]:
+        with self._lock:
+            taken = list(self._offers)
+            self._offers.clear()
+            self._offer_bytes = 0
+        return [_begin(offer) for offer in taken]
+
+    def _pass_on(self, taken: Sequence[Parcel | LinkEvent], offers: Sequence[Offer]) -> None:
+        """Make everything durable, then acknowledge it."""
+        if self._forget.is_set():
+            self._forget.clear()
+            self._columniser.forget()
+        parcels = [one for one in taken if isinstance(one, Parcel)]
+        events = [one for one in taken if isinstance(one, LinkEvent)]
+        number_of_batch = next((i for i, event in enumerate(events) if event.state != "up"), len(events))
+        began = time.thread_time()
+        received = self._columnise(parcels, offers)
+        decoded = time.thread_time()
+        batch = self.ledger.admit(received.batch)
+        admitted = time.thread_time()
+        bodies: list[Body] = [*events[:number_of_batch], batch, *received.answers, *received.presences]
+        bodies += events[number_of_batch:]
+        if not batch.messages:
+            del bodies[number_of_batch]
+        last = self._append_until_durable(bodies) if bodies else 0
+        if last is None:
+            _refuse(offers)
+            return  # stopping while the journal refuses: nothing is acknowledged
+        journalled = time.thread_time()
+        if batch.messages:
+            self.ledger.commit(batch, last - len(bodies) + 1 + number_of_batch)
+        self.link.inbox.acknowledge(parcels)
+        for offer in offers:
+            if offer.wanted:
+                offer.done.set_result(last)
+        self._note(batch, parcels, (began, decoded, admitted, journalled))
+
+    def _columnise(self, parcels: Sequence[Parcel], offers: Sequence[Offer]) -> Received:
+        messages: list[Messages] = [(p.topics, p.payloads, p.arrived_ms) for p in parcels]
+        if offers:
+            messages.append(([o.topic for o in offers], [o.payload for o in offers], self._now_ms()))
+        try:
+            return self._columniser.columnise(messages)
+        except Exception:
+            LOG.exception("decoding broke down; the messages are tried one by one")
+            return self._without_faulty(messages)
+
+    def _without_faulty(self, messages: Sequence[Messages]) -> Received:
+        """A fault of ours must not stop ingest, nor cost more than the messages that show it."""
+        good: list[Messages] = []
+        said: list[Reject] = []
+        for topics, payloads, arrived in messages:
+            keep: list[tuple[bytes, bytes]] = []
+            for topic, payload in zip(topics, payloads, strict=True):
+                try:
+                    self._columniser.columnise([([topic], [payload], arrived)])
+                except Exception:  # noqa: BLE001 whatever it is, it is counted, shown, and logged by the caller
+                    name = topic[:256].decode(errors="replace")
+                    said.append(Reject(arrived, name, "shape", "decoding broke down", payload[:SAMPLE_BYTES]))
+                else:
+                    keep.append((topic, payload))
+            good.append(([topic for topic, _ in keep], [payload for _, payload in keep], arrived))
+        received = self._columniser.columnise(good)
+        self.figures.faults += len(said)
+        batch = received.batch
+        batch.messages += len(said)
+        batch.rejected["", -1, "shape"] = batch.rejected.get(("", -1, "shape"), 0) + len(said)
+        batch.samples = (*batch.samples, *said)[-SAMPLES:]
+        return received
+
+    def _append_until_durable(self, bodies: Sequence[Body]) -> int | None:
+        """The number of the last entry; None where we were told to stop while the journal refuses."""
+        wait, longest = RETRY_S
+        while True:
+            began = time.monotonic()
+            try:
+                last = self._append(bodies)
+            except (TwinError, OSError, ValueError, TypeError) as error:
+                if not self.stalled:
+                    LOG.warning("nothing is acknowledged, the broker holds: %s", error)
+                self.stalled = str(error) or type(error).__name__
+                if self._stopping.wait(wait):
+                    return None
+                wait = min(longest, wait * 2)
+            else:
+                if self.stalled:
+                    LOG.info("the journal takes entries again")
+                self.stalled = ""
+                self._committed_at = time.monotonic()
+                self.figures.commit_s = self._committed_at - began
+                return last
+
+    def _note(self, batch: Batch, parcels: Sequence[Parcel], at: tuple[float, float, float, float]) -> None:
+        own, (began, decoded, admitted, journalled) = self.figures, at
+        own.decode_cpu_s += decoded - began
+        own.journal_cpu_s += journalled - admitted
+        own.account_cpu_s += admitted - decoded + time.thread_time() - journalled
+        own.messages += batch.messages
+        own.readings += len(batch)
+        own.commits += 1
+        own.last_messages = batch.messages
+        if parcels:
+            own.age_s = max(0.0, (self._now_ms() - parcels[0].arrived_ms) / 1000)
+        now = time.monotonic()
+        if now - own.rated_at >= RATE_S / 5:
+            share = min(1.0, (now - own.rated_at) / RATE_S)
+            latest = (own.messages - own.rated_messages) / (now - own.rated_at)
+            own.rate += (latest - own.rate) * share
+            own.rated_at, own.rated_messages = now, own.messages
+
+
+def _begin(offer: Offer) -> Offer:
+    """From here on the waiting side can no longer cancel; where it has already, it is not told."""
+    return replace(offer, wanted=offer.done.set_running_or_notify_cancel())
+
+
+def _refuse(offers: Sequence[Offer]) -> None:
+    for offer in offers:
+        if offer.wanted:
+            offer.done.set_exception(IngestFull("the server is stopping; send the same again"))

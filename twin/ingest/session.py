@@ -1,0 +1,234 @@
+"""One connection to the broker, from connecting to its end: reads coalesced, keep-alive, the mark behind the backlog.
+
+Sockets do not block; everything here runs in the link's thread. A message that we write to ourselves when the
+subscription stands comes back behind all that waited for us in the session: then the backlog is drained.
+"""
+
+from __future__ import annotations
+
+import secrets
+import select
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from twin.ingest.endpoint import LinkFigures, LinkSettings
+from twin.ingest.frames import (
+    CONNACK,
+    DISCONNECT,
+    PINGREQ_FRAME,
+    SUBACK,
+    Control,
+    Parcel,
+    Parser,
+    connect,
+    disconnect,
+    publish,
+    read_connack,
+    read_suback,
+    subscribe,
+)
+from twin.ingest.inbox import Inbox
+from twin.records import Link as LinkEvent
+
+READ_BYTES = 256 * 1024  # of one recv
+ROUND_BYTES = 4 * 1024 * 1024  # of one round of reads: what becomes one parcel
+SUBSCRIBE_ID, MARKER_ID = 1, 2
+ANSWER_S = 10.0  # within which a broker must take the connection, answer CONNECT and SUBSCRIBE
+QUIET_S = 1.0  # without our marker: so long without a message, and the backlog counts as read
+DRAIN_S = 60.0  # ... or so long after we came up
+
+
+class Refused(Exception):
+    """The broker refused us: it says why. Tried again, with back-off, since a password can be mended."""
+
+
+class Session:
+    """One connection, from connecting to its end. All of it runs in the link's thread."""
+
+    def __init__(
+        self, settings: LinkSettings, figures: LinkFigures, inbox: Inbox, now_ms: Callable[[], int], generation: int
+    ) -> None:
+        self.settings, self.figures, self.inbox = settings, figures, inbox
+        self._now_ms = now_ms
+        self._generation = generation
+        self.welcome = False  # the broker took us: a session that waited for us begins to flow
+        self.was_up = False  # ... and granted our subscriptions
+        self._socket: socket.socket | None = None
+        self._parser = Parser(settings.version)
+        self._out = bytearray()
+        self._marker = settings.marker.encode()
+        self._nonce = secrets.token_hex(8).encode()
+        self._drained = False
+        self._keepalive_s = float(settings.keepalive_s)
+        self._opened = self._sent = self._heard = self._last_message = time.monotonic()
+
+    def open(self) -> None:
+        """Connect, TLS, CONNECT. Raises OSError, ssl.SSLError."""
+        s = self.settings
+        self.figures.state = "connecting"
+        raw = socket.create_connection((s.host, s.port), timeout=ANSWER_S)
+        try:
+            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            self._socket = s.tls.wrap_socket(raw, server_hostname=s.server_name or s.host) if s.tls else raw
+        except BaseException:
+            raw.close()
+            raise
+        self._socket.setblocking(False)
+        self._out += connect(
+            s.client_id, version=s.version, clean=s.clean, keepalive_s=s.keepalive_s, user=s.user, password=s.password
+        )
+
+    def serve(self, stopping: threading.Event) -> None:
+        """Read until stopped or broken. Raises OSError, ssl.SSLError, ProtocolError, Refused."""
+        assert self._socket is not None
+        poll = select.poll()
+        poll.register(self.inbox.wakeup(), select.POLLIN)
+        poll.register(self._socket, 0)
+        full_since = 0.0
+        while True:
+            owed, stale = self.inbox.owed(self._generation)
+            self._out += owed
+            self.figures.stale_acks += stale
+            self._flush()
+            if stopping.is_set():
+                self._say_goodbye()
+                return
+            room = self.inbox.room
+            now = time.monotonic()
+            if room and full_since:
+                self.figures.full_s += now - full_since
+                self._heard = now
+            full_since = 0.0 if room else full_since or now
+            timeout_s = self._look_at_clock(now, room)
+            wanted = (select.POLLIN if room else 0) | (select.POLLOUT if self._out else 0)
+            poll.modify(self._socket, wanted)
+            ready = dict(poll.poll(timeout_s * 1000))
+            self._note_wake(ready)
+            if room and ready.get(self._socket.fileno(), 0) & ~select.POLLOUT and self._read():
+                self._pause(poll)
+
+    def close(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+
+    def _pause(self, poll: select.poll) -> None:
+        """Let bytes gather for a few ms; an acknowledgement ends it."""
+        assert self._socket is not None
+        poll.modify(self._socket, 0)
+        self._note_wake(dict(poll.poll(self.settings.coalesce_s * 1000)))
+
+    def _note_wake(self, ready: dict[int, int]) -> None:
+        if self.inbox.wakeup() in ready:
+            self.inbox.awake()
+
+    def _flush(self) -> None:
+        assert self._socket is not None
+        while self._out:
+            try:
+                sent = self._socket.send(self._out[:ROUND_BYTES])
+            except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                return
+            del self._out[:sent]
+            self._sent = time.monotonic()
+
+    def _say_goodbye(self) -> None:
+        """DISCONNECT behind what is owed, as far as the socket takes it: what stays unsent is sent to us again."""
+        self._out += disconnect()
+        self._flush()
+
+    def _look_at_clock(self, now: float, room: bool) -> float:
+        """Ping where it is time, give up where nobody answers, and say how long to wait at most (seconds)."""
+        if not self.was_up:
+            if now - self._opened > ANSWER_S:
+                raise TimeoutError(f"no answer within {ANSWER_S:.0f} s")
+            return 0.5
+        if room and now - self._heard > 1.5 * self._keepalive_s:
+            raise TimeoutError(f"nothing heard for {now - self._heard:.0f} s")
+        if now - self._sent > self._keepalive_s / 2:
+            self._out += PINGREQ_FRAME
+            self._sent = now
+            self._flush()
+        if not self._drained:
+            quiet = now - self._last_message > QUIET_S and not self.inbox.bytes
+            if now - self._opened > ANSWER_S and (quiet or now - self._opened > DRAIN_S):
+                self._say_drained()
+            return min(QUIET_S / 2, self._keepalive_s / 4)
+        return self._keepalive_s / 4
+
+    def _read(self) -> bool:
+        """Read all that is there, up to ROUND_BYTES. Whether anything came. Raises ConnectionError at its end."""
+        assert self._socket is not None
+        chunks: list[bytes] = []
+        size, ended = 0, False
+        while size < ROUND_BYTES:
+            try:
+                chunk = self._socket.recv(READ_BYTES)
+            except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                break
+            if not chunk:
+                ended = True
+                break
+            chunks.append(chunk)
+            size += len(chunk)
+        if chunks:
+            self._heard = time.monotonic()
+            self.figures.bytes += size
+            self._parse(b"".join(chunks) if len(chunks) > 1 else chunks[0])
+        if ended:
+            raise ConnectionError("the broker closed the connection")
+        return bool(chunks)
+
+    def _parse(self, data: bytes) -> None:
+        parcel = Parcel(generation=self._generation, arrived_ms=self._now_ms())
+        controls = self._parser.feed(data, parcel)
+        drained = not self._drained and self._take_marker(parcel)
+        for control in controls:
+            self._control(control)
+        if parcel.topics or parcel.ids:
+            self._last_message = self._heard
+            self.figures.messages += len(parcel)
+            self.inbox.put(parcel)
+        for control in controls:
+            if control.type == DISCONNECT:
+                raise Refused(f"the broker ended the connection (code {control.body[:1].hex() or '00'})")
+        if drained:
+            self._say_drained()
+        self.figures.cpu_s = time.thread_time()
+
+    def _take_marker(self, parcel: Parcel) -> bool:
+        """Take our own marker out of the parcel. Whether it was this connection's."""
+        found = False
+        while self._marker in parcel.topics:
+            index = parcel.topics.index(self._marker)
+            del parcel.topics[index]
+            found |= parcel.payloads.pop(index) == self._nonce
+        return found
+
+    def _say_drained(self) -> None:
+        self._drained = self.figures.drained = True
+        self.inbox.put(LinkEvent("drained"))
+
+    def _control(self, control: Control) -> None:
+        if control.type == CONNACK:
+            answer = read_connack(control.body, self.settings.version)
+            if answer.code:
+                raise Refused(answer.reason)
+            self.welcome = True
+            self.inbox.put(LinkEvent("up"))
+            self.figures.session_present = answer.session_present
+            self._keepalive_s = float(answer.keepalive_s or self._keepalive_s)
+            self._out += subscribe(SUBSCRIBE_ID, self.settings.subscriptions, self.settings.version)
+        elif control.type == SUBACK:
+            self._up(read_suback(control.body, self.settings.version))
+
+    def _up(self, codes: Sequence[int]) -> None:
+        refused = [name for (name, _), code in zip(self.settings.subscriptions, codes, strict=False) if code >= 128]
+        if len(codes) < len(self.settings.subscriptions) or refused:
+            raise Refused(f"subscription refused: {', '.join(refused) or 'not all answered'}")
+        self.was_up = True
+        self.figures.state, self.figures.trouble = "up", ""
+        self.figures.connections += 1
+        self._out += publish(self.settings.marker, self._nonce, packet_id=MARKER_ID, version=self.settings.version)
