@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -91,4 +92,6 @@ def start(
     typer.echo(f"broker on 127.0.0.1:{prepared.port}; Ctrl-C ends it")
     sys.stdout.flush()
     record_pid(files, os.getpid(), prepared.port)
+    for ignored in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them, and what it becomes would inherit that
+        signal.signal(ignored, signal.SIG_DFL)
     os.execv(prepared.command[0], list(prepared.command))  # noqa: S606 - becomes the broker: one process, its signals

@@ -19,6 +19,7 @@ from twin.broker.find import Binary, find_broker
 from twin.errors import TwinError
 
 POLL_S = 0.01
+_HELLO = bytes.fromhex("100c00044d5154540402000a0000")  # CONNECT, MQTT 3.1.1, clean session, keep-alive 10 s, no id
 
 
 class BrokerFailed(TwinError):
@@ -57,6 +58,16 @@ def check_port(host: str, port: int) -> None:
             raise PortTaken(
                 f"port {port} of {host} is taken ({error.strerror}); stop that program or use --port"
             ) from error
+
+
+def answers(host: str, port: int) -> bool:
+    """Whether an MQTT broker says anything to a CONNECT without user. Raises OSError when nobody listens.
+
+    That the port is open says little: the kernel accepts before Mosquitto's loop runs, and loses a SIGTERM till then.
+    """
+    with socket.create_connection((host, port), timeout=2) as probe:
+        probe.sendall(_HELLO)
+        return probe.recv(1) == b"\x20"  # CONNACK, whatever its code
 
 
 def prepare_broker(
@@ -200,7 +211,7 @@ class Broker:
             try:
                 self._process.wait(grace_s)
             except subprocess.TimeoutExpired:
-                self.kill()
+                return self.kill()
         return self._gone()
 
     def kill(self) -> int | None:
@@ -239,8 +250,9 @@ class Broker:
                 if "Address already in use" in words:
                     raise PortTaken(f"port {self.port} of {self.host} is taken; stop that program or use --port")
                 raise BrokerFailed(f"the broker ended with {code}:\n{words}")
-            with contextlib.suppress(OSError), socket.create_connection((self.host, self.port), timeout=1):
-                return
+            with contextlib.suppress(OSError):
+                if answers(self.host, self.port):
+                    return
             if time.monotonic() > deadline:
                 self.kill()
                 raise BrokerFailed(f"the broker did not answer within {timeout_s:g} s:\n{self.tail(since=since)}")
