@@ -53,6 +53,17 @@ NOTE = "running.json"  # tells command line and demo where the server is
 def run(settings: Settings) -> None:
     """Run a server until SIGINT or SIGTERM. Raises TwinError, DeviceError where it cannot start."""
     stopping = threading.Event()
+    failed: list[str] = []
+
+    def broke(what: threading.ExceptHookArgs) -> None:
+        """A thread ended by a fault of ours: say where, and stop as a whole, so that whoever watches starts us again."""
+        name = what.thread.name if what.thread is not None else "?"
+        error = what.exc_value
+        LOG.critical("thread %s ended by an error", name, exc_info=error)
+        failed.append(f"{name}: {what.exc_value!r}")
+        stopping.set()
+
+    threading.excepthook = broke
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopping.set())
     with contextlib.ExitStack() as stack:
@@ -60,6 +71,8 @@ def run(settings: Settings) -> None:
         while not stopping.wait(1.0):
             pass
         LOG.info("stopping")
+    if failed:
+        raise TwinError(f"a part of the server broke: {failed[0]}; the log says where. Start it again: nothing is lost")
 
 
 class Server:
