@@ -41,13 +41,17 @@ class _Channels:
 
     def __init__(self) -> None:
         self.scaled: dict[str, NDArray[np.float32]] = {n: np.empty((0, len(SCALES)), np.float32) for n in _PER_SCALE}
-        self.single: dict[str, F64] = {n: np.empty(0) for n in _SINGLE}
+        self.single: dict[str, NDArray[Any]] = {
+            n: np.empty(0, np.float64 if n == "seen" else np.float32) for n in _SINGLE
+        }
+        self.used = 0
         self.slow = np.empty(0, bool)  # said by the slow evidence
         self.fast = Latch()
         self.ln_bar = 0.0  # what the verdicts did to the kind's bar
         self.days = 0.0  # device-days since a verdict was last counted
 
     def ensure(self, slots: int) -> None:
+        self.used = max(self.used, slots)
         for n, fill in _PER_SCALE.items():
             self.scaled[n] = grown(self.scaled[n], slots, fill)
         for n, fill in _SINGLE.items():
@@ -126,7 +130,7 @@ class Behaviour:
     def _score(self, state: _Channels, slot: NDArray[np.int32], residual: F64) -> F64:
         """-log10 of the tail probability, mean over the scales; scored first, then learnt."""
         a = {n: array[slot].astype(np.float64) for n, array in state.scaled.items()}
-        visits = state.single["visits"][slot] + 1.0
+        visits: F64 = state.single["visits"][slot].astype(np.float64) + 1.0
         state.single["visits"][slot] = visits
         n = visits[:, None]
         mean = a["mean"] + (residual[:, None] - a["mean"]) / np.minimum(SCALES, n)
@@ -293,9 +297,9 @@ class Behaviour:
         }
         for kind, state in self.channels.items():
             told["kinds"][kind] = {
-                "scaled": {n: a.copy() for n, a in state.scaled.items()},
-                "single": {n: a.copy() for n, a in state.single.items()},
-                "slow": state.slow.copy(),
+                "scaled": {n: a[: state.used].copy() for n, a in state.scaled.items()},
+                "single": {n: a[: state.used].copy() for n, a in state.single.items()},
+                "slow": state.slow[: state.used].copy(),
                 "fast": state.fast.dump(),
                 "bar": [state.ln_bar, state.days],
             }
@@ -308,9 +312,9 @@ class Behaviour:
             state = self.channels[kind] = _Channels()
             state.ensure(len(one["slow"]))
             for n in _PER_SCALE:
-                state.scaled[n][:] = one["scaled"][n]
+                state.scaled[n][: state.used] = one["scaled"][n]
             for n in _SINGLE:
-                state.single[n][:] = one["single"][n]
-            state.slow[:] = one["slow"]
+                state.single[n][: state.used] = one["single"][n]
+            state.slow[: state.used] = one["slow"]
             state.fast.load(one["fast"])
             state.ln_bar, state.days = (float(x) for x in one["bar"])

@@ -56,13 +56,13 @@ class Peers:
         c, p = len(offset), len(near)
         self.a: dict[str, NDArray[Any]] = {n: np.full((c, p), 0.0 if n in _ZERO else np.nan) for n in _PLAIN}
         self.table = np.zeros((c, p, HOURS), np.float32)
-        self.visits = np.zeros((c, p, HOURS), np.float32)
+        self.visits = np.zeros((c, p, HOURS), np.float16)
         self.around = np.full((c, p), 0.85)
         self.repeats = np.tile(np.array([0.5, 20.0]), (c, p, QUARTERS, 1)).astype(
             np.float32
         )  # repeats, chances, by quarter of the range
-        self.moments = np.tile(0.9 * np.eye(c), (p, 1, 1))
-        self.omega = np.tile(np.eye(c) / (0.9 + RIDGE), (p, 1, 1))
+        self.moments = np.tile(0.9 * np.eye(c), (p, 1, 1)).astype(np.float32)
+        self.omega = np.tile(np.eye(c) / (0.9 + RIDGE), (p, 1, 1)).astype(np.float32)
         self.expected: F64 = np.full((c, p), np.nan)  # by peers, level and hour, of the last round, in plain units
         self.rounds = 0
 
@@ -143,7 +143,8 @@ class Peers:
         return self.around
 
     def _phi(self, lag: str, var: str) -> F64:
-        return np.clip(self.a[lag] / np.maximum(self.a[var], 1e-12), -0.95, 0.95)
+        phi: F64 = np.clip(self.a[lag] / np.maximum(self.a[var], 1e-12), -0.95, 0.95)
+        return phi
 
     # ---- evidence --------------------------------------------------------------------------------------------
 
@@ -199,10 +200,10 @@ class Peers:
         a["level"] = np.where(
             known, a["level"] + np.maximum(1.0 / LEVEL_MEMORY, 1.0 / (count + 2.0)) * step, a["level"]
         )
-        visits = self.visits[:, :, hour]
+        visits = self.visits[:, :, hour].astype(np.float64)
         late = np.where(count < YOUNG, 0.0, step)
         self.table[:, :, hour] += np.maximum(1.0 / TABLE_MEMORY, 1.0 / (visits + 4.0)) * late
-        self.visits[:, :, hour] = visits + known
+        self.visits[:, :, hour] = np.minimum(visits + known, 1000.0)
         nan = np.where(known, 1.0, np.nan)
         least = 1e-3 + np.where(self.log, 0.0, self.resolution)
         a["q_r"] = np.maximum(running_median(a["q_r"], np.abs(r) * nan, count), least)
@@ -232,7 +233,7 @@ class Peers:
             if self.rounds % HOURS == 0:
                 spread = np.sqrt(np.maximum(np.einsum("pcc->pc", self.moments), 1e-3))
                 correlation = self.moments / (spread[:, :, None] * spread[:, None, :])
-                self.omega = np.linalg.inv(correlation + RIDGE * np.eye(len(x)))
+                self.omega = np.linalg.inv(correlation + RIDGE * np.eye(len(x), dtype=np.float32))
         self.rounds += 1
 
     # ---- checkpoint ------------------------------------------------------------------------------------------

@@ -34,7 +34,7 @@ _FIELDS: dict[str, tuple[Any, int, float]] = {
     "width_reading": (np.float32, 1, 0.0),  # mean |e| of single readings
     "learnt": (np.int64, 1, 0),  # event time of the last visit
     "season": (np.float32, HOURS, 0.0),
-    "season_visits": (np.float32, HOURS, 0.0),
+    "season_visits": (np.float16, HOURS, 0.0),  # up to 60: more makes no difference
     "season_width": (np.float32, HOURS, 0.0),
     "expected": (np.float64, 1, np.nan),  # of the open step
     "sigma": (np.float32, 1, np.nan),  # of a single reading in the open step
@@ -188,7 +188,7 @@ class Expectation:
             a["season"][slots, b] += w * np.maximum(1.0 / BIN_MEMORY, 1.0 / (c + 1.0)) * e
             own = a["season_width"][slots, b]
             a["season_width"][slots, b] = own + w * np.maximum(1.0 / BIN_SCALE_MEMORY, 1.0 / (c + 1.0)) * (spread - own)
-            a["season_visits"][slots, b] = c + w
+            a["season_visits"][slots, b] = np.minimum(c + w, 60.0)
 
     # ---- checkpoint --------------------------------------------------------------------------------------------
 
