@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 
 START_S = 15.0
 STOP_S = 5.0
+SEND_BYTES = 256 * 1024  # what the kernel holds for a page that reads slowly (it would grow to 4 MB)
 
 
 class NotServing(Exception):
@@ -108,6 +109,7 @@ def _bind(host: str, port: int) -> socket.socket:
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BYTES)  # accepted sockets inherit it
         listener.bind((host, port))
         listener.listen(1024)
     except OSError as error:
