@@ -1,0 +1,80 @@
+"""Power cuts: whatever the journal acknowledged before the power went is there when it is back."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.powercut.disks import Disk, Ext4, Fuse
+from twin.journal import Journal
+
+CUTS = 5
+SOAK_CUTS = 40
+
+
+def _open_disk(way: str, folder: Path, seed: int) -> Disk:
+    return Ext4(folder) if way == "ext4" else Fuse(folder, seed)
+
+
+def _write_until(disk: Disk, entries: int) -> tuple[int, int]:
+    """Cut the power when a writer has made `entries` appends; the last number surely acknowledged, and its first."""
+    writer = subprocess.Popen(
+        [sys.executable, "-m", "tests.powercut.writer", str(disk.mount)], stdout=subprocess.PIPE, text=True
+    )
+    assert writer.stdout is not None
+    with writer:
+        assert writer.stdout.readline() == "open\n"
+        told: list[tuple[int, int]] = []
+        for line in writer.stdout:
+            n, at = line.split()
+            told.append((int(n), int(at)))
+            if len(told) >= entries:
+                break
+        before = disk.cut()
+        told += [(int(line.split()[0]), int(line.split()[1])) for line in writer.stdout.read().splitlines()]
+        writer.kill()
+        writer.wait(30)
+    sure = [n for n, at in told if at < before]
+    assert len(sure) >= entries
+    return sure[-1], told[0][0]
+
+
+def _survive(way: str, folder: Path, seed: int, cuts: int) -> None:
+    """Cut the power `cuts` times, after a random number of entries, and look at the journal after each."""
+    chance = random.Random(seed)
+    disk = _open_disk(way, folder, seed)
+    disk.start()
+    acknowledged = 0
+    try:
+        for _ in range(cuts):
+            sure, began = _write_until(disk, chance.randrange(5, 120))
+            assert began > acknowledged, "numbers went back after a cut"
+            disk.back()
+            journal = Journal(disk.mount / "journal.db", ballast_bytes=0)
+            try:
+                assert journal.position >= sure, f"entry {journal.position + 1} was acknowledged and is gone"
+                assert journal.position % 2 == 0, "half of an append survived"
+                assert journal.verify() == journal.position - journal.first + 1
+                acknowledged = journal.position
+            finally:
+                journal.close()
+    finally:
+        disk.close()
+
+
+@pytest.mark.parametrize("way", ["ext4", "fuse"])
+def test_five_power_cuts_lose_nothing(way: str, tmp_path: Path) -> None:
+    """After each of five cuts under load, every acknowledged entry is there, whole, and the journal goes on."""
+    _survive(way, tmp_path, seed=1, cuts=CUTS)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("way", ["ext4", "fuse"])
+def test_forty_power_cuts_lose_nothing(way: str, tmp_path: Path) -> None:
+    """The same forty times with other moments."""
+    _survive(way, tmp_path, seed=2, cuts=SOAK_CUTS)
