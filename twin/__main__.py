@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import typer
-from devices.command import app as devices
 
+from devices.command import app as devices
+from twin.broker.command import app as broker
 from twin.command import config, demo, doctor, look, up, whistles
 from twin.survey.command import app as city
 
@@ -23,6 +24,7 @@ app.command("account")(look.account)
 app.command("rejects")(look.rejects)
 app.add_typer(devices, name="devices")
 app.add_typer(city, name="city")
+app.add_typer(broker, name="broker")
 app.add_typer(whistles.app, name="whistles")
 app.add_typer(config.app, name="config")
 
