@@ -195,7 +195,7 @@ class Page:
         """Indices of all readings of the rows whose numbers do not simply go on; None if there are none."""
         boot, seq = columns.boot[sort.order], columns.seq[sort.order]
         simple = (seq == sort.before(seq, self.top) + 1) & (boot == self.boot[sort.row])
-        simple |= boot == NOT_ACCOUNTABLE
+        simple |= (boot == NOT_ACCOUNTABLE) & (self.boot[sort.row] == NOT_ACCOUNTABLE)
         if simple.all():
             return None
         odd = np.zeros(len(self), np.bool_)
