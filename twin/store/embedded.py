@@ -214,12 +214,14 @@ class EmbeddedStore:
 
     def _steady(self, look: Callable[[View], Answer]) -> Answer:
         """Ask again where a table or file was replaced by its successor between catalogue and reading."""
+        view = self._hot.view
         for _ in range(8):
             try:
-                return look(self._hot.view)
+                return look(view)
             except (FileNotFoundError, duckdb.CatalogException):
-                continue
-        return look(self._hot.view)
+                with self._hot.write_lock:  # the exchange that took it away ends with a new view
+                    view = self._hot.view
+        return look(view)
 
 
 def _within(view: View, kind: str, level: str, start_ms: int, end_ms: int) -> list[File]:

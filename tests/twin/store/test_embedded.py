@@ -1,0 +1,287 @@
+"""The embedded store: sealing, compaction, roll-ups, retention and restarts change nothing that a query sees."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.testing import assert_allclose, assert_array_equal
+
+from tests.contracts.readings import HOUR_MS, T0, batch, rows
+from twin.errors import StoreBroken, StoreDown
+from twin.records import Batch
+from twin.store import hot
+from twin.store.embedded import EmbeddedStore
+from twin.store.protocol import DAY_MS
+from twin.store.seal import MERGE_LEAST, mergeable
+from twin.store.sealed import bucket_for, exact, places_of
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[EmbeddedStore]:
+    """An empty store that seals only when told."""
+    opened = EmbeddedStore(tmp_path / "store", rows(), seal_every_s=None)
+    yield opened
+    opened.close()
+
+
+def hour(day: int, of_day: int, devices: int = 3) -> Batch:
+    """A minute-by-minute hour of a few devices, with a wave in it."""
+    start = T0 + day * DAY_MS + of_day * HOUR_MS
+    return batch([
+        (row, start + i * 60_000 + row, i + 60 * (24 * day + of_day), {"voltage": 220 + (i * 7 + row + of_day) % 9})
+        for i in range(60) for row in range(devices)
+    ])  # fmt: skip
+
+
+def files(store: EmbeddedStore, level: str) -> int:
+    """How many sealed files of a level the catalogue has."""
+    return sum(file.level == level for file in store._hot.view.files)
+
+
+def test_a_life_of_days_reads_the_same_sealed_or_not(tmp_path: Path) -> None:
+    """Three days, sealed hourly, compacted and rolled up, answer every query as a store that never sealed."""
+    plain = EmbeddedStore(tmp_path / "plain", rows(), seal_every_s=None)
+    sealed = EmbeddedStore(tmp_path / "sealed", rows(), seal_every_s=None)
+    n = 0
+    for day in range(3):
+        for of_day in range(0, 24, 3):
+            n += 1
+            for each in (plain, sealed):
+                each.append(n, hour(day, of_day))
+            sealed.seal()
+    late = batch([(1, T0 + 5 * HOUR_MS, 9999, {"voltage": 1.5})])
+    for each in (plain, sealed):
+        each.append(n + 1, late)
+    sealed.seal()
+    assert files(sealed, "rollup") >= 2
+    assert files(sealed, "raw") < 16
+    span = (T0, T0 + 3 * DAY_MS)
+    for row in range(3):
+        for one, other in zip(
+            plain.range("pole", row, "voltage", *span), sealed.range("pole", row, "voltage", *span), strict=True
+        ):
+            assert_array_equal(one, other)
+        for step in (300_000, 3_600_000, 420_000):
+            a, b = (s.downsample("pole", row, "voltage", *span, step) for s in (plain, sealed))
+            assert_array_equal(a.t, b.t)
+            assert_array_equal(a.count, b.count)
+            assert_array_equal(a.min, b.min)
+            assert_array_equal(a.max, b.max)
+            assert_allclose(a.mean, b.mean, rtol=1e-12)
+    for t in (T0 + 3 * HOUR_MS + 1000, T0 + DAY_MS + 10 * HOUR_MS, T0 + 3 * DAY_MS):
+        a, b = (s.snapshot("pole", t, within_ms=6 * HOUR_MS) for s in (plain, sealed))
+        assert_array_equal(a.row, b.row)
+        assert_array_equal(a.t, b.t)
+        assert_array_equal(a.values["voltage"], b.values["voltage"])
+    plain.close()
+    sealed.close()
+
+
+def test_everything_is_there_after_a_restart(tmp_path: Path) -> None:
+    """Hot and sealed rows, catalogue, position and floors survive closing and opening."""
+    store = EmbeddedStore(tmp_path / "s", rows(), seal_every_s=None)
+    store.append(1, hour(0, 0))
+    store.seal()
+    store.append(2, hour(0, 1))
+    store.prune(T0 + HOUR_MS // 2)
+    before = store.range("pole", 0, "voltage", T0, T0 + DAY_MS)
+    store.close()
+    again = EmbeddedStore(tmp_path / "s", rows(), seal_every_s=None)
+    assert again.position() == 2
+    after = again.range("pole", 0, "voltage", T0, T0 + DAY_MS)
+    assert_array_equal(before[0], after[0])
+    assert_array_equal(before[1], after[1])
+    assert len(after[0]) == 90
+    again.close()
+
+
+def test_other_programs_read_sealed_files(store: EmbeddedStore, tmp_path: Path) -> None:
+    """A sealed file is plain Parquet: device names, times, and numbers with their scale in the metadata."""
+    store.append(1, hour(0, 0))
+    store.seal()
+    (path,) = (tmp_path / "store" / "sealed").glob("pole-*.parquet")
+    table = pq.read_table(path)
+    assert set(table.column("device").to_pylist()) == {"pole-0", "pole-1", "pole-2"}
+    scale = int(table.schema.field("q.voltage").metadata[b"scale"])
+    sent = hour(0, 0).columns[0]
+    assert_array_equal(np.sort(table.column("q.voltage").to_numpy() / scale), np.sort(sent.values["voltage"]))
+    count = duckdb.connect().execute(f"SELECT count(*) FROM read_parquet('{path}') WHERE device = 'pole-1'").fetchone()
+    assert count == (60,)
+
+
+def test_pruning_deletes_files(store: EmbeddedStore, tmp_path: Path) -> None:
+    """A file in which all is older than the limit is unlinked; its roll-up stays and still answers."""
+    for day in range(3):
+        store.append(day + 1, hour(day, 0))
+        store.seal()
+    folder = tmp_path / "store" / "sealed"
+    before = len(list(folder.iterdir()))
+    store.prune(T0 + DAY_MS)
+    assert len(list(folder.iterdir())) == before - 1
+    assert len(store.range("pole", 0, "voltage", T0, T0 + DAY_MS)[0]) == 0
+    assert store.downsample("pole", 0, "voltage", T0, T0 + DAY_MS, 300_000).count.sum() == 60
+
+
+def test_files_that_a_crash_left_are_swept(store: EmbeddedStore, tmp_path: Path) -> None:
+    """A file that was written but never named in the catalogue is deleted at the next start; named ones stay."""
+    store.append(1, hour(0, 0))
+    store.seal()
+    store.close()
+    folder = tmp_path / "store" / "sealed"
+    (folder / "pole-99999999.parquet").write_bytes(b"half")
+    (folder / "pole-00000077.parquet.new").write_bytes(b"quarter")
+    again = EmbeddedStore(tmp_path / "store", rows(), seal_every_s=None)
+    assert len(list(folder.iterdir())) == 1
+    assert len(again.range("pole", 0, "voltage", T0, T0 + DAY_MS)[0]) == 60
+    again.close()
+
+
+def test_a_segment_closed_before_a_crash_is_sealed_later(store: EmbeddedStore, tmp_path: Path) -> None:
+    """Killed between closing a table and sealing it, the store answers from the table and seals it next time."""
+    store.append(1, hour(0, 0))
+    store._hot.rotate(1)
+    store.append(2, hour(0, 1))
+    store.close()
+    again = EmbeddedStore(tmp_path / "store", rows(), seal_every_s=None)
+    assert len(again.range("pole", 0, "voltage", T0, T0 + DAY_MS)[0]) == 120
+    again.seal()
+    assert again.info()["hot_rows"] == 0
+    assert len(again.range("pole", 0, "voltage", T0, T0 + DAY_MS)[0]) == 120
+    again.close()
+
+
+def test_a_recording_of_years_makes_few_files(store: EmbeddedStore) -> None:
+    """Four years of hourly readings in one segment become a handful of files, not one a day."""
+    store.append(1, batch([(0, T0 + i * HOUR_MS, i, {"voltage": i / 10}) for i in range(35_000)]))
+    store.seal()
+    assert files(store, "raw") <= 60
+    t, v = store.range("pole", 0, "voltage", T0, T0 + 35_000 * HOUR_MS)
+    assert len(t) == 35_000
+    assert_array_equal(v, np.arange(35_000) / 10)
+
+
+def test_queries_and_sealing_at_once(store: EmbeddedStore) -> None:
+    """While one thread appends and seals, another never sees a value missing or twice."""
+    stop = threading.Event()
+    seen: list[int] = []
+    wrong: list[str] = []
+
+    def look() -> None:
+        least = 0
+        while not stop.is_set():
+            least = max(least, len(seen))
+            t, v = store.range("pole", 0, "voltage", T0, T0 + DAY_MS)
+            if len(set(t.tolist())) != len(t) or len(t) < least or not np.array_equal(v, np.arange(len(v))):
+                wrong.append(f"{len(t)} values, {least} were acknowledged")
+
+    looker = threading.Thread(target=look)
+    looker.start()
+    for i in range(60):
+        store.append(i + 1, batch([(0, T0 + i * 1000, i, {"voltage": float(i)})]))
+        seen.append(i)
+        if i % 6 == 5:
+            store.seal()
+    stop.set()
+    looker.join()
+    assert wrong == []
+
+
+def test_the_sealing_thread_works_by_rows(tmp_path: Path) -> None:
+    """The thread of its own seals when enough rows have come, without being told."""
+    store = EmbeddedStore(tmp_path / "s", rows(), seal_every_s=3600, seal_rows=100)
+    sealed = threading.Event()
+    exchange: Callable[..., None] = store._hot.exchange
+
+    def told(*args: object, **named: object) -> None:
+        exchange(*args, **named)
+        sealed.set()
+
+    store._hot.exchange = told  # type: ignore[method-assign]
+    store.append(1, hour(0, 0))
+    assert sealed.wait(30)
+    store.close()
+
+
+def test_a_second_process_is_refused(store: EmbeddedStore, tmp_path: Path) -> None:
+    """Another opener of the same folder is told that it is taken."""
+    import subprocess
+    import sys
+
+    code = (
+        "from pathlib import Path; from twin.store.embedded import EmbeddedStore; from twin.store import Rows;"
+        f"EmbeddedStore(Path({str(tmp_path / 'store')!r}), Rows())"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert ran.returncode != 0
+    assert StoreDown.__name__ in ran.stderr
+
+
+def test_a_newer_schema_is_refused(store: EmbeddedStore, tmp_path: Path) -> None:
+    """A store of a later version is left alone, and the message says so."""
+    store.close()
+    with duckdb.connect(str(tmp_path / "store" / "hot.duckdb")) as link:
+        link.execute("UPDATE schema SET version = 99")
+    with pytest.raises(StoreBroken, match="schema 99"):
+        EmbeddedStore(tmp_path / "store", rows(), seal_every_s=None)
+
+
+def test_an_older_schema_is_backed_up_and_migrated(
+    store: EmbeddedStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Opening with a newer version copies the file aside, runs the steps and keeps every reading."""
+    store.append(1, hour(0, 0))
+    store.close()
+    monkeypatch.setattr(hot, "SCHEMA", hot.SCHEMA + 1)
+    monkeypatch.setitem(hot.MIGRATIONS, hot.SCHEMA - 1, lambda cursor: cursor.execute("CREATE TABLE added (x INTEGER)"))
+    again = EmbeddedStore(tmp_path / "store", rows(), seal_every_s=None)
+    assert len(again.range("pole", 0, "voltage", T0, T0 + DAY_MS)[0]) == 60
+    again.close()
+    (backup,) = (tmp_path / "store").glob("*.backup")
+    with duckdb.connect(str(backup), read_only=True) as link:
+        assert link.execute("SELECT version FROM schema").fetchone() == (hot.SCHEMA - 1,)
+
+
+def test_garbage_instead_of_a_store_is_named(tmp_path: Path) -> None:
+    """A file that is no DuckDB file raises StoreBroken naming it."""
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s" / "hot.duckdb").write_bytes(b"nothing of the kind" * 1000)
+    with pytest.raises(StoreBroken, match=r"hot\.duckdb"):
+        EmbeddedStore(tmp_path / "s", rows(), seal_every_s=None)
+
+
+@given(st.lists(st.floats(width=64) | st.integers(-(10**7), 10**7).map(lambda i: i / 1000), max_size=30))
+def test_scaling_is_exact_or_not_done(values: list[float]) -> None:
+    """Whenever decimal places are found, whole numbers of them give every value back to the last bit."""
+    array = np.array(values, np.float64)
+    places = places_of(array)
+    if places is not None:
+        kept = array[~np.isnan(array)]
+        back = np.rint(kept * 10.0**places).astype(np.int64) / 10.0**places
+        assert back.tobytes() == kept.tobytes()
+        assert exact(array, places)
+
+
+def test_buckets_follow_the_density() -> None:
+    """A city's trucks get minutes, a lone station years: about 600,000 rows a bucket."""
+    assert bucket_for(7_200_000, HOUR_MS) == 300_000
+    assert bucket_for(1_800_000, HOUR_MS) == 900_000
+    assert bucket_for(35_000, 4 * 365 * DAY_MS) > 100 * DAY_MS
+
+
+def test_a_large_file_is_not_rewritten_for_a_few_late_rows() -> None:
+    """Small files are merged among themselves; a far larger one is left alone."""
+
+    def file(name: str, count: int) -> hot.File:
+        return hot.File(name, "pole", "raw", DAY_MS, T0, T0 + 1, count, count, 300_000)
+
+    small = [file(f"s{i}", 10) for i in range(MERGE_LEAST)]
+    assert mergeable([*small, file("large", 10_000_000)]) == small
+    assert mergeable(small[:-1]) == []
