@@ -16,10 +16,11 @@ import math
 import re
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path, PurePosixPath
 from typing import IO, cast
 
@@ -34,11 +35,11 @@ UNFIT = re.compile(r"[^A-Za-z0-9_.:-]+")
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One text file of a recording. `size`: bytes when unpacked, where known."""
+    """One text file of a recording. `size`: bytes when unpacked, where known. `open` gives and closes its bytes."""
 
     name: str
     size: int
-    open: Callable[[], IO[bytes]]
+    open: Callable[[], AbstractContextManager[IO[bytes]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,12 +113,18 @@ def _members(path: Path, mapping: Mapping) -> Iterator[Member]:
             if file.is_file() and _wanted(file.relative_to(path).as_posix(), mapping):
                 yield _file(file, file.relative_to(path).as_posix())
     elif zipfile.is_zipfile(path):
-        archive = zipfile.ZipFile(path)
-        for info in archive.infolist():
-            if not info.is_dir() and _wanted(info.filename, mapping):
-                yield Member(info.filename, info.file_size, lambda info=info: archive.open(info))  # type: ignore[misc]
+        with zipfile.ZipFile(path) as archive:
+            for info in archive.infolist():
+                if not info.is_dir() and _wanted(info.filename, mapping):
+                    yield Member(info.filename, info.file_size, partial(_open_zipped, path, info.filename))
     else:
         yield _file(path, path.name)  # a file that was named is wanted, whatever it is called
+
+
+@contextmanager
+def _open_zipped(path: Path, name: str) -> Iterator[IO[bytes]]:
+    with zipfile.ZipFile(path) as archive, archive.open(name) as file:
+        yield file
 
 
 def _file(path: Path, name: str) -> Member:
@@ -125,8 +132,20 @@ def _file(path: Path, name: str) -> Member:
         with path.open("rb") as file:
             file.seek(max(0, path.stat().st_size - 4))
             size = int.from_bytes(file.read(4), "little")  # RFC 1952: size of the input modulo 2^32
-        return Member(name, size, lambda: cast("IO[bytes]", gzip.open(path, "rb")))
-    return Member(name, path.stat().st_size, lambda: path.open("rb"))
+        return Member(name, size, partial(_open_gzipped, path))
+    return Member(name, path.stat().st_size, partial(_open_plain, path))
+
+
+@contextmanager
+def _open_plain(path: Path) -> Iterator[IO[bytes]]:
+    with path.open("rb") as file:
+        yield file
+
+
+@contextmanager
+def _open_gzipped(path: Path) -> Iterator[IO[bytes]]:
+    with gzip.open(path, "rb") as file:
+        yield cast("IO[bytes]", file)
 
 
 def _wanted(name: str, mapping: Mapping) -> bool:
@@ -145,15 +164,17 @@ def read_rows(path: Path, mapping: Mapping, tally: Tally, *, start_ms: int | Non
         raise DeviceError(f"{mapping.source}: its rows carry no time: give the first one's with --start")
     members = find_members(path, mapping)
     read = _RowReader(mapping, tally, start_ms)
-    if mapping.file.join == "line":
-        streams = [read.rows(mapping.name, _joined(members, mapping, tally))]
-    else:
-        streams = [read.rows(member.name, _records(member, mapping, tally)) for member in members]
-    for _, row in heapq.merge(*(_keyed(stream) for stream in streams), key=lambda pair: pair[0]):
-        tally.place(row, mapping.time.gap_s)
-        tally.readings += 1
-        tally.values += len(row.values)
-        yield row
+    with ExitStack() as files:
+        open_ = [files.enter_context(closing(_records(member, mapping, tally))) for member in members]
+        if mapping.file.join == "line":
+            streams = [read.rows(mapping.name, _joined(open_, tally))]
+        else:
+            streams = [read.rows(member.name, records) for member, records in zip(members, open_, strict=True)]
+        for _, row in heapq.merge(*(_keyed(stream) for stream in streams), key=lambda pair: pair[0]):
+            tally.place(row, mapping.time.gap_s)
+            tally.readings += 1
+            tally.values += len(row.values)
+            yield row
 
 
 def _keyed(rows: Iterator[Row]) -> Iterator[tuple[int, Row]]:
@@ -167,43 +188,45 @@ def _keyed(rows: Iterator[Row]) -> Iterator[tuple[int, Row]]:
 Record = dict[str, str]
 
 
-def _records(member: Member, mapping: Mapping, tally: Tally) -> Iterator[Record]:
+def _records(member: Member, mapping: Mapping, tally: Tally) -> Generator[Record, None, None]:
     """One file as records by column name."""
     names = next((columns for pattern, columns in mapping.file.parts.items()
                   if fnmatch.fnmatch(PurePosixPath(member.name).name, pattern)), mapping.file.header)  # fmt: skip
     try:
-        with member.open() as raw:
-            lines = _counted(io.TextIOWrapper(raw, mapping.file.encoding, errors="replace", newline=""), tally)
+        with (
+            member.open() as raw,
+            io.TextIOWrapper(raw, mapping.file.encoding, errors="replace", newline="") as text,
+        ):
+            lines = _counted(text, tally)
             first = next(lines, "")
             delimiter = mapping.file.delimiter or _sniff(first)
             rows = csv.reader(itertools.chain([first] if first else [], lines), delimiter=delimiter)
             if names is None:
                 names = tuple(name.strip() for name in next(rows, []))
                 _check_columns(member.name, names, mapping)
-            yield from _dicts(rows, names, tally)
+            yield from _dicts(rows, names, mapping.file.join == "line", tally)
     except (OSError, EOFError, zipfile.BadZipFile, csv.Error, LookupError) as error:
         raise DeviceError(f"{member.name}: cannot be read any further ({error})") from error
 
 
-def _dicts(rows: Iterator[list[str]], names: tuple[str, ...], tally: Tally) -> Iterator[Record]:
+def _dicts(rows: Iterator[list[str]], names: tuple[str, ...], joined: bool, tally: Tally) -> Iterator[Record]:
     for row in rows:
         if not row:
             continue
-        tally.rows += 1
+        tally.rows += not joined
         if len(row) != len(names):
             tally.bad_rows[f"{len(row)} columns instead of {len(names)}"] += 1
             continue
         yield dict(zip(names, row, strict=True))
 
 
-def _joined(members: list[Member], mapping: Mapping, tally: Tally) -> Iterator[Record]:
+def _joined(parts: list[Generator[Record, None, None]], tally: Tally) -> Iterator[Record]:
     """Row n of every part as one record; the number of rows is that of the shortest part."""
-    for parts in zip(*(_records(member, mapping, Tally()) for member in members), strict=False):
+    for records in zip(*parts, strict=False):
         tally.rows += 1
         merged: Record = {}
-        for part in parts:
-            merged |= part
-        tally.bytes += sum(len(value) + 1 for value in merged.values())
+        for record in records:
+            merged |= record
         yield merged
 
 

@@ -9,7 +9,6 @@ bounded: when full, the oldest reading of the same device that was never publish
 
 from __future__ import annotations
 
-import json
 import math
 import threading
 import time
@@ -18,6 +17,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from devices.codec import encode_json
+from devices.envelope import decode_command, decode_mark, encode_ack, encode_state
 from devices.errors import DeviceError, PayloadError
 from devices.log import SentLog
 from devices.records import Command, Mark, Reading
@@ -138,7 +138,7 @@ class Sender:
         self._by_topic: dict[str, tuple[_Line, Leaf]] = {}
         topics = [topic for address in addresses for topic in self._open(address)]
         self._presence = own.topic("state") if own is not None else ""
-        will = (self._presence, b'{"online":0}') if self._presence else None
+        will = (self._presence, encode_state(False)) if self._presence else None
         name = (broker.user if own is None else own.device) or "sender"
         self.link = Link(wire, broker, name if own is not None else f"{name}-{boot}", self, topics=topics, will=will)
         wire.add(self.link)
@@ -238,14 +238,14 @@ class Sender:
     def _farewell(self) -> None:
         self._write_losses()
         if self.link.is_up and self._presence:
-            self.link.publish(self._presence, b'{"online":0}', retain=True)
+            self.link.publish(self._presence, encode_state(False), retain=True)
             self.link.flush()
 
     # -- in the wire's thread -------------------------------------------------------------------------------------
 
     def up(self) -> None:
         if self._presence:
-            self.link.publish(self._presence, b'{"online":1}', retain=True)
+            self.link.publish(self._presence, encode_state(True), retain=True)
 
     def ready(self) -> None:
         with self._lock:
@@ -373,13 +373,11 @@ class Sender:
         if line is None:
             return
         try:
-            told = json.loads(payload)
             if leaf == "mark":
-                beyond = tuple((int(first), int(last)) for first, last in told.get("beyond", ()))
-                self._cover(line, Mark(line.address.device, int(told["boot"]), int(told["seq"]), beyond))
+                self._cover(line, decode_mark(line.address.device, payload))
             else:
-                self._obey(line, told)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+                self._obey(line, decode_command(line.address.device, payload))
+        except PayloadError as error:
             self.problem = f"{topic}: not understood ({error}): {payload[:120]!r}"
 
     def _cover(self, line: _Line, mark: Mark) -> None:
@@ -408,17 +406,15 @@ class Sender:
         if pump:
             self.link.wake()
 
-    def _obey(self, line: _Line, told: dict[str, object]) -> None:
+    def _obey(self, line: _Line, command: Command) -> None:
         """Carry a command out once, however often it comes, and answer each time."""
-        key = str(told["id"])
+        key = command.id
         if key not in self._answered:
-            rest = {k: v for k, v in told.items() if k not in ("id", "action") and isinstance(v, str | float | int)}
-            said = self._answer(Command(key, line.address.device, str(told["action"]), rest)) if self._answer else None
+            said = self._answer(command) if self._answer is not None else None
             if said is None:
                 return
             self._commands += 1
-            answer = json.dumps({"id": key, "ok": said[0], "detail": said[1]}, ensure_ascii=False).encode()
-            self._answered[key] = (line.ack, answer)
+            self._answered[key] = (line.ack, encode_ack(key, *said))
             while len(self._answered) > 1000:
                 del self._answered[next(iter(self._answered))]
         self._acks.append(self._answered[key])
