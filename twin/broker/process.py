@@ -182,7 +182,7 @@ class Broker:
         """Process id while it runs."""
         return self._process.pid if self._process is not None and self._process.poll() is None else None
 
-    def start(self, timeout_s: float = 10.0) -> None:
+    def start(self, timeout_s: float = 30.0) -> None:
         """Start it and wait until it answers. Raises PortTaken, or BrokerFailed with what it wrote to stderr."""
         if self.pid is not None:
             return
@@ -267,7 +267,7 @@ def start_broker(
     tls: Tls | None = None,
     template: str | None = None,
     leashed: bool = False,
-    timeout_s: float = 10.0,
+    timeout_s: float = 30.0,
 ) -> Broker:
     """Prepare and start a broker on `directory`; returns when it answers. Raises PortTaken, BrokerFailed."""
     broker = Broker(prepare_broker(directory, port=port, host=host, tls=tls, template=template), leashed)
