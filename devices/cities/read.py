@@ -239,10 +239,13 @@ def read_nodes(draft: Draft) -> None:
 
 
 def read_devices(draft: Draft) -> None:
-    """devices.csv: the registry."""
+    """devices.csv: the registry. A device whose line names its cabinet alone hangs on the cabinet's feeder."""
     codes: dict[str, str] = {}
+    cabinet_at, feeder_at = (i for i, c in enumerate(DEVICE_COLUMNS) if c.name in ("cabinet", "feeder"))
     for line, cells in read_table(draft.directory / "devices.csv", DEVICE_COLUMNS, draft.problems):
         name, code16 = cells[0], cells[2]
+        if cells[cabinet_at] in draft.nodes and not cells[feeder_at]:
+            cells[feeder_at] = draft.nodes[cells[cabinet_at]].parent
         if name in draft.devices or name in draft.nodes:
             twice(draft, "devices.csv", line, "id", name)
             continue

@@ -12,7 +12,7 @@ from typing import Any
 import shapely
 from shapely.geometry import LineString, Polygon
 
-from twin.survey.box import closed_water, reaching, sea
+from twin.survey.box import closed_water, polygons_of, reaching, sea
 from twin.survey.extract import Extract, Shape
 from twin.survey.write import Feature, feature, pairs
 
@@ -68,9 +68,7 @@ def line_of(extract: Extract, layer: str, cls: str, name: str, line: Any, *, tun
 
 def outlines(layer: str, cls: str, name: str, shape: Any) -> Iterator[Feature]:
     """A surface as Polygon features, outer ring first, without points that nobody could see."""
-    for piece in getattr(shape, "geoms", [shape]):
-        if piece.geom_type != "Polygon" or piece.is_empty:
-            continue
+    for piece in polygons_of(shape):
         simple = piece.simplify(SIMPLER_DEG, preserve_topology=True)
         rings = [pairs(simple.exterior.coords), *(pairs(hole.coords) for hole in simple.interiors)]
         yield feature(properties(layer, cls, name), "Polygon", rings)

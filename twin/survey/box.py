@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Container, Iterable, Sequence
 from typing import Any
 
 import shapely
 from shapely.geometry import Polygon
 
+from devices.cities.geometry import metres_between
 from devices.places import LonLat
 from twin.survey.extract import Box, Line
 
+STRAIGHT = 2.5  # a line is taken to go straight on if that is at most so much longer than the shortest way out
 TOUCH = 1e-9  # degrees; nearer to an edge than this counts as on it
+
+
+def polygons_of(shape: Any) -> list[Any]:
+    """The polygons of any shapely geometry, however deeply collected; what clipping left of lines is dropped."""
+    if shape.geom_type == "Polygon":
+        return [] if shape.is_empty else [shape]
+    return [polygon for part in getattr(shape, "geoms", ()) for polygon in polygons_of(part)]
 
 
 def along_box(point: LonLat, box: Box) -> float:
@@ -19,9 +29,30 @@ def along_box(point: LonLat, box: Box) -> float:
     west, south, east, north = box
     x, y = (point[0] - west) / (east - west), (point[1] - south) / (north - south)
     x, y = min(max(x, 0.0), 1.0), min(max(y, 0.0), 1.0)
-    away = (x, 1 - y, 1 - x, y)
+    # In metres, or a degree of longitude would count as much as one of latitude.
+    wide, high = (east - west) * math.cos(math.radians((south + north) / 2)), north - south
+    away = (x * wide, (1 - y) * high, (1 - x) * wide, y * high)
     edge = away.index(min(away))
     return (edge + (y, x, 1 - y, 1 - x)[edge]) % 4
+
+
+def leaving(line: Sequence[LonLat], box: Box) -> float:
+    """Where a line whose further points are missing leaves the box: straight on, or by the nearest edge if that is
+    much nearer."""
+    end, nearest = line[-1], along_box(line[-1], box)
+    before = next((point for point in reversed(line) if point != end), end)
+    dx, dy = end[0] - before[0], end[1] - before[1]
+    shares = [
+        (edge - at) / step
+        for at, step, edges in ((end[0], dx, (box[0], box[2])), (end[1], dy, (box[1], box[3])))
+        for edge in edges
+        if step and (edge - at) / step >= 0
+    ]
+    if not shares:
+        return nearest
+    ahead = (end[0] + dx * min(shares), end[1] + dy * min(shares))
+    straight = metres_between(end, ahead) <= STRAIGHT * metres_between(end, on_box(nearest, box))
+    return along_box(ahead, box) if straight else nearest
 
 
 def on_box(place: float, box: Box) -> LonLat:
@@ -82,7 +113,7 @@ def sea(coast: Sequence[Line], box: Box) -> Any:
 
 
 def _closed(opened: list[Line], box: Box) -> list[list[LonLat]]:
-    starts = [along_box(piece[0], box) for piece in opened]
+    starts = [leaving(piece[::-1], box) for piece in opened]
     left = set(range(len(opened)))
     rings: list[list[LonLat]] = []
     while left:
@@ -91,7 +122,7 @@ def _closed(opened: list[Line], box: Box) -> list[list[LonLat]]:
         while True:
             left.discard(at)
             shore += [on_box(starts[at], box), *opened[at]]
-            end = along_box(opened[at][-1], box)
+            end = leaving(opened[at], box)
             following = min([*left, first], key=lambda i: (starts[i] - end) % 4)
             shore += walk(end, starts[following], box)
             if following == first:
@@ -105,19 +136,22 @@ def closed_water(pieces: Sequence[Line], box: Box) -> Any:
     """A lake that leaves the box: its runs in order, joined along the box by the shorter way."""
     shore: list[LonLat] = []
     for piece, following in zip(pieces, [*pieces[1:], pieces[0]], strict=True):
-        end, start = along_box(piece[-1], box), along_box(following[0], box)
+        end, start = leaving(piece, box), leaving(following[::-1], box)
         shore += [*piece, *walk(end, start, box, clockwise=(start - end) % 4 <= 2)]
     if len(shore) < 4:
         return Polygon()
     return shapely.make_valid(Polygon(shore)).intersection(shapely.box(*box))
 
 
-def reaching(line: Line, box: Box, reach: float) -> Line:
-    """A boundary's run, its ends drawn on to the box where they stop at most `reach` degrees short of it."""
+def reaching(line: Line, box: Box, reach: float, fixed: Container[LonLat] = ()) -> Line:
+    """A line whose ends are drawn on to the box where they stop at most `reach` degrees short of it.
+
+    Ends at one of the `fixed` points (where it meets other lines) stay.
+    """
     drawn = list(line)
     for end in (0, -1):
-        edge = on_box(along_box(line[end], box), box)
+        edge = on_box(leaving(line[::-1] if end == 0 else line, box), box)
         away = max(abs(edge[0] - line[end][0]), abs(edge[1] - line[end][1]))
-        if TOUCH < away <= reach:
+        if TOUCH < away <= reach and line[end] not in fixed:
             drawn = [edge, *drawn] if end == 0 else [*drawn, edge]
     return tuple(drawn)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +13,7 @@ from shapely.geometry import LineString, Point
 
 from devices.cities.geometry import METRES_PER_DEGREE, Plane
 from devices.places import Area, LonLat
-from twin.survey.box import reaching
+from twin.survey.box import polygons_of, reaching
 from twin.survey.extract import Border, Box, Extract
 
 REACH_DEG = 0.003  # a boundary that stops this short of the box is drawn on to it
@@ -54,7 +55,9 @@ def divide(extract: Extract, adcode: str, plane: Plane, grid_m: float, zh: Mappi
 def _faces(extract: Extract, level: int) -> list[Named]:
     """The pieces into which the boundaries of one level cut the box, each with the name of its area."""
     borders = [border for border in extract.borders if border.level == level]
-    lines = [LineString(reaching(border.line, extract.box, REACH_DEG)) for border in borders]
+    met = Counter(point for border in borders for point in {border.line[0], border.line[-1]})
+    junctions = {point for point, count in met.items() if count > 1}
+    lines = [LineString(reaching(border.line, extract.box, REACH_DEG, junctions)) for border in borders]
     box = shapely.box(*extract.box)
     pieces = list(shapely.polygonize([shapely.union_all([box.exterior, *lines])]).geoms)
     pieces = _without_slivers(
@@ -172,8 +175,7 @@ def _numbered(
 
 
 def _area(code: str, level: str, parent: str, named: Named, name: str, name_zh: str, zh: Mapping[str, str]) -> Area:
-    shape = max(named.shape.geoms, key=lambda piece: piece.area) if hasattr(named.shape, "geoms") else named.shape
-    outline = tuple((round(x, 6), round(y, 6)) for x, y in shape.exterior.coords)
+    outline = tuple((round(x, 6), round(y, 6)) for x, y in _one(named.shape).exterior.coords)
     told = named.name or name
     return Area(code, level, parent, told, named.name_zh or zh.get(told) or (told if named.name else name_zh), outline)
 
@@ -190,9 +192,9 @@ def _squares(shape: Any, plane: Plane, grid_m: float) -> list[Any]:
         for i in columns:
             low, high = plane.lonlat(i * grid_m, j * grid_m), plane.lonlat((i + 1) * grid_m, (j + 1) * grid_m)
             cut = shape.intersection(shapely.box(*low, *high))
-            pieces += [piece for piece in getattr(cut, "geoms", [cut]) if piece.area > 0]
+            pieces += polygons_of(cut)
     return [_one(piece) for piece in _without_slivers(pieces, square * 0.2)]
 
 
 def _one(shape: Any) -> Any:
-    return max(shape.geoms, key=lambda piece: piece.area) if hasattr(shape, "geoms") else shape
+    return max(polygons_of(shape), key=lambda piece: piece.area)

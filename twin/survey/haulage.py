@@ -18,6 +18,7 @@ DISPOSAL_RADIUS_M = 100.0
 SETBACK_M = 30.0  # a site's middle lies this far from the road at its gate
 HOURS = ((6.0, 20.0), (19.0, 7.0), (8.0, 18.0))  # local; day, night, work day
 ROUTE_M = 2.0  # a route's line keeps to the road's within this
+GATE_M = 150.0  # a known site stays where it is if its gate is this close
 SAMPLE = 400  # candidate road nodes that are looked at when places are spread
 
 # axles, tare kg, highest permitted gross kg
@@ -62,7 +63,7 @@ def haul(network: Network, wishes: Wishes, plane: Plane, locate: Locate, codes: 
     Raises SurveyError where that part is too small.
     """
     core = network.core()
-    if len(core) < 4 * (wishes.sites + wishes.disposals):
+    if len(core) < 2 * (wishes.sites + wishes.disposals):
         fix = "choose a larger extract, or one cut by complete ways"
         raise SurveyError(f"only {len(core)} connected road nodes for trucks", fix)
     made = Haulage()
@@ -106,13 +107,11 @@ def site_gates(
     rows = [nearest(network, plane, core, at) for _, at in known]
     rows += spread(network, plane, free, wishes.sites - len(rows), rows)
     for i, row in enumerate(rows, 1):
-        at = network.points[row]
-        lon, lat = (
-            known[i - 1][1] if i <= len(known) and _metres(plane, known[i - 1][1], at) < 60 else beside(at, plane, draw)
-        )
-        label = known[i - 1][0] if i <= len(known) else ""
-        en, zh = (f"Site {i} {label}".strip(), f"工地{i} {label}".strip())
-        lon, lat = round(lon, 6), round(lat, 6)
+        label, at = known[i - 1] if i <= len(known) else ("", network.points[row])
+        if i > len(known) or _metres(plane, at, network.points[row]) > GATE_M:
+            at = beside(network.points[row], plane, draw)
+        lon, lat = rounded(at)
+        en, zh = f"Site {i} {label}".strip(), f"工地{i} {label}".strip()
         gates.append(Gate(Node(f"site-{i}", "site", en, zh, "", lon, lat, SITE_RADIUS_M, locate(lon, lat)[2]), row))
     return gates
 

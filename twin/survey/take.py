@@ -21,7 +21,7 @@ from devices.kinds import KINDS
 from devices.places import Area, CityFiles, Device, LonLat, Node, check_city, load_city
 from devices.topics import NAME
 from twin.survey.errors import SurveyError
-from twin.survey.write import device_cells, new_directory, node_cells, write_table
+from twin.survey.write import device_cells, new_directory, node_cells, settled, write_table
 
 NODES = ("site", "disposal", "company")
 DATUMS: dict[str, Callable[[float, float], LonLat]] = {
@@ -94,7 +94,8 @@ def take(table: Path, city: Path, order: Import, out: Path | None = None, *, for
         wrong = check_city(aside)
         if wrong:
             raise Refused(wrong)
-        return load_city(aside)
+        taken = load_city(aside)
+    return settled(taken, out or source)
 
 
 def rows_of(table: Path, problems: Problems) -> Iterator[Row]:

@@ -9,6 +9,7 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,13 @@ def write_city(city: CityFiles, out: Path, staff: str, basemap: Iterable[Feature
         )
         with (aside / "basemap.geojson.gz").open("wb") as raw, gzip.GzipFile("", "wb", 9, raw, mtime=0) as packed:
             packed.write(collection(basemap, city.attribution).encode())
-        return load_city(aside)
+        written = load_city(aside)
+    return settled(written, out)
+
+
+def settled(city: CityFiles, directory: Path) -> CityFiles:
+    """A city whose directory has taken its last name."""
+    return replace(city, basemap=directory / city.basemap.name) if city.basemap else city
 
 
 def head_of(city: CityFiles) -> str:
