@@ -55,16 +55,13 @@ def _disk(health: Mapping[str, Any]) -> Trouble | None:
 
 
 def _link(health: Mapping[str, Any]) -> Trouble | None:
-    link = health.get("link")
-    if link == "down":
-        return Trouble(
-            "link", 3,
-            "No connection to the MQTT broker: the city is not heard. Trying again.",
-            "与MQTT消息代理的连接已断开：暂时收不到城市数据，正在重连。",
-        )  # fmt: skip
-    if link == "up":
-        return Trouble("link", 1, "Connected; readings that waited are being read.", "已连接，正在读取积压的读数。")
-    return None
+    if health.get("link", "up") in ("up", "drained"):
+        return None
+    return Trouble(
+        "link", 3,
+        "No connection to the MQTT broker: the city is not heard. Trying again.",
+        "与MQTT消息代理的连接已断开：暂时收不到城市数据，正在重连。",
+    )  # fmt: skip
 
 
 def _store(health: Mapping[str, Any]) -> Trouble | None:
@@ -80,6 +77,13 @@ def _store(health: Mapping[str, Any]) -> Trouble | None:
 
 
 def _tick(health: Mapping[str, Any]) -> Trouble | None:
+    stalled = _part(health, "tick").get("stalled", "")
+    if stalled:
+        return Trouble(
+            "tick", 3,
+            f"Whistles wait: nothing can be recorded just now ({stalled}). It goes on by itself.",
+            f"吹哨暂停：目前无法记录（{stalled}），恢复后将自动继续。",
+        )  # fmt: skip
     lag = _part(health, "tick").get("lag_ms", 0)
     if not isinstance(lag, int | float) or lag < LAG_MS:
         return None

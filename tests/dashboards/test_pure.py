@@ -75,11 +75,12 @@ def test_no_trouble() -> None:
     ("change", "part", "level"),
     [
         ({"link": "down"}, "link", 3),
-        ({"link": "up"}, "link", 1),
+        ({"link": "connecting"}, "link", 3),
         ({"journal": {"full": True}}, "journal", 3),
         ({"store": {"name": "influxdb", "up": False, "behind": 3}}, "store", 2),
         ({"disk": {"low": True, "free_bytes": 5e6}}, "disk", 2),
         ({"tick": {"lag_ms": 60_000}}, "tick", 2),
+        ({"tick": {"lag_ms": 60_000, "stalled": "case database: locked"}}, "tick", 3),
     ],
 )
 def test_trouble(change: dict[str, Any], part: str, level: int) -> None:

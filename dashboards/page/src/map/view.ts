@@ -127,6 +127,11 @@ export class MapView {
     return this.camera.toScreen(fleet.nowX(row, now), fleet.nowY(row, now));
   }
 
+  /** True while the camera is not on its way anywhere. */
+  get resting(): boolean {
+    return this.target === null && this.glide === null;
+  }
+
   zoomBy(step: number, px = this.camera.width / 2, py = this.camera.height / 2): void {
     this.glide = null;
     this.target = { zoom: (this.target?.zoom ?? this.camera.zoom) + step, px, py };
