@@ -1,0 +1,116 @@
+"""Cause before symptom: one whistle at the cause, its symptoms recorded under it and never sent."""
+
+from __future__ import annotations
+
+from .city import Story
+
+POLES = [f"pole-{i:04d}" for i in range(500)]
+
+
+def silent(story: Story, active: bool = True, count: int = 500) -> list:
+    """Findings of so many silent poles."""
+    return [story.finding("device_silent", pole, active) for pole in POLES[:count]]
+
+
+def test_five_hundred_poles_and_their_feeder_are_one_whistle() -> None:
+    """Symptoms first, cause within the hold: one case sent, 500 children recorded, not one message about a pole."""
+    story = Story(poles=500)
+    for start in range(0, 500, 100):
+        story.after(1, silent(story)[start : start + 100])
+    story.after(2, [story.finding("feeder_trip", "feeder-01", evidence={"children": POLES})])
+    story.after(3600)
+    case = story.only()
+    assert story.sent() == [f"{case}:dispatch:1:webhook"]
+    assert story.ledger.case(case).children == 500
+    assert len(story.ledger.open_cases()) == 501
+    assert all(c.parent == case for c in story.ledger.open_cases() if c.id != case)
+
+
+def test_symptoms_after_their_cause_and_causes_under_causes() -> None:
+    """Whatever the order: cabinets and cells too end up under the feeder, flat, and nothing else is sent."""
+    story = Story(poles=30)
+    story.after(1, [story.finding("cabinet_trip", "cabinet-001", evidence={"children": POLES[10:20]})])
+    story.after(1, [story.finding("feeder_trip", "feeder-01")])
+    story.after(1, [story.finding("cell_down", "cell-0001"), story.finding("device_silent", "pole-0029")])
+    story.after(600)
+    assert len(story.sent()) == 1
+    assert story.ledger.case(story.only()).children == 13
+
+
+def test_a_listed_child_needs_no_finding_of_its_own() -> None:
+    """What the cause lists gets its case, closes with the cause, and takes a later finding of its own as its own."""
+    story = Story()
+    story.after(1, [story.finding("feeder_trip", "feeder-01", evidence={"children": POLES[:5]})])
+    case = story.only()
+    assert story.ledger.case(case).children == 5
+    story.after(30, [story.finding("device_silent", "pole-0002")])
+    assert len(story.ledger.open_cases()) == 6
+    story.after(60, [story.finding("feeder_trip", "feeder-01", active=False)])
+    story.after(60, [story.finding("device_silent", "pole-0002", active=False)])
+    story.after(3600)
+    assert story.ledger.open_cases() == []
+    assert len(story.sent()) == 1
+
+
+def test_what_still_fires_when_the_cause_is_gone_whistles_alone() -> None:
+    """The feeder is back but one lamp is not: after the release time that lamp is dispatched by itself."""
+    story = Story()
+    story.after(1, [story.finding("lamp_out", "pole-0001"), story.finding("lamp_out", "pole-0002")])
+    story.after(1, [story.finding("feeder_trip", "feeder-01")])
+    story.after(60, [story.finding("feeder_trip", "feeder-01", active=False)])
+    story.after(1, [story.finding("lamp_out", "pole-0002", active=False)])
+    story.after(200)
+    assert len(story.sent()) == 1
+    story.after(200)
+    assert len(story.sent()) == 2
+    lone = next(c for c in story.ledger.open_cases() if c.state == "dispatched" and c.type == "lamp_out")
+    assert (lone.subject, lone.parent) == ("pole-0001", "")
+
+
+def test_unrelated_and_old_troubles_stay_their_own() -> None:
+    """A leaning pole and a lamp that was accepted long ago are not swallowed by a trip."""
+    story = Story()
+    story.after(1, [story.finding("tilt", "pole-0001"), story.finding("lamp_out", "pole-0002")])
+    story.after(20)
+    lamp = next(c.id for c in story.ledger.open_cases() if c.type == "lamp_out")
+    story.act("accept", lamp)
+    story.after(86400)
+    story.after(1, [story.finding("feeder_trip", "feeder-01")])
+    assert len([c for c in story.ledger.open_cases() if not c.parent]) == 3
+
+
+def test_one_act_is_one_case() -> None:
+    """A dump off the route and outside the hours is one whistle; the rest is evidence under it."""
+    story = Story()
+    findings = [story.finding(t, "truck-001", severity=s) for t, s in
+                (("off_route", 2), ("outside_hours", 2), ("illegal_dumping", 3))]  # fmt: skip
+    story.after(1, findings)
+    story.after(60)
+    assert len([d for c in story.log for d in c.deliveries if d.purpose == "dispatch"]) == 1
+    assert story.ledger.case(story.only()).type == "illegal_dumping"
+    assert story.ledger.case(story.only()).children == 2
+
+
+def test_cancelling_a_false_cause_releases_what_still_fires() -> None:
+    """A trip that was none must not bury its children."""
+    story = Story()
+    story.after(1, [story.finding("feeder_trip", "feeder-01"), story.finding("lamp_out", "pole-0001")])
+    story.act("cancel", story.only(), "test of the protection")
+    story.after(1)
+    assert story.ledger.case(story.only()).type == "lamp_out"
+    assert len(story.sent()) == 2
+
+
+def test_merge_and_split_by_hand() -> None:
+    """An operator may put a case under another, and take it out again; then it is sent."""
+    story = Story()
+    story.after(1, [story.finding("tilt", "pole-0001"), story.finding("door_open", "pole-0002")])
+    story.after(20)
+    tilt, door = (next(c.id for c in story.ledger.open_cases() if c.type == t) for t in ("tilt", "door_open"))
+    assert "another open case" in story.act("merge", tilt, "one accident", into=tilt).refused[0][1]
+    story.act("merge", tilt, "one accident", into=door)
+    assert story.ledger.case(tilt).parent == door
+    assert "split it" in story.act("accept", tilt).refused[0][1] or story.ledger.case(tilt).state == "filed"
+    story.act("split", tilt, "two after all")
+    assert (story.ledger.case(tilt).parent, story.ledger.case(tilt).state) == ("", "dispatched")
+    assert story.ledger.case(door).children == 0

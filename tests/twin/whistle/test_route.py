@@ -1,0 +1,101 @@
+"""Routing and policy: who gets what and why; a city's own table; every type has what it needs."""
+
+from __future__ import annotations
+
+import tomllib
+
+import pytest
+
+from twin.errors import SettingsError
+from twin.whistle.places import CityPlaces
+from twin.whistle.policy import EXPLAINS, TYPES, Policy, parse_policy
+from twin.whistle.route import route
+from twin.whistle.words import COMMANDS, TYPE_WORDS
+
+from .city import files
+
+PLACES = CityPlaces.of(files())
+
+
+@pytest.mark.parametrize(
+    ("type_", "subject", "office"),
+    [
+        ("lamp_out", "pole-0001", "lighting"),
+        ("day_burner", "pole-0001", "lighting_s1"),  # the street's own goes before the city's
+        ("feeder_trip", "feeder-01", "power"),
+        ("never_heard_of", "pole-0001", "operations"),
+        ("lamp_out", "nowhere", "lighting"),
+    ],
+)
+def test_the_smallest_area_that_claims_a_type_goes_first(type_: str, subject: str, office: str) -> None:
+    """By type and area; what nobody claims goes to operations; the reason names the department in both languages."""
+    way = route(PLACES, Policy(), type_, subject)
+    assert way.department.id == office
+    assert way.department.name in way.en
+    assert way.department.name_zh in way.zh
+
+
+def test_joint_cases_name_the_others() -> None:
+    """A dump concerns the environment as well, where the city has such a department."""
+    way = route(PLACES, Policy(), "illegal_dumping", "truck-001")
+    assert [d.id for d in way.joint] == ["environment"]
+    assert "jointly with Environment" in way.en
+
+
+def test_what_hangs_on_what() -> None:
+    """Parents are nearest first; unknown subjects have none."""
+    assert PLACES.parents("cell-0001") == ("pole-0000", "cabinet-000", "feeder-01", "gw-01", "s1", "d1")
+    assert PLACES.parents("pole-0011") == ("cabinet-001", "feeder-01", "gw-01", "s1", "d1")
+    assert PLACES.parents("cabinet-001") == ("feeder-01", "s1", "d1")
+    assert PLACES.parents("ghost") == ()
+    assert PLACES.district("cabinet-001") == "d1"
+    assert PLACES.kind("feeder-01") == "feeder"
+
+
+def test_every_type_has_words_and_a_policy() -> None:
+    """Types, names in both languages, causes and commands speak of the same words."""
+    assert set(TYPES) == set(TYPE_WORDS)
+    for cause, explained in EXPLAINS.items():
+        assert cause in TYPES
+        assert explained <= set(TYPES)
+        assert cause not in explained
+    assert {p.command for p in TYPES.values()} - {""} <= set(COMMANDS)
+    assert all(p.kind == "joint" for p in TYPES.values() if p.joint)
+
+
+def test_a_citys_own_table_overrides_value_by_value() -> None:
+    """TOML changes what it names and leaves the rest; a general hold leaves types alone that have their own."""
+    text = """
+        [city]
+        storm_count = 7
+        [default]
+        deadline_s = 60
+        [type.lamp_out]
+        deadline_s = 7200
+        [type.pigeon]
+        act = true
+        [calendar]
+        shifts = [[8, 20]]
+        [explains]
+        pigeon = ["lamp_out"]
+    """
+    policy = parse_policy(tomllib.loads(text), timezone="Asia/Shanghai", hold_s=2)
+    assert policy.storm_count == 7
+    assert (policy.of("lamp_out").deadline_s, policy.of("lamp_out").hold_s) == (7200, 10)
+    assert (policy.of("tilt").hold_s, policy.of("leakage").hold_s) == (2, 0)
+    assert policy.of("pigeon").act
+    assert policy.of("unheard").deadline_s == 60
+    assert policy.calendar.shifts == ((8.0, 20.0),)
+    assert policy.explains["pigeon"] == {"lamp_out"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["[typo]", "[city]\nx = 1", "[city]\nstorm_count = true", "[city]\nstorm_s = 'x'", "[type.tilt]\nact = 1",
+     "[city]\nescalate_at = [1.0]", "[city]\nescalate_at = [2.0, 1.0, 3.0]", "[type.tilt]\njoint = 'a'",
+     "[city]\ncalendar = 1", "[type.tilt]\ncommand = 3", "[default]\nhold_s = -1"],
+)  # fmt: skip
+def test_a_wrong_table_is_named(text: str) -> None:
+    """Unknown keys and values of the wrong kind are errors that name the key."""
+    with pytest.raises(SettingsError):
+        parse_policy(tomllib.loads(text), timezone="UTC")
