@@ -130,7 +130,8 @@ class Desk(Protocol):
 
     def health(self) -> Mapping[str, Any]:
         """What works. Keys: ready (bool), link ("up" | "down" | "drained"), journal ({bytes, bound_bytes, full}),
-        store ({name, up, behind (entries), detail}), tick ({last, lag_ms, stalled (why, "" if not)}), disk ({free_bytes, low}).
+        store ({name, up, behind (entries), detail}), tick ({last, lag_ms, stalled (why, "" if not)}),
+        disk ({free_bytes, low}).
         """
 
     def metrics(self) -> str:
