@@ -146,8 +146,11 @@ def read_payload(kind: Kind, device: str, payload: bytes, now_ms: int | None = N
 
 
 def salvage(payload: bytes) -> tuple[int, int] | tuple[None, None]:
-    """(boot, seq) of a message that cannot be read, if it names each exactly once near its start."""
-    found = [pattern.findall(payload[:SALVAGE_BYTES]) for pattern in SALVAGE.values()]
+    """(boot, seq) of a message that cannot be read, if it names each exactly once near its start, and is no pack."""
+    head = payload[:SALVAGE_BYTES]
+    if b"[" in head:
+        return None, None
+    found = [pattern.findall(head) for pattern in SALVAGE.values()]
     if all(len(numbers) == 1 and int(numbers[0]) <= MAX_NUMBER for numbers in found):
         return int(found[0][0]), int(found[1][0])
     return None, None

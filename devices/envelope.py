@@ -168,7 +168,7 @@ def _read_state(quantity: Quantity, raw: object) -> float:
         raise PayloadError("type", f"{quantity.name} {_cut(raw)} is no state")
     value = _within(quantity, raw)
     if not value.is_integer():
-        raise PayloadError("type", f"{quantity.name} {_cut(raw)} is between two states")
+        raise PayloadError("range", f"{quantity.name} {_cut(raw)} is between two states")
     return value
 
 

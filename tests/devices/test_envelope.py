@@ -104,7 +104,7 @@ def test_state_values() -> None:
     assert read_value(door, True) == 1
     for quantity, raw, reason in (
         (charger, True, "type"),
-        (charger, 1.5, "type"),
+        (charger, 1.5, "range"),
         (charger, 5, "range"),
         (door, "ajar", "type"),
     ):

@@ -150,6 +150,7 @@ class _Work:
 
     def _read(self, index: int, slot: Slot) -> None:
         """The slow way: strict, one message, every trouble by its reason."""
+        self.forms.strictly += 1
         payload, arrived = self.payloads[index], int(self.arrived[index])
         if payload[:1] and 0x80 <= payload[0] <= 0x9F:
             decoded = _read_cbor(slot.kind, slot.topic.device, payload, arrived)

@@ -58,6 +58,7 @@ class Forms:
         self._groups: list[Group] = []
         self._group_of: dict[tuple[str, object], int] = {}
         self._learned: dict[str, int] = dict.fromkeys(kinds, 0)
+        self.strictly = 0  # messages that went the slow way
         self._wide = {name: wide_shape(kind) for name, kind in kinds.items()}
         self.forget()
 

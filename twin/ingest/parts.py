@@ -178,8 +178,9 @@ def _nan(n: int) -> F64:
     return np.full(n, np.nan)
 
 
-def from_rows(rows: Sequence[tuple[int, int | None, int | None, int | None, Mapping[str, float]]]) -> Part:
-    """A part from single readings: (message, t, boot, seq, values)."""
+def from_rows(singles: Sequence[tuple[int, int | None, int | None, int | None, Mapping[str, float]]]) -> Part:
+    """A part from single readings: (message, t, boot, seq, values); in the order of their messages."""
+    rows = sorted(singles, key=lambda row: row[0])
     names = dict.fromkeys(name for row in rows for name in row[4])
     return Part(
         at=np.array([row[0] for row in rows], np.int64),
