@@ -101,6 +101,9 @@ class Backhaul:
             evidence=evidence,
         )
 
+    def judged(self, type_: str, subject: str, false: bool) -> None:
+        """No budget here: limits are the city's."""
+
     def dump(self) -> dict[str, Any]:
         told: dict[str, Any] = {f"together.{name}": value for name, value in self.together.dump().items()}
         return {**told, "down": self.down.copy(), "past": self.past.copy(), "since": self.since.copy()}

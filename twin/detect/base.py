@@ -39,6 +39,10 @@ class Detector(Protocol):
 
     def sweep(self, moment: Moment) -> Sequence[Finding]: ...
 
+    def judged(self, type_: str, subject: str, false: bool) -> None:
+        """An operator's verdict on a finding of this type: false, or useful."""
+        ...
+
     def dump(self) -> dict[str, Any]:
         """All that it remembers: arrays (copies) and JSON-able values."""
         ...
@@ -132,6 +136,9 @@ class Rule:
         del moment
         return []
 
+    def judged(self, type_: str, subject: str, false: bool) -> None:
+        """A rule has no budget: its limits are the city's."""
+
     def dump(self) -> dict[str, Any]:
         return dict(self.latch.dump())
 
@@ -139,10 +146,14 @@ class Rule:
         self.latch.load(told)
 
 
+LEARNT = 50  # visits of a channel before a rule relies on its expectation
+
+
 def expected_of(frame: Frame, column: int) -> tuple[F64, F64]:
-    """Expected value and scale of one quantity (its index in the kind) by reading, NaN where there is none."""
+    """Expected value and scale of one quantity (its index in the kind) by reading, NaN where there is none, or where
+    the channel is too young for a rule to rely on it."""
     expected, scale = np.full(len(frame), np.nan), np.full(len(frame), np.nan)
-    mine = frame.samples.column == column
+    mine = (frame.samples.column == column) & (frame.samples.visits >= LEARNT)
     expected[frame.samples.reading[mine]] = frame.samples.expected[mine]
     scale[frame.samples.reading[mine]] = frame.samples.scale[mine]
     return expected, scale

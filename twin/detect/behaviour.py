@@ -279,10 +279,11 @@ class Behaviour:
         self.swept_ms = moment.now_ms
         return []
 
-    def verdict(self, finding: Finding, false: bool) -> None:
-        """An operator's verdict on a closed case: moves the bar of the kind towards the budget of false alarms."""
-        kind = self.city.kind(finding.subject)
-        state = self.channels.get(kind)
+    def judged(self, type_: str, subject: str, false: bool) -> None:
+        """An operator's verdict: a false whistle raises the bar of its kind, device-days without one lower it."""
+        if type_ != "behaviour":
+            return
+        state = self.channels.get(self.city.kind(subject))
         if state is None:
             return
         allowed = self.rules.number("behaviour", "false_per_1000_device_days") / 1000.0 * state.days

@@ -200,6 +200,9 @@ class Outage:
             return "terminal_tampering"
         return "device_silent"
 
+    def judged(self, type_: str, subject: str, false: bool) -> None:
+        """No budget here: limits are the city's."""
+
     def dump(self) -> dict[str, Any]:
         told: dict[str, Any] = {f"together.{name}": value for name, value in self.together.dump().items()}
         told.update({f"kept.{kind}": kept.copy() for kind, kept in self.kept.items()})

@@ -34,7 +34,7 @@ _ZERO = {"count", "m_24", "m_72", "m_8", "m_36", "lag_z", "var_z", "lag_v", "var
 
 def running_median(q: F64, size: F64, count: F64) -> F64:
     """A running median of `size`, one step: multiplicative, fast while young. NaN in `size` changes nothing."""
-    rate = np.maximum(MEDIAN_RATE, 1.0 / (count + 2.0))
+    rate = np.maximum(MEDIAN_RATE, 5.0 / (count + 10.0))
     stepped = q * np.where(size > q, 1.0 + 0.5 * rate, 1.0 - 0.5 * rate)
     young = q + (0.8 * size - q) / (count + 1.0)
     fresh = np.where(np.isnan(q), size, np.where(count < YOUNG, young, stepped))

@@ -49,6 +49,8 @@ class Sensors:
         self.place[self.columns] = np.arange(len(self.columns))
         self.rows: NDArray[np.int32] = np.empty(0, np.int32)  # who takes part, sorted
         self.peers: Peers | None = None
+        self.ln_factor = 0.0  # what the verdicts did to the bars
+        self.rounds_since = 0  # a verdict was last counted
         self.hour = -1  # of the open round, hours since 1970 UTC
         self.sums: F64 = np.zeros((2, len(self.names), 0))  # of the open hour and of the next
         self.counts: F64 = np.zeros((2, len(self.names), 0))
@@ -132,13 +134,16 @@ class Sensors:
         self.last = np.where(np.isnan(x), self.last, x)
         found = self._say(evidence, x, frame) if self.rules.enabled("sensor") else []
         self.hour += 1
+        self.rounds_since += 1
         self.sums = np.stack([self.sums[1], np.zeros_like(self.sums[1])])
         self.counts = np.stack([self.counts[1], np.zeros_like(self.counts[1])])
         return found
 
     def _say(self, evidence: F64, x: F64, frame: Frame) -> list[Finding]:
         p = self.rules["sensor"]
-        bars = np.array([float(p[name]) for name in EVIDENCE])[:, None, None] * float(p["factor"])
+        bars = (
+            np.array([float(p[name]) for name in EVIDENCE])[:, None, None] * float(p["factor"]) * np.exp(self.ln_factor)
+        )
         ratio = np.nan_to_num(evidence / bars)
         peers = self.peers
         assert peers is not None
@@ -209,11 +214,23 @@ class Sensors:
         del moment
         return []
 
+    def judged(self, type_: str, subject: str, false: bool) -> None:
+        """An operator's verdict moves the factor on all bars towards the budget: up by a false whistle, down by the
+        channel-days that went by without one."""
+        del subject
+        if type_ not in self.types:
+            return
+        channel_days = self.rounds_since * len(self.rows) * len(self.names) / 24.0
+        allowed = self.rules.number("sensor", "false_per_1000_channel_days") / 1000.0 * channel_days
+        self.rounds_since = 0
+        self.ln_factor = float(np.clip(self.ln_factor + 0.05 * (float(false) - allowed), -0.7, 1.5))
+
     def dump(self) -> dict[str, Any]:
         told: dict[str, Any] = {
             name: getattr(self, name).copy() for name in ("rows", "sums", "counts", "seen", "newest", "last")
         }
         told["hour"] = self.hour
+        told["budget"] = [self.ln_factor, self.rounds_since]
         told["names"] = list(self.names)
         told["calm"] = [[type_, row, sorted(said.items())] for (type_, row), said in self.calm.items()]
         if self.peers is not None:
@@ -226,6 +243,7 @@ class Sensors:
         for name in ("rows", "sums", "counts", "seen", "newest", "last"):
             setattr(self, name, told[name].copy())
         self.hour = int(told["hour"])
+        self.ln_factor, self.rounds_since = float(told["budget"][0]), int(told["budget"][1])
         self.calm = {(t, int(row)): {int(c): int(n) for c, n in said} for t, row, said in told["calm"]}
         if "peers" in told:
             self.peers = self._fresh()

@@ -84,9 +84,21 @@ def _tick(world: World, heard: _Heard, now_ms: int, n: int) -> Ticked:
         told += [(name, finding) for finding in detector.sweep(moment)]
     ticked.findings = world.settle(told)
     ticked.changes = world.ledger.step(ticked.findings, heard.actions, heard.outcomes, heard.answers, world.now_ms)
+    _judge(world, heard.actions, ticked.changes)
     if n:
         world.last_tick = n
     return ticked
+
+
+def _judge(world: World, actions: Sequence[Action], changes: Changes) -> None:
+    """Tell the detectors what people said of cases: `arguments["verdict"]`, "false" or "useful"."""
+    cases = {case.id: case for case in changes.cases}
+    for action in actions:
+        verdict, case = action.arguments.get("verdict"), cases.get(action.case)
+        if case is not None and verdict in ("false", "useful"):
+            for detector in world.detectors.values():
+                if case.type in detector.types:
+                    detector.judged(case.type, case.subject, verdict == "false")
 
 
 def _sort(world: World, entries: Sequence[Entry]) -> _Heard:
