@@ -35,12 +35,20 @@ def take(columns: Columns, which: NDArray[np.bool_] | NDArray[np.intp]) -> Colum
     return Columns(columns.kind, values={name: v[which] for name, v in columns.values.items()}, **integers)
 
 
-def order(columns: Columns, bucket_ms: int = 0) -> NDArray[np.intp]:
-    """Indices that sort by (bucket, row, t, boot, seq); bucket_ms 0: by (row, t, boot, seq)."""
-    keys: list[NDArray[np.int64] | NDArray[np.int32]] = [columns.seq, columns.boot, columns.t, columns.row]
-    if bucket_ms:
-        keys.append(columns.t // bucket_ms)
-    return np.lexsort(tuple(keys))
+def order(columns: Columns) -> NDArray[np.intp]:
+    """Indices that sort by (row, t, boot, seq)."""
+    n = len(columns)
+    if n == 0:
+        return np.empty(0, np.intp)
+    first = int(columns.t.min())
+    if int(columns.t.max()) - first < 1 << 32 and int(columns.row.min()) >= 0:
+        # One key of both: sorted runs, as files and batches hold them, are merged in linear time.
+        key = columns.row.astype(np.int64) << 32 | (columns.t - first)
+        found = np.argsort(key, kind="stable")
+        key = key[found]
+        if bool((key[1:] > key[:-1]).all()):
+            return found
+    return np.lexsort((columns.seq, columns.boot, columns.t, columns.row))
 
 
 def downsample(t: I64, values: F64, bucket_ms: int) -> Buckets:
@@ -100,9 +108,12 @@ def last_known(columns: Columns) -> Snapshot:
     at = np.arange(n)
     values = {}
     for name, unsorted in columns.values.items():
-        value = unsorted[by_row]
-        last = np.maximum.accumulate(np.where(np.isnan(value), -1, at))[ends]
-        values[name] = np.where(last >= starts, value[last], np.nan)
+        value = unsorted[by_row[ends]]
+        if np.isnan(value).any():  # some device's last reading lacks it: look further back
+            value = unsorted[by_row]
+            last = np.maximum.accumulate(np.where(np.isnan(value), -1, at))[ends]
+            value = np.where(last >= starts, value[last], np.nan)
+        values[name] = value
     return Snapshot(row[ends], t[ends], values)
 
 
