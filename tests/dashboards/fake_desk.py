@@ -133,7 +133,7 @@ class FakeDesk:
             "store": {"name": "embedded", "up": True, "behind": 2, "detail": ""},
             "tick": {"last": 5120, "lag_ms": 40}, "disk": {"free_bytes": 81e9, "low": False},
         }  # fmt: skip
-        self._lock = threading.RLock()
+        self.lock = threading.RLock()
         for i, state in enumerate((4, 4, 5, 1, 1)):
             self._state((i * 37 + 11) % len(self.rows), state)
 
@@ -141,7 +141,7 @@ class FakeDesk:
 
     def advance(self, seconds: float) -> None:
         """Move the clock and every truck, at 36 km/h, turning now and then and at the edge of the city."""
-        with self._lock:
+        with self.lock:
             self.city_ms += int(seconds * 1000)
             self.version += 1
             self.count["received"] += int(seconds * 230)
@@ -164,7 +164,7 @@ class FakeDesk:
 
     def whistle(self, i: int, device: str | None = None, children: int = 0) -> Case:
         """Open a case of the i-th sort (of six) on `device`."""
-        with self._lock:
+        with self.lock:
             type_, severity, department, kind, quantity, en, zh = WHISTLES[i % len(WHISTLES)]
             candidates = [row for row in self.rows if row.kind == kind and row.origin == "simulated"]
             row = self.rows[self.index[device]] if device else self.rng.choice(candidates)
@@ -217,11 +217,11 @@ class FakeDesk:
         }  # fmt: skip
 
     def devices(self) -> Sequence[Row]:
-        with self._lock:
+        with self.lock:
             return tuple(self.rows)
 
     def moved(self, since: int) -> Moved:
-        with self._lock:
+        with self.lock:
             index = [i for i, at in enumerate(self.changed) if at > since]
             rows = [self.rows[i] for i in index]
             return Moved(self.version, self.now_ms(), index, [r.lon for r in rows], [r.lat for r in rows],
@@ -267,7 +267,7 @@ class FakeDesk:
         return (self._expected(device, quantity, t_ms) + noise * self._scale(quantity) * 0.03) * dip
 
     def cases(self, *, open_only: bool = True, after: str = "", limit: int = 200) -> Sequence[Case]:
-        with self._lock:
+        with self.lock:
             ranked = [c for c in reversed(list(self.book.values())) if not c.parent]
         chosen = [c for c in ranked if not (open_only and c.state in ("closed", "cancelled"))]
         if after:
@@ -291,7 +291,7 @@ class FakeDesk:
         }]  # fmt: skip
 
     async def act(self, verb: str, case: str, actor: str, reason: str, request: str) -> Case:
-        with self._lock:
+        with self.lock:
             if request in self.requests:
                 return self.requests[request]
             before = self.book[case]

@@ -149,7 +149,7 @@ async def test_slow_page_is_skipped_forward(serving: Serving) -> None:
     )
     async with websockets.connect(live_url(running), additional_headers=SCRIPT, max_size=None) as quick:
         for _ in range(40):  # the quick one hears 40 beats, 6 MB, while the slow one reads none
-            with desk._lock:
+            with desk.lock:
                 desk.version += 1
                 desk.changed = [desk.version] * len(desk.rows)
             await beats(quick, lambda told: True)
