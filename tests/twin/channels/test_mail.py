@@ -1,0 +1,143 @@
+"""E-mail against a real SMTP server: taken, refused for now, refused for good, with TLS and log-in."""
+
+from __future__ import annotations
+
+import email
+import email.policy
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
+from email.message import EmailMessage
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
+
+from twin.channels.mail import Mail
+from twin.errors import DeliveryFailed, SettingsError
+from twin.records import Delivery
+
+from .servers import free_port
+from .test_robots import PAYLOAD
+
+DELIVERY = Delivery("CW-1:dispatch:1:mail", "CW-1", "mail", "duty@example.org, night@example.org", "dispatch", PAYLOAD)
+
+
+class Box:
+    """Keeps mails; answers DATA and RCPT as told."""
+
+    def __init__(self, data: str = "250 kept", rcpt: str = "250 ok", refuse: str = "") -> None:
+        self.data, self.rcpt, self.refuse = data, rcpt, refuse
+        self.mails: list[EmailMessage] = []
+        self.tls: list[bool] = []
+
+    async def handle_RCPT(  # noqa: N802 - the library's name
+        self, server: SMTP, session: Session, envelope: Envelope, address: str, options: list[str]
+    ) -> str:
+        if self.refuse and address == self.refuse:
+            return "550 no such user"
+        if self.rcpt.startswith("250"):
+            envelope.rcpt_tos.append(address)
+        return self.rcpt
+
+    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
+        self.mails.append(email.message_from_bytes(envelope.content, policy=email.policy.default))
+        self.tls.append(session.ssl is not None)
+        return self.data
+
+
+@contextmanager
+def serving(box: Box, **options: Any) -> Iterator[int]:
+    """A mail server on a free port while the block runs."""
+    controller = Controller(box, hostname="127.0.0.1", port=free_port(), **options)
+    controller.start()
+    try:
+        yield controller.port
+    finally:
+        controller.stop()
+
+
+def channel(port: int, **told: Any) -> Mail:
+    """A channel to that port; plain unless told otherwise."""
+    return Mail({"host": "127.0.0.1", "port": port, "tls": "none", "timeout_s": 5} | told)
+
+
+async def test_a_mail_says_it_all_in_both_languages() -> None:
+    """Subject and text hold the case in Chinese and English; the key is in the headers, the same at each attempt."""
+    box = Box()
+    with serving(box) as port:
+        told = await channel(port).send(DELIVERY)
+        await channel(port).send(DELIVERY)
+    assert told == "taken for duty@example.org, night@example.org"
+    mail = box.mails[0]
+    assert mail["Subject"] == "【紧急】新哨单：路灯不亮 / [urgent] New whistle: lamp out"
+    assert "3号灯杆不亮。" in mail.get_content()
+    assert "Deadline: 2026-06-24 14:00" in mail.get_content()
+    assert mail["X-Idempotency-Key"] == DELIVERY.key
+    assert mail["Message-ID"] == box.mails[1]["Message-ID"]
+
+
+@pytest.mark.parametrize(
+    ("box", "retry"),
+    [
+        (Box(data="452 mailbox full"), True),
+        (Box(data="554 spam"), False),
+        (Box(rcpt="451 greylisted"), True),
+        (Box(rcpt="550 no such user"), False),
+    ],
+)
+async def test_refusals_for_now_and_for_good(box: Box, retry: bool) -> None:
+    """A 4xx may be better later, a 5xx will not."""
+    with serving(box) as port, pytest.raises(DeliveryFailed) as refused:
+        await channel(port).send(DELIVERY)
+    assert refused.value.retry is retry
+
+
+async def test_one_refused_of_two_is_delivered_and_said() -> None:
+    """Who got it must not get it twice; who did not is named in the record."""
+    box = Box(refuse="night@example.org")
+    with serving(box) as port:
+        assert await channel(port).send(DELIVERY) == "taken, but refused for night@example.org"
+
+
+async def test_starttls_and_log_in(tmp_path: Path) -> None:
+    """The mail travels encrypted and logged in; a wrong password or an unknown authority is a failure."""
+    authority = trustme.CA()
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    ca_file = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(ca_file)
+
+    def login(server: SMTP, session: Session, envelope: Envelope, mechanism: str, data: LoginPassword) -> AuthResult:
+        return AuthResult(success=data.login == b"whistle" and data.password == b"right", handled=False)
+
+    box = Box()
+    told = {"tls": "starttls", "user": "whistle"}
+    with serving(box, tls_context=context, authenticator=login, auth_required=True) as port:
+        await channel(port, ca_file=str(ca_file), password="right", **told).send(DELIVERY)
+        with pytest.raises(DeliveryFailed, match="535") as refused:
+            await channel(port, ca_file=str(ca_file), password="wrong", **told).send(DELIVERY)
+        assert not refused.value.retry
+        with pytest.raises(DeliveryFailed, match="certificate"):
+            await channel(port, password="right", **told).send(DELIVERY)
+    assert box.tls == [True]
+
+
+async def test_a_server_without_tls_is_not_spoken_to_in_the_clear() -> None:
+    """STARTTLS that is not on offer fails; nothing is sent."""
+    box = Box()
+    with serving(box) as port, pytest.raises(DeliveryFailed):
+        await channel(port, tls="starttls").send(DELIVERY)
+    assert box.mails == []
+
+
+@pytest.mark.parametrize(
+    "told", [{"sender": "nobody"}, {"to": "a@b, c"}, {"ca_file": "/nowhere"}, {"timezone": "Mars"}]
+)
+def test_wrong_addresses_in_the_configuration_are_named(told: dict[str, str]) -> None:
+    """Found at the start, not with the first whistle."""
+    with pytest.raises(SettingsError):
+        Mail(told)

@@ -1,0 +1,126 @@
+"""E-mail by SMTP: STARTTLS or TLS from the start, log-in, plain text in Chinese and English, one Message-ID per key."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import smtplib
+import ssl
+from collections.abc import Mapping
+from email.headerregistry import Address
+from email.message import EmailMessage
+from email.utils import formatdate
+from typing import Any
+
+from twin.channels.protocol import Options, Pace
+from twin.channels.text import write, zone
+from twin.errors import DeliveryFailed, SettingsError
+from twin.records import Delivery
+
+
+def _addresses(text: str) -> list[str]:
+    """The addresses of a list with commas. Raises ValueError for one that is none."""
+    found = [part.strip() for part in text.split(",") if part.strip()]
+    for one in found:
+        parsed = Address(addr_spec=one)
+        if not parsed.domain or not parsed.username or any(c in one for c in "\r\n"):
+            raise ValueError(f"{one!r} is not an address")
+    return found
+
+
+class Mail:
+    """Sends one mail a delivery, over a connection of its own (mail servers drop idle ones)."""
+
+    def __init__(self, told: Mapping[str, Any]) -> None:
+        """Keys: host, port, tls (starttls | tls | none), ca_file, user, password, sender, to, language, timezone,
+        timeout_s. Raises SettingsError.
+        """
+        options = Options("mail", told)
+        self._host, self._port = options.text("host", "127.0.0.1"), int(options.number("port", 587, 1, 65535))
+        self._tls = options.choice("tls", "starttls", "tls", "none")
+        ca_file = options.text("ca_file", "")
+        self._user, self._password = options.text("user", ""), options.text("password", "")
+        self._sender, self._to = options.text("sender", "citywhistle@localhost.localdomain"), options.text("to", "")
+        self._language = options.choice("language", "both", "zh", "en")
+        self._zone = zone(options.text("timezone", "Asia/Shanghai"))
+        self._timeout_s = options.number("timeout_s", 20, 0.05, 300)
+        options.done()
+        try:
+            _addresses(f"{self._sender},{self._to}")
+            self._context = ssl.create_default_context(cafile=ca_file or None)
+        except (ValueError, IndexError, OSError) as error:
+            raise SettingsError(f"channel mail: sender, to or ca_file: {error}") from error
+        self.pace = Pace(per_s=2, burst=20, parallel=2, by_address=False)
+
+    async def send(self, delivery: Delivery) -> str:
+        try:
+            to = _addresses(delivery.address.removeprefix("mailto:") or self._to)
+        except (ValueError, IndexError) as error:
+            raise DeliveryFailed(f"address: {error}", retry=False) from error
+        if not to:
+            raise DeliveryFailed("no address: neither the department nor [channels.mail] to names one", retry=False)
+        message = self._message(delivery, to)
+        try:
+            async with asyncio.timeout(self._timeout_s * 2):
+                return await asyncio.to_thread(self._deliver, message, to)
+        except TimeoutError:
+            raise DeliveryFailed(f"the mail server took longer than {self._timeout_s * 2:g} s") from None
+
+    async def close(self) -> None:
+        """Nothing stays open between mails."""
+
+    def _message(self, delivery: Delivery, to: list[str]) -> EmailMessage:
+        head, text = write(delivery.payload, delivery.purpose, self._language, self._zone)
+        message = EmailMessage()
+        message["Subject"] = " ".join(head.split())
+        message["From"], message["To"] = self._sender, ", ".join(to)
+        message["Date"] = formatdate(localtime=False)
+        name = hashlib.sha256(delivery.key.encode()).hexdigest()[:32]
+        message["Message-ID"] = f"<{name}@{self._sender.rsplit('@', 1)[-1]}>"
+        message["X-Idempotency-Key"] = delivery.key
+        message["Auto-Submitted"] = "auto-generated"
+        message.set_content(text)
+        return message
+
+    def _deliver(self, message: EmailMessage, to: list[str]) -> str:
+        """Speak SMTP (in a thread). Codes of the 5xx class are for good, everything else may be better later."""
+        try:
+            with self._connect() as server:
+                if self._user:
+                    server.login(self._user, self._password)
+                refused = server.send_message(message, self._sender, to)
+        except smtplib.SMTPRecipientsRefused as error:
+            codes = {code for code, _ in error.recipients.values()}
+            raise DeliveryFailed(f"recipients refused: {error.recipients}"[:300], retry=min(codes) < 500) from error
+        except smtplib.SMTPResponseException as error:
+            said = (
+                error.smtp_error.decode("utf-8", "replace") if isinstance(error.smtp_error, bytes) else error.smtp_error
+            )
+            raise DeliveryFailed(f"{error.smtp_code} {said}"[:300], retry=not 500 <= error.smtp_code < 600) from error
+        except smtplib.SMTPNotSupportedError as error:
+            raise DeliveryFailed(f"the server does not offer what is configured: {error}"[:300], retry=False) from error
+        except (smtplib.SMTPException, OSError) as error:
+            raise DeliveryFailed(f"{type(error).__name__}: {error}"[:300]) from error
+        if refused:  # some got it: trying again would give it to them twice
+            return f"taken, but refused for {', '.join(sorted(refused))}"[:300]
+        return f"taken for {', '.join(to)}"[:300]
+
+    @contextlib.contextmanager
+    def _connect(self) -> Any:
+        if self._tls == "tls":
+            server: smtplib.SMTP = smtplib.SMTP_SSL(
+                self._host, self._port, timeout=self._timeout_s, context=self._context
+            )
+        else:
+            server = smtplib.SMTP(self._host, self._port, timeout=self._timeout_s)
+        try:
+            if self._tls == "starttls":
+                server.starttls(context=self._context)
+            yield server
+            with contextlib.suppress(
+                smtplib.SMTPException, OSError
+            ):  # the mail is taken; a rude goodbye changes nothing
+                server.quit()
+        finally:
+            server.close()

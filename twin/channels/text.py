@@ -1,0 +1,109 @@
+"""A message as a few lines of text, in Chinese, English or both: for mail, robots, SMS and voice."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime
+from typing import Any
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from twin.errors import SettingsError
+
+PURPOSES: dict[str, tuple[str, str]] = {
+    "dispatch": ("New whistle", "新哨单"),
+    "joint": ("New whistle, joint", "新哨单（联合）"),
+    "update": ("Got worse", "情况加重"),
+    "warn": ("Deadline near", "即将超时"),
+    "escalate": ("Overdue", "已超时"),
+    "extended": ("Extension granted", "同意延期"),
+    "denied": ("Extension denied", "不同意延期"),
+    "redo": ("Not accepted, again please", "核查未通过"),
+    "returned": ("Returned by its department", "部门退回"),
+    "withdraw": ("Given to another department", "已转派"),
+    "undelivered": ("A whistle could not be delivered", "哨单未送达"),
+    "close": ("Closed", "已结案"),
+    "cancel": ("Cancelled", "已作废"),
+    "digest": ("Many whistles", "哨单汇总"),
+    "test": ("Test of this channel", "通道测试"),
+}
+SEVERITIES: dict[int, tuple[str, str]] = {
+    1: ("info", "提示"),
+    2: ("normal", "一般"),
+    3: ("urgent", "紧急"),
+    4: ("emergency", "特急"),
+}
+
+
+def zone(name: str) -> ZoneInfo:
+    """The time zone in which people read times. Raises SettingsError for an unknown one."""
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError) as error:
+        raise SettingsError(f"unknown time zone {name!r} (give an IANA name like Asia/Shanghai)") from error
+
+
+def _pick(told: Any, language: str) -> str:
+    """The text in a language of {"en", "zh"}; '' for none."""
+    return str(told.get(language) or told.get("en") or "") if isinstance(told, Mapping) else ""
+
+
+def _local(stamp: Any, where: ZoneInfo) -> str:
+    if not isinstance(stamp, str):
+        return ""
+    try:
+        return datetime.fromisoformat(stamp).astimezone(where).strftime("%Y-%m-%d %H:%M")
+    except ValueError:
+        return ""
+
+
+def headline(payload: Mapping[str, Any], purpose: str, language: str) -> str:
+    """One line: what it is about, how urgent."""
+    index = 1 if language == "zh" else 0
+    what = PURPOSES.get(purpose, (purpose, purpose))[index]
+    severity = payload.get("severity")
+    urgency = SEVERITIES[severity][index] if isinstance(severity, int) and severity in SEVERITIES else ""
+    title = _pick(payload.get("title"), language)
+    head = f"【{urgency}】{what}" if index and urgency else f"[{urgency}] {what}" if urgency else what
+    if not title:
+        return head
+    return f"{head}：{title}" if index else f"{head}: {title}"
+
+
+def lines(payload: Mapping[str, Any], language: str, where: ZoneInfo) -> list[str]:
+    """The message's lines below its headline; nothing that is not known is mentioned."""
+    zh = language == "zh"
+    subject = payload.get("subject")
+    place = _pick(subject.get("name"), language) if isinstance(subject, Mapping) else ""
+    children = payload.get("children")
+    found = [
+        ("工单" if zh else "Case", payload.get("case")),
+        ("对象" if zh else "Where", place),
+        ("自" if zh else "Since", _local(payload.get("since"), where)),
+        ("期限" if zh else "Deadline", _local(payload.get("deadline"), where)),
+        ("部门" if zh else "Department", _department(payload.get("department"), language)),
+        ("关联" if zh else "Explains", f"{children}" if isinstance(children, int) and children > 0 else ""),
+        ("原因" if zh else "Reason", payload.get("reason")),
+    ]
+    colon = "：" if zh else ": "
+    told = [_pick(payload.get("text"), language)] + [f"{k}{colon}{v}" for k, v in found if isinstance(v, str) and v]
+    return [line for line in told if line]
+
+
+def _department(told: Any, language: str) -> str:
+    return _pick(told, language) if isinstance(told, Mapping) else ""
+
+
+def write(payload: Mapping[str, Any], purpose: str, languages: str, where: ZoneInfo) -> tuple[str, str]:
+    """Headline and text in "zh", "en" or "both" (Chinese first)."""
+    wanted = ("zh", "en") if languages == "both" else (languages,)
+    heads = [headline(payload, purpose, language) for language in wanted]
+    blocks = ["\n".join(lines(payload, language, where)) for language in wanted]
+    return " / ".join(heads), "\n\n".join(blocks)
+
+
+def cut(text: str, most_bytes: int) -> str:
+    """A text of at most so many bytes of UTF-8, never cut inside a letter; an ellipsis says that it was cut."""
+    raw = text.encode()
+    if len(raw) <= most_bytes:
+        return text
+    return raw[: most_bytes - 3].decode("utf-8", "ignore") + "…"
