@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -281,12 +282,14 @@ def device_of(cells: list[str]) -> Device:
         raise Wrong(f"origin {origin[:40]!r}", f"use one of {', '.join(ORIGINS)}")
     return Device(
         name, kind, code16, x, y, district, street, grid, cabinet, feeder, pole, gateway, company, plate,
-        cadence_s, told, origin,
+        cadence_s, dict(told), origin,
     )  # fmt: skip
 
 
-def read_attributes(text: str) -> dict[str, float] | None:
-    """`ratedPower=60;azimuth=120` as numbers, None for anything else."""
+@lru_cache(maxsize=8192)
+def read_attributes(text: str) -> Mapping[str, float] | None:
+    """`ratedPower=60;azimuth=120` as numbers, None for anything else. Equal texts share one mapping:
+    copy it."""
     told: dict[str, float] = {}
     for pair in text.split(";") if text else ():
         name, _, value = pair.partition("=")

@@ -234,5 +234,5 @@ def device_of(
     return Device(
         name, order.what, code16, *at, *codes, cabinet=cells.get("cabinet", ""), feeder=cells.get("feeder", ""),
         pole=cells.get("pole", ""), gateway=cells.get("gateway", ""), company=cells.get("company", ""),
-        plate=cells.get("plate", ""), cadence_s=cadence or 0.0, attributes=attributes or {}, origin=order.origin,
+        plate=cells.get("plate", ""), cadence_s=cadence or 0.0, attributes=dict(attributes or {}), origin=order.origin,
     )  # fmt: skip
