@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -64,7 +64,7 @@ class Fleet:
         devices = [d for d in city.devices if d.origin == "simulated" and (not wanted or d.kind in wanted)]
         self.things = {thing.id: thing for thing in _build(city, devices, seed)}
         self._index = list(self.things.values())
-        self._members = _members(self.things.values())
+        self._members = _members(city, self.things)
         self._faults: list[tuple[int, int, bool, Fault]] = []  # (when, serial, begins, fault)
         self._serial = 0
         scenario = scenario or Scenario()
@@ -245,6 +245,7 @@ def _nobody(_name: str, _quantity: str) -> Sequence[str]:
 def _build(city: CityFiles, devices: list[Device], seed: int) -> Iterator[Thing]:
     feeders = {d.id: Feeder(d, seed) for d in devices if d.kind == "feeder"}
     jobs = _jobs(city)
+    feeder_of = _feeder_of(city)
     by_company: dict[str, Job] = {}
     for device in devices:
         if device.kind == "truck" and device.id in jobs:
@@ -252,7 +253,7 @@ def _build(city: CityFiles, devices: list[Device], seed: int) -> Iterator[Thing]
     anyone = next(iter(jobs.values()), None)
     for device in devices:
         if device.kind == "pole":
-            pole = Pole(device, seed, feeders.get(device.feeder))
+            pole = Pole(device, seed, feeders.get(device.feeder or feeder_of.get(device.cabinet, "")))
             if pole.feeder is not None:
                 pole.feeder.join(pole.rated)
             yield pole
@@ -288,18 +289,24 @@ def _jobs(city: CityFiles) -> dict[str, Job]:
     return jobs
 
 
-def _members(things: Iterable[Thing]) -> dict[tuple[str, str], list[Thing]]:
+def _feeder_of(city: CityFiles) -> dict[str, str]:
+    """Cabinet -> the feeder that it hangs on."""
+    return {node.id: node.parent for node in city.nodes if node.cls == "cabinet"}
+
+
+def _members(city: CityFiles, things: Mapping[str, Thing]) -> dict[tuple[str, str], list[Thing]]:
     """Who feels what happens to a feeder, a cabinet or a district; cells feel what befalls their pole."""
     members: dict[tuple[str, str], list[Thing]] = defaultdict(list)
-    all_things = {thing.id: thing for thing in things}
-    for thing in all_things.values():
+    feeder_of = _feeder_of(city)
+    for thing in things.values():
         device = thing.device
-        pole = all_things[device.pole].device if device.pole in all_things else device
+        pole = things[device.pole].device if device.pole in things else device
         if device.kind == "feeder":
             members["feeder", device.id].append(thing)
         if device.kind in ("pole", "cell"):
-            if pole.feeder:
-                members["feeder", pole.feeder].append(thing)
+            feeder = pole.feeder or feeder_of.get(pole.cabinet, "")
+            if feeder:
+                members["feeder", feeder].append(thing)
             if pole.cabinet:
                 members["cabinet", pole.cabinet].append(thing)
         if device.kind == "pole":

@@ -108,11 +108,12 @@ class Pole(Thing):
     def _air(self, t_ms: int, now: Moment, values: Values) -> None:
         n1, n2, n3, n4, n5 = normals(self.salt, t_ms, 4)
         plume = math.exp(0.12 * sum(w * m for w, m in zip(self.waves, now.modes, strict=True)))
-        episode = self.troubles.get("air_episode")
-        if episode is not None:
-            plume *= 1 + 3.5 * episode.magnitude
         pm25 = now.pm25 * self.site * plume
         pm10 = now.pm10 * self.site * plume
+        episode = self.troubles.get("air_episode")
+        if episode is not None:
+            pm25 = pm25 * (1 + 1.5 * episode.magnitude) + 60 * episode.magnitude
+            pm10 = pm10 * (1 + 1.5 * episode.magnitude) + 85 * episode.magnitude
         if "dust" in self.troubles:
             pm10 = pm10 * 3 + 900 * self.troubles["dust"].magnitude
             pm25 *= 1.8

@@ -37,10 +37,10 @@ def daylight_lx(elevation_deg: float, cloud: float) -> float:
     elevation with an extinction of 0.21 per air mass. Cloud takes up to 80 %.
     """
     if elevation_deg < -12:
-        return 0.02
-    if elevation_deg <= 3:
+        clear = 0.02
+    elif elevation_deg <= 3:
         clear = 10 ** (2.6 + 0.33 * elevation_deg - 0.006 * elevation_deg**2)
-        clear = min(clear, 3000.0)
+        clear = min(max(clear, 0.02), 3000.0)
     else:
         sine = math.sin(math.radians(elevation_deg))
         clear = max(3000.0, 130_000 * sine * math.exp(-0.21 / sine))

@@ -1,0 +1,407 @@
+"""Every fault of the catalogue shows in what devices say, is labelled, and is over when it is over."""
+
+from __future__ import annotations
+
+import stat
+from collections.abc import Callable
+from datetime import datetime
+from functools import cache
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import pytest
+
+from devices.errors import DeviceError
+from devices.faults.catalogue import CATALOGUE
+from devices.faults.fault import Fault
+from devices.faults.plan import Plan
+from devices.faults.scenario import RandomPlan, Scenario, read_scenario
+from devices.faults.truth import TruthFile, read_truth
+from devices.fleet.fleet import Fleet, Said
+from devices.fleet.truck import Truck
+from devices.places import CityFiles, load_city
+
+HELSINKI = Path(__file__).parents[3] / "devices" / "cities" / "helsinki"
+ZONE = ZoneInfo("Europe/Helsinki")
+
+
+@cache
+def city() -> CityFiles:
+    return load_city(HELSINKI)
+
+
+def at(hour: int, minute: int = 0) -> int:
+    return int(datetime(2026, 11, 20, hour, minute, tzinfo=ZONE).timestamp() * 1000)
+
+
+Values = dict[str, float]
+
+# type -> (subject, hour, who shows it, quantity, what holds while it lasts and not without it)
+EFFECTS: dict[str, tuple[str, int, str, Callable[[Values], bool]]] = {
+    "lamp_out": ("pole-0100", 22, "pole-0100", lambda v: v["powerState"] == 1 and v["powerConsumption"] < 0.2 * 60),
+    "day_burner": ("pole-0100", 12, "pole-0100", lambda v: v["powerConsumption"] > 40),
+    "lamp_degraded": ("pole-0001", 22, "pole-0001", lambda v: 20 < v["powerConsumption"] < 0.82 * 180),
+    "leakage": ("pole-0100", 22, "pole-0100", lambda v: v["leakageCurrent"] > 0.03),
+    "door_open": ("pole-0100", 22, "pole-0100", lambda v: v["doorOpen"] == 1),
+    "tilt": ("pole-0100", 22, "pole-0100", lambda v: v["tilt"] > 3),
+    "charger_fault": ("CHARGER", 22, "CHARGER", lambda v: v["chargerState"] == 3),
+    "night_noise": ("NOISE", 23, "NOISE", lambda v: v["LAeq"] > 65),
+    "dust": ("AIR", 14, "AIR", lambda v: v["pm10"] > 500),
+    "air_episode": ("091001", 14, "AIR", lambda v: v["pm25"] > 70),
+    "cell_down": ("cell-0050", 14, "cell-0050", lambda v: v["operationalState"] == 0 and v["connectedUsers"] == 0),
+    "backhaul_down": ("cell-0050", 14, "cell-0050", lambda v: v["backhaulUp"] == 0 and v["alarmState"] == 3),
+    "sleeping_cell": ("cell-0050", 14, "cell-0050", lambda v: v["operationalState"] == 1 and v["prbLoadDown"] < 5),
+    "congestion": ("cell-0050", 4, "cell-0050", lambda v: v["prbLoadDown"] > 85),
+    "access_failures": ("cell-0050", 14, "cell-0050", lambda v: v["rrcSuccess"] < 95),
+    "coverage_loss": ("cell-0050", 14, "cell-0050", lambda v: v["txPowerSetting"] - v["txPower"] > 2),
+    "cell_overheated": ("cell-0050", 14, "cell-0050", lambda v: v["temperature"] > 75),
+    "interference": ("cell-0050", 4, "cell-0050", lambda v: v["rsrp"] > -100 and v["rsrq"] < -10.2 and v["cqi"] < 12.5),
+}
+
+
+def subject(name: str) -> str:
+    """A pole that carries the sensor."""
+    attribute = {"CHARGER": "charger", "NOISE": "noiseSensor", "AIR": "airSensor"}.get(name)
+    if attribute is None:
+        return name
+    return next(d.id for d in city().devices if d.attributes.get(attribute))
+
+
+def play(fault: Fault, start_ms: int, minutes: float = 8, *kinds: str) -> tuple[Fleet, list[Said]]:
+    fleet = Fleet(city(), 7, start_ms, scenario=Scenario((fault,)), kinds=kinds)
+    return fleet, list(fleet.until(start_ms + round(minutes * 60_000)))
+
+
+@pytest.mark.parametrize("name", sorted(EFFECTS))
+def test_a_state_fault_shows_while_it_lasts_and_not_before_or_after(name: str) -> None:
+    """From its start to its end every reading of the device shows it, and no other does."""
+    who, hour, shows, holds = EFFECTS[name]
+    start = at(hour)
+    fault = Fault(name, subject(who), start + 120_000, start + 300_000)
+    fleet, told = play(fault, start, 8, "pole", "cell", "feeder")
+    thing = fleet.things[subject(shows)]
+    mine = [(s.t_ms - thing.offset_ms, s.values) for s in told if s.device == thing.id]
+    during = [v for t, v in mine if fault.start_ms <= t < fault.end_ms]
+    outside = [v for t, v in mine if not fault.start_ms <= t < fault.end_ms]
+    assert len(during) >= 3
+    assert all(holds(v) for v in during)
+    full = [v for v in outside if len(v) > 3]
+    assert len(full) >= 4
+    assert not any(holds(v) for v in full)
+
+
+@pytest.mark.parametrize(
+    ("name", "who", "silent", "speaking"),
+    [
+        ("supply_lost", "pole-0001", ["pole-0001"], ["pole-0002"]),
+        ("feeder_trip", "feeder-01", ["pole-0001", "pole-0002"], ["pole-0300", "feeder-01"]),
+        ("cabinet_trip", "cabinet-011", ["pole-0001"], ["pole-0300", "feeder-01"]),
+        ("device_silent", "cell-0050", ["cell-0050"], ["cell-0051"]),
+    ],
+)
+def test_what_has_no_power_is_silent(name: str, who: str, silent: list[str], speaking: list[str]) -> None:
+    """Nothing but a last word is heard while it lasts; the others go on, and everything comes back."""
+    start = at(22)
+    fault = Fault(name, who, start + 120_000, start + 300_000)
+    fleet, told = play(fault, start, 9, "pole", "cell", "feeder")
+    for device in silent:
+        heard = [s.t_ms - fleet.things[device].offset_ms for s in told if s.device == device and not s.event]
+        assert not [t for t in heard if fault.start_ms < t < fault.end_ms]
+        assert [t for t in heard if t > fault.end_ms]
+        assert [t for t in heard if t < fault.start_ms]
+    for device in speaking:
+        assert [s for s in told if s.device == device and fault.start_ms + 1000 < s.t_ms < fault.end_ms - 1000]
+    last_words = [s for s in told if s.event and s.values.get("supplyPresent") == 0.0]
+    if name.endswith("_trip"):
+        assert 0 < len(last_words) < len(fleet.members(fault))
+
+
+def test_a_tripped_feeders_meter_reads_nothing() -> None:
+    """Its battery lets the meter speak: no voltage, no power."""
+    start = at(22)
+    _, told = play(Fault("feeder_trip", "feeder-01", start + 60_000, start + 10_000_000), start, 5, "pole", "feeder")
+    last = [s.values for s in told if s.device == "feeder-01"][-1]
+    assert (last["voltage"], last["powerConsumption"]) == (0.0, 0.0)
+
+
+def test_a_gateway_that_is_lost_keeps_measuring() -> None:
+    """Its devices speak on (into its memory); only the gateway's connection is cut, for as long as it lasts."""
+    start = at(22)
+    fault = Fault("gateway_loss", "gw-02", start + 60_000, start + 120_000)
+    fleet = Fleet(city(), 7, start, scenario=Scenario((fault,)), kinds=["pole", "gateway"])
+    list(fleet.until(start + 59_000))
+    assert fleet.cut == set()
+    during = list(fleet.until(start + 119_000))
+    assert fleet.cut == {"gw-02"}
+    assert any(s.device == "pole-0001" for s in during)
+    list(fleet.until(start + 121_000))
+    assert fleet.cut == set()
+
+
+def laden(fleet: Fleet) -> Truck:
+    """A truck that has just begun a laden trip: the fleet is run until there is one."""
+    for minute in range(1, 240):
+        list(fleet.until(fleet.start_ms + minute * 20_000))
+        for thing in fleet.things.values():
+            if isinstance(thing, Truck) and thing.phase == "laden" and thing.metres < 0.15 * thing.line.length_m:
+                return thing
+    raise AssertionError("no truck begins a trip")
+
+
+TRUCK_EFFECTS: dict[str, Callable[[Values, Truck], bool]] = {
+    "cover_open": lambda v, _: v["coverClosed"] == 0 and v["speed"] > 20,
+    "overload": lambda v, t: v["grossWeight"] > t.legal_kg * 1.05,
+    "speeding": lambda v, _: v["speed"] > 70,
+    "illegal_dumping": lambda v, _: v["hopperRaised"] == 1 and v["speed"] == 0,
+    "terminal_tampering": lambda v, _: v["mainPower"] == 0,
+}
+
+
+@pytest.mark.parametrize("name", sorted(TRUCK_EFFECTS))
+def test_a_trucks_violation_shows(name: str) -> None:
+    """On a laden trip the violation is seen in what the truck says, and no truck without it says so."""
+    fleet = Fleet(city(), 7, at(20), kinds=["truck"])
+    truck = laden(fleet)
+    holds = TRUCK_EFFECTS[name]
+    calm = [s for s in fleet.until(fleet.now_ms + 1000) if s.device == truck.id]
+    assert not any(holds(s.values, truck) for s in calm)
+    fault = Fault(name, truck.id, fleet.now_ms + 1000, fleet.now_ms + 400_000, 1.0)
+    fleet.inject(fault)
+    told = [s for s in fleet.until(fleet.now_ms + 200_000) if s.device == truck.id]
+    shown = [s for s in told if holds(s.values, truck)]
+    assert shown
+    if name == "illegal_dumping":
+        away = truck.line.distance((shown[0].values["longitude"], shown[0].values["latitude"]), truck.line.points[-1])
+        assert away > 100
+        assert told[-1].values["grossWeight"] < 1.3 * truck.empty_kg
+
+
+def test_off_route_leaves_the_corridor_and_returns() -> None:
+    """More than fifty metres beside the line for more than a minute."""
+    fleet = Fleet(city(), 7, at(20), kinds=["truck"])
+    truck = laden(fleet)
+    fleet.inject(Fault("off_route", truck.id, fleet.now_ms + 1000, fleet.now_ms + 150_000))
+    line, beside = truck.line, []
+    for said in fleet.until(fleet.now_ms + 110_000):
+        if said.device == truck.id:
+            here = (said.values["longitude"], said.values["latitude"])
+            away = min(line.distance(here, line.place(m)[:2]) for m in range(0, int(line.length_m) + 5, 5))
+            beside.append((said.t_ms, away))
+    far = [t for t, away in beside if away > 50]
+    assert max(far) - min(far) > 60_000
+
+
+def test_outside_hours_moves_laden_when_the_permit_is_closed() -> None:
+    """A parked truck drives laden in the night that its permit forbids."""
+    fleet = Fleet(city(), 7, at(22), kinds=["truck"])
+    assert "truck-001" in fleet.candidates("outside_hours", "")  # its permit is for 6 to 20
+    assert "truck-007" not in fleet.candidates("outside_hours", "")  # this one's for 19 to 7
+    fleet.inject(Fault("outside_hours", "truck-001", fleet.now_ms + 1000, fleet.now_ms + 600_000))
+    told = [s.values for s in fleet.until(fleet.now_ms + 90_000) if s.device == "truck-001"]
+    assert any(v["speed"] > 10 and v["grossWeight"] > 14_000 for v in told)
+
+
+def test_a_phantom_trip_never_arrives() -> None:
+    """The truck leaves laden, and stays laden where no disposal site is."""
+    fleet = Fleet(city(), 7, at(20), kinds=["truck"])
+    truck = laden(fleet)
+    fleet.inject(Fault("phantom_trip", truck.id, fleet.now_ms + 1000, fleet.now_ms + 3_600_000))
+    told = [s.values for s in fleet.until(fleet.now_ms + 1_200_000) if s.device == truck.id]
+    assert told[-1]["speed"] == 0
+    assert told[-1]["grossWeight"] > 1.5 * truck.empty_kg
+
+
+@pytest.mark.parametrize(
+    ("name", "sick"),
+    [
+        ("sensor_stuck", lambda c, s: len(set(s)) == 1 and len(set(c)) > 3),
+        ("sensor_bias", lambda c, s: all(b - a > 20 for a, b in zip(c, s, strict=True))),
+        ("sensor_noise", lambda c, s: max(s) - min(s) > 25 and max(c) - min(c) < 20),
+        ("sensor_spike", lambda c, s: 0 < sum(abs(b - a) > 50 for a, b in zip(c, s, strict=True)) < len(s) / 2),
+        ("sensor_drift", lambda c, s: s[-1] - c[-1] > s[0] - c[0] >= 0 and s[-1] > c[-1]),
+    ],
+)
+def test_sick_sensors_differ_from_well_ones_in_their_own_way(
+    name: str, sick: Callable[[list[float], list[float]], bool]
+) -> None:
+    """The same city with and without the fault: only the named quantity of that device differs, as the type says."""
+    who, start = subject("AIR"), at(14)
+    step = 3_600_000 * 6 if name == "sensor_drift" else 30_000
+    clean, spoilt = (Fleet(city(), 7, start, kinds=["pole"]) for _ in range(2))
+    fault = Fault(name, who, start, start + 100 * step, 1.0, "pm25")
+    spoilt.things[who].begin(fault)
+    times = [start + i * step for i in range(40)]
+    was = [clean.things[who].reading(t, clean.life) for t in times]
+    now = [spoilt.things[who].reading(t, spoilt.life) for t in times]
+    for before, after in zip(was, now, strict=True):
+        assert {k: v for k, v in before.items() if k != "pm25"} == {k: v for k, v in after.items() if k != "pm25"}
+    assert sick([v["pm25"] for v in was], [v["pm25"] for v in now])
+
+
+def test_a_clock_that_is_off_says_other_times() -> None:
+    """Event times are wrong by the magnitude in minutes while it lasts."""
+    start = at(14)
+    fleet = Fleet(city(), 7, start, kinds=["cell"])
+    before = fleet.things["cell-0050"].offset_ms
+    fleet.inject(Fault("clock_skew", "cell-0050", start + 1000, start + 600_000, 2.0))
+    told = [s for s in fleet.until(start + 150_000) if s.device == "cell-0050"]
+    assert fleet.things["cell-0050"].offset_ms == before + 120_000
+    assert max(s.t_ms for s in told) > start + 200_000
+
+
+def test_every_type_is_proven_somewhere_in_this_file() -> None:
+    """No row of the catalogue is without a test of what it does."""
+    proven = {*EFFECTS, *TRUCK_EFFECTS, "supply_lost", "feeder_trip", "cabinet_trip", "device_silent", "gateway_loss",
+              "off_route", "outside_hours", "phantom_trip", "sensor_stuck", "sensor_bias", "sensor_noise",
+              "sensor_spike", "sensor_drift", "clock_skew", "no_permit", "unpermitted_loading"}  # fmt: skip
+    assert proven == CATALOGUE.keys()
+
+
+def test_no_permit_befalls_only_trucks_without_one() -> None:
+    """A truck that no permit names stays parked until the violation drives it, laden."""
+    from dataclasses import replace
+
+    permits = tuple(replace(p, trucks=tuple(t for t in p.trucks if t != "truck-002")) for p in city().permits)
+    fleet = Fleet(replace(city(), permits=permits), 7, at(12), kinds=["truck"])
+    assert fleet.candidates("no_permit", "") == ["truck-002"]
+    calm = [s.values["speed"] for s in fleet.until(fleet.now_ms + 300_000) if s.device == "truck-002"]
+    assert max(calm) == 0
+    fleet.inject(Fault("no_permit", "truck-002", fleet.now_ms + 1000, fleet.now_ms + 600_000))
+    told = [s.values for s in fleet.until(fleet.now_ms + 90_000) if s.device == "truck-002"]
+    assert any(v["speed"] > 10 and v["grossWeight"] > 20_000 for v in told)
+
+
+def test_unpermitted_loading_raises_the_weight_away_from_a_site() -> None:
+    """An empty truck grows heavier on its way back."""
+    fleet = Fleet(city(), 7, at(20), kinds=["truck"])
+    chosen: list[str] = []
+    while not chosen:
+        list(fleet.until(fleet.now_ms + 10_000))
+        chosen = list(fleet.candidates("unpermitted_loading", ""))
+    truck = fleet.things[chosen[0]]
+    assert isinstance(truck, Truck)
+    fleet.inject(Fault("unpermitted_loading", truck.id, fleet.now_ms + 1000, fleet.now_ms + 60_000))
+    told = [s.values["grossWeight"] for s in fleet.until(fleet.now_ms + 59_000) if s.device == truck.id]
+    assert told[-1] - truck.empty_kg > 3000
+
+
+def test_labels_say_the_truth_and_nobody_else_may_read_them(tmp_path: Path) -> None:
+    """Type, subject, times, size and members of each fault; mode 0600; an end before its time corrects the label."""
+    path = tmp_path / "truth.jsonl"
+    start = at(22)
+    faults = (
+        Fault("lamp_out", "pole-0100", start + 1000, start + 5000, 1.2),
+        Fault("feeder_trip", "feeder-01", start + 2000, start + 9_000_000, 1.0),
+        Fault("door_open", "pole-0200", start + 7_200_000, start + 9_000_000),  # never begins
+    )
+    truth = TruthFile(path)
+    fleet = Fleet(city(), 7, start, scenario=Scenario(faults), truth=truth)
+    list(fleet.until(start + 60_000))
+    fleet.end_faults()
+    truth.close()
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    lamp, feeder = read_truth(path)
+    assert (lamp["type"], lamp["subject"], lamp["start_ms"], lamp["end_ms"], lamp["magnitude"]) == (
+        "lamp_out", "pole-0100", start + 1000, start + 5000, 1.2,
+    )  # fmt: skip
+    assert (feeder["type"], feeder["end_ms"]) == ("feeder_trip", start + 60_000)
+    assert "pole-0001" in feeder["members"]  # type: ignore[operator]
+
+
+def test_random_faults_follow_the_seed_and_fit_the_hour() -> None:
+    """The same seed draws the same; every type once before any twice; nobody has two at a time."""
+    start = at(22)
+
+    def drawn(seed: int) -> list[Fault]:
+        fleet = Fleet(city(), seed, start, scenario=Scenario(random=RandomPlan(first_s=1, every_s=10)))
+        seen: dict[tuple[str, str], Fault] = {}
+        for step in range(1, 31):
+            list(fleet.until(start + step * 10_000))
+            seen |= fleet.active
+        return list(seen.values())
+
+    first = drawn(3)
+    assert first == drawn(3)
+    assert first != drawn(4)
+    types = [f.type for f in first]
+    assert len(types) >= 20
+    assert len(set(types)) == len(types)
+    assert not {"day_burner", "no_permit"} & set(types)  # it is night, and every truck has a permit
+    subjects = [f.subject for f in first]
+    assert len(set(subjects)) == len(subjects)
+    assert all(0.8 <= f.magnitude <= 1.5 or 2 <= f.magnitude <= 3 for f in first)
+
+
+def test_a_plan_without_candidates_draws_nothing_and_ends_at_its_limit() -> None:
+    """Where nothing fits, nothing happens; the limit ends it."""
+    plan = Plan(RandomPlan(limit=2), "1", 0)
+    assert plan.draw(5000, lambda _t, _q: ()) is None
+    assert plan.next_ms is not None
+    assert plan.draw(30_000, lambda _t, _q: ("x",)) is not None
+    assert plan.draw(60_000, lambda _t, _q: ("y",)) is not None
+    assert plan.next_ms is None
+
+
+SCENARIO = """\
+[[fault]]
+type = "lamp_out"
+subject = "pole-0012"
+start_s = 30
+
+[[fault]]
+type = "sensor_bias"
+subject = "pole-0013"
+start = "2026-11-20T22:30"
+duration_s = 600
+magnitude = 1.2
+quantity = "pm25"
+
+[random]
+every_s = 20
+types = ["door_open"]
+"""
+
+
+def test_a_scenario_is_read(tmp_path: Path) -> None:
+    """Offsets count from the start, times are local, what is left out is usual."""
+    path = tmp_path / "s.toml"
+    path.write_text(SCENARIO)
+    scenario = read_scenario(path, at(22), "Europe/Helsinki")
+    lamp, bias = scenario.faults
+    assert (lamp.start_ms, lamp.end_ms, lamp.magnitude) == (at(22) + 30_000, at(22) + 1_830_000, 1.0)
+    assert (bias.start_ms, bias.end_ms, bias.quantity) == (at(22, 30), at(22, 40), "pm25")
+    assert scenario.random == RandomPlan(every_s=20, types=("door_open",))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "line", "says"),
+    [
+        ('type = "lamp_out"', 'type = "lamp_outt"', 2, "is no fault"),
+        ('subject = "pole-0013"', "subject = 13", 8, "names nothing"),
+        ("start_s = 30", "start_s = -1", 4, "not a number"),
+        ('start = "2026-11-20T22:30"', 'start = "soon"', 9, "is no time"),
+        ("magnitude = 1.2", "magnitud = 1.2", 11, "unknown key"),
+        ('types = ["door_open"]', 'types = ["door"]', 16, "not a list of faults"),
+        ("every_s = 20", "every_s = 0", 15, "not a number"),
+        ("[random]", "[randm]", 1, "unknown key"),
+        ("[random]", "[random", 14, "not TOML"),
+    ],
+)
+def test_what_is_wrong_in_a_scenario_is_named_by_line(
+    tmp_path: Path, before: str, after: str, line: int, says: str
+) -> None:
+    """File, line, and what is wrong."""
+    assert before in SCENARIO
+    path = tmp_path / "s.toml"
+    path.write_text(SCENARIO.replace(before, after))
+    with pytest.raises(DeviceError) as caught:
+        read_scenario(path, 0, "Europe/Helsinki")
+    assert str(caught.value).startswith(f"{path}:{line}:"), caught.value
+    assert says in str(caught.value)
+
+
+def test_a_fault_that_befalls_nobody_is_refused() -> None:
+    """A lamp of a truck, a device of another city: named, with what it needs."""
+    for fault in (Fault("lamp_out", "truck-001", 0, 1), Fault("feeder_trip", "feeder-99", 0, 1)):
+        with pytest.raises(DeviceError, match="cannot befall"):
+            Fleet(city(), 7, at(22), scenario=Scenario((fault,)))
