@@ -84,13 +84,16 @@ class EmbeddedStore:
     def range(self, kind: str, row: int, quantity: str, start_ms: int, end_ms: int) -> tuple[I64, F64]:
         """Event times and values of one device, in the order (t, boot, seq)."""
 
-        def look(view: View) -> tuple[I64, F64]:
-            parts = self._parts(view, kind, [quantity], start_ms, end_ms, row)
+        def look(view: View, *, whole: bool = False) -> tuple[I64, F64]:
+            parts = self._parts(view, kind, [quantity], start_ms, end_ms, row, whole=whole)
             parts = [shape.take(part, ~np.isnan(part.values[quantity])) for part in parts if quantity in part.values]
             if not parts:
                 return no_readings()
             found = shape.join(parts)
-            found = shape.take(found, shape.order(found))
+            if not bool((found.t[1:] > found.t[:-1]).all()):
+                found = shape.take(found, shape.order(found))
+                if not whole and bool((found.t[1:] == found.t[:-1]).any()):
+                    return look(view, whole=True)  # equal times stand in the order of boot and seq
             return found.t, found.values[quantity]
 
         return self._steady(look)
@@ -127,7 +130,7 @@ class EmbeddedStore:
         start = t_ms + 1 - look_back_ms(kind, within_ms)
 
         def look(view: View) -> Snapshot:
-            parts = self._parts(view, kind, None, start, t_ms + 1, None)
+            parts = self._parts(view, kind, None, start, t_ms + 1, None, newest=True)
             return shape.last_known(shape.join(parts) if parts else shape.empty(kind))
 
         return self._steady(look)
@@ -186,14 +189,21 @@ class EmbeddedStore:
         covered: Collection[str] = (),
         *,
         whole: bool = True,
+        newest: bool = False,
     ) -> list[Columns]:
-        """Readings from every source that may hold some; quantities None: all; `covered` names files to leave out."""
+        """Readings from every source that may hold some; quantities None: all; `covered` names files to leave out.
+
+        Without `whole` sealed files may leave out what orders equal times; with `newest` all but the last readings.
+        """
         start_ms = max(start_ms, view.floor(kind))
         hot = [segment for segment in view.segments if segment.kind == kind]
         found = [self._hot.read(segment, quantities, start_ms, end_ms, row) for segment in hot]
         for file in _within(view, kind, "raw", start_ms, end_ms):
             if file.name not in covered:
                 reader = self._shelf.reader(file.name)
+                if newest:
+                    found.append(reader.newest(max(start_ms, file.start_ms), end_ms))
+                    continue
                 names = quantities if quantities is not None else list(reader.scales)
                 found.append(reader.read(names, start_ms, end_ms, row, whole=whole))
         return [part for part in found if len(part)]

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 
 from twin.errors import StoreBroken, StoreDown
 from twin.records import F64, Columns
-from twin.store.shape import empty, order, take
+from twin.store.shape import empty, order, order_by, take
 
 GROUP_ROWS = 16_384
 BUCKET_ROWS = 600_000
@@ -217,20 +217,51 @@ class Reader:
         integers = ["row", "t", *(["boot", "seq", "lag", "flags"] if whole else [])]
         table = self._table(groups, integers + [PREFIX + name for name in names])
         found = {name: _numpy(table.column(name)) for name in integers}
+        return self._columns(table, found, names, self._inside(found, start_ms, end_ms, row))
+
+    def newest(self, start_ms: int, end_ms: int) -> Columns:
+        """Each device's last reading with t in [start_ms, end_ms), and the last that tells each quantity."""
+        groups = self._groups(start_ms, end_ms, None)
+        names = list(self.scales)
+        if not groups:
+            return empty(self.kind, names)
+        table = self._table(groups, ["row", "t", "boot", "seq", *(PREFIX + name for name in names)])
+        found = {name: _numpy(table.column(name)) for name in ("row", "t", "boot", "seq")}
+        at = self._inside(found, start_ms, end_ms, None)
+        at = at[order_by(*(found[name][at] for name in ("row", "t", "boot", "seq")))]
+        row = found["row"][at]
+        ends = np.flatnonzero(np.concatenate((row[1:] != row[:-1], [True]))) if len(at) else np.empty(0, np.intp)
+        starts = np.concatenate(([0], ends[:-1] + 1)) if len(ends) else ends
+        wanted = [ends]
+        for name in names:
+            column = table.column(PREFIX + name)
+            if column.null_count and column.take(pa.array(at[ends])).null_count:
+                there = ~_numpy(column.is_null())[at]
+                last = np.maximum.accumulate(np.where(there, np.arange(len(at)), -1))[ends]
+                wanted.append(last[last >= starts])
+        return self._columns(table, found, names, at[np.unique(np.concatenate(wanted))])
+
+    @staticmethod
+    def _inside(found: Mapping[str, NDArray[Any]], start_ms: int, end_ms: int, row: int | None) -> NDArray[np.intp]:
         inside = (found["t"] >= start_ms) & (found["t"] < end_ms)
         if row is not None:
             inside &= found["row"] == row
-        at = np.flatnonzero(inside)
-        t = found["t"][at]
+        return np.flatnonzero(inside)
+
+    def _columns(
+        self, table: Any, found: Mapping[str, NDArray[Any]], names: Sequence[str], at: NDArray[np.intp]
+    ) -> Columns:
+        """Readings of a table read; integer columns that were not read are zeros."""
         none = np.zeros(len(at), np.int64)
+        t = found["t"][at]
         return Columns(
             self.kind,
             row=found["row"][at].astype(np.int32),
             t=t,
-            boot=found["boot"][at] if whole else none,
-            seq=found["seq"][at] if whole else none,
-            arrived=found["lag"][at] + t if whole else none,
-            flags=found["flags"][at] if whole else none.astype(np.uint8),
+            boot=found["boot"][at] if "boot" in found else none,
+            seq=found["seq"][at] if "seq" in found else none,
+            arrived=found["lag"][at] + t if "lag" in found else none,
+            flags=found["flags"][at] if "flags" in found else none.astype(np.uint8),
             values={name: self._values(table, name, at) for name in names},
         )
 
@@ -241,8 +272,8 @@ class Reader:
             return {}
         table = self._table(groups, list(columns))
         found = {name: _numpy(table.column(name)) for name in columns}
-        inside = (found["t"] >= start_ms) & (found["t"] < end_ms) & (found["row"] == row)
-        return {name: values[inside] for name, values in found.items()}
+        at = self._inside(found, start_ms, end_ms, row)
+        return {name: values[at] for name, values in found.items()}
 
     def _groups(self, start_ms: int, end_ms: int, row: int | None) -> list[int]:
         wanted = (self._times[:, 1] >= start_ms) & (self._times[:, 0] < end_ms)

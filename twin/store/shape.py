@@ -37,18 +37,22 @@ def take(columns: Columns, which: NDArray[np.bool_] | NDArray[np.intp]) -> Colum
 
 def order(columns: Columns) -> NDArray[np.intp]:
     """Indices that sort by (row, t, boot, seq)."""
-    n = len(columns)
-    if n == 0:
+    return order_by(columns.row, columns.t, columns.boot, columns.seq)
+
+
+def order_by(row: NDArray[Any], t: I64, boot: I64, seq: I64) -> NDArray[np.intp]:
+    """`order`, of columns that stand alone."""
+    if len(row) == 0:
         return np.empty(0, np.intp)
-    first = int(columns.t.min())
-    if int(columns.t.max()) - first < 1 << 32 and int(columns.row.min()) >= 0:
+    first = int(t.min())
+    if int(t.max()) - first < 1 << 32 and int(row.min()) >= 0:
         # One key of both: sorted runs, as files and batches hold them, are merged in linear time.
-        key = columns.row.astype(np.int64) << 32 | (columns.t - first)
+        key = row.astype(np.int64) << 32 | (t - first)
         found = np.argsort(key, kind="stable")
         key = key[found]
         if bool((key[1:] > key[:-1]).all()):
             return found
-    return np.lexsort((columns.seq, columns.boot, columns.t, columns.row))
+    return np.lexsort((seq, boot, t, row))
 
 
 def downsample(t: I64, values: F64, bucket_ms: int) -> Buckets:
