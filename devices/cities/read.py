@@ -166,7 +166,7 @@ def read_head(draft: Draft) -> None:
 
 def key_line(path: Path, key: str) -> int:
     """The line of a top-level TOML key, 1 where it is absent."""
-    for i, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines(), 1):
+    for i, line in enumerate(path.read_text(encoding="utf-8-sig").split("\n"), 1):
         if re.match(rf"\s*{re.escape(key)}\s*=", line):
             return i
     return 1
@@ -203,7 +203,7 @@ def read_rings(draft: Draft) -> dict[str, tuple[LonLat, ...]]:
         shapes = feature.coordinates if feature.geometry == "MultiPolygon" else [feature.coordinates]
         try:
             ring = points(max((shape[0] for shape in shapes), key=len))
-        except (TypeError, ValueError, IndexError, KeyError):
+        except (TypeError, ValueError, IndexError, KeyError, OverflowError):
             ring = ()
         if feature.geometry not in ("Polygon", "MultiPolygon") or len(ring) < 4 or ring[0] != ring[-1]:
             problem = f"the outline of area {code[:40]!r} is no closed polygon"
@@ -216,7 +216,8 @@ def read_rings(draft: Draft) -> dict[str, tuple[LonLat, ...]]:
 
 
 def points(told: Any) -> tuple[LonLat, ...]:
-    """A coordinate list as pairs. Raises TypeError, ValueError or IndexError for anything else."""
+    """A coordinate list as pairs. Raises TypeError, ValueError, KeyError, IndexError or OverflowError for
+    anything else."""
     return tuple([(float(p[0]), float(p[1])) for p in told])
 
 
@@ -288,8 +289,7 @@ def device_of(cells: list[str]) -> Device:
 
 @lru_cache(maxsize=8192)
 def read_attributes(text: str) -> Mapping[str, float] | None:
-    """`ratedPower=60;azimuth=120` as numbers, None for anything else. Equal texts share one mapping:
-    copy it."""
+    """`ratedPower=60;azimuth=120` as numbers, None for anything else. Equal texts share one mapping: copy it."""
     told: dict[str, float] = {}
     for pair in text.split(";") if text else ():
         name, _, value = pair.partition("=")
@@ -333,7 +333,7 @@ def one_line(told: Any) -> tuple[LonLat, ...] | None:
     """A line of at least two points, None for anything else."""
     try:
         line = points(told)
-    except (TypeError, ValueError, IndexError, KeyError):
+    except (TypeError, ValueError, IndexError, KeyError, OverflowError):
         return None
     return line if len(line) >= 2 else None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import json
 import math
 import re
@@ -92,7 +93,7 @@ def read_table(
     text = read_text(path, problems)
     if text is None:
         return
-    rows = csv.reader(text.splitlines(keepends=True), strict=True)
+    rows = csv.reader(io.StringIO(text), strict=True)
     try:
         head = [name.strip() for name in next(rows, [])]
         order = _order(path.name, head, columns, problems)

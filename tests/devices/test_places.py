@@ -6,12 +6,14 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from devices.cities import shipped_cities
 from devices.cities.geometry import gcj02_of_wgs84
 from devices.errors import CityFileError
 from devices.places import Calendar, CityFiles, Shift, check_city, load_city
-from tests.devices.small_city import change, drop_feature, write_small_city
+from tests.devices.small_city import FILES, change, drop_feature, write_small_city
 
 
 @pytest.fixture
@@ -311,3 +313,38 @@ def test_an_unreadable_file_is_named(city: Path) -> None:
     else:
         path.chmod(0)
     assert any(p.file == "nodes.csv" and "cannot be read" in p.problem for p in check_city(city))
+
+
+def test_a_line_separator_inside_a_name_is_no_line_end(city: Path) -> None:
+    """Only line feeds end a row; Unicode's other separators may stand in a name."""
+    change(city, "nodes.csv", "Haulage 1", "Haulage\u2028\x0b1")
+    assert load_city(city).nodes[-1].name == "Haulage\u2028\x0b1"
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    file=st.sampled_from(sorted(FILES)),
+    at=st.floats(0, 1),
+    cut=st.integers(0, 40),
+    put=st.one_of(
+        st.binary(max_size=12), st.sampled_from((b"[", b"null", b"1e999", b"9" * 400, b"NaN", b'"', b",", b"{}"))
+    ),
+)
+def test_no_damage_raises_anything_else(tmp_path: Path, file: str, at: float, cut: int, put: bytes) -> None:
+    """Whatever bytes stand in a file, checking gives a list, and loading a city or a CityFileError."""
+    directory = tmp_path / "fuzzed"
+    if not directory.exists():
+        write_small_city(directory)
+    whole = FILES[file].encode()
+    start = int(at * len(whole))
+    (directory / file).write_bytes(whole[:start] + put + whole[start + cut :])
+    try:
+        problems = check_city(directory)
+        assert all(problem.problem and problem.fix and problem.line >= 1 for problem in problems)
+        if problems:
+            with pytest.raises(CityFileError):
+                load_city(directory)
+        else:
+            assert load_city(directory).devices
+    finally:
+        (directory / file).write_bytes(whole)

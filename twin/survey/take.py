@@ -6,6 +6,7 @@ Either every row fits and the whole city passes its check, or nothing is changed
 from __future__ import annotations
 
 import csv
+import io
 import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -113,7 +114,7 @@ def rows_of(table: Path, problems: Problems) -> Iterator[Row]:
             yield Row(feature.number, {**told, "lon": str(at[0]), "lat": str(at[1])})
         return
     text = read_text(table, problems)
-    lines = csv.DictReader((text or "").splitlines(keepends=True), restkey="", strict=True)
+    lines = csv.DictReader(io.StringIO(text or ""), restkey="", strict=True)
     try:
         for cells in lines:
             if "" in cells or None in cells.values():

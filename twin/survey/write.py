@@ -47,8 +47,9 @@ def new_directory(out: Path, *, force: bool) -> Iterator[Path]:
         ) from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)
-        if old.exists() and out.exists():
-            shutil.rmtree(old, ignore_errors=True)
+        if old.exists() and not out.exists():
+            old.rename(out)
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def write_city(city: CityFiles, out: Path, staff: str, basemap: Iterable[Feature], *, force: bool = False) -> CityFiles:
