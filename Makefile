@@ -13,7 +13,7 @@ PROVISIONED := .citywhistle/broker/.provisioned
 PAGE := $(wildcard dashboards/page/package.json)
 PAGE_SOURCES := $(shell find dashboards/page -name node_modules -prune -o -name dist -prune -o -type f -print 2>/dev/null)
 
-.PHONY: help install demo test check lint format types imports page-types docs bench soak browser broker clean
+.PHONY: help install demo test check lint format types imports page-types docs bench soak test-tools broker clean
 
 help: ## Show these commands
 	@printf 'CityWhistle. First `make install`, then `make demo`.\n\n'
@@ -43,7 +43,7 @@ other-city:
 demo: install ## Run a whole city in this terminal (ARGS="--duration 120", STORE=influxdb, BROKER=host:port)
 	@.venv/bin/citywhistle demo $(if $(STORE),--store $(STORE)) $(if $(BROKER),--broker $(BROKER)) $(ARGS)
 
-test: install browser ## Run the tests (ARGS="-x tests/twin")
+test: install test-tools ## Run the tests (ARGS="-x tests/twin")
 	@$(PY) -m pytest -m "not soak" $(ARGS)
 
 check: install lint format types imports page-types docs ## Lint, formatting, types, floors, page, docs
@@ -69,11 +69,11 @@ docs:
 bench: install ## Run a benchmark (NAME=ingest; without NAME: the list)
 	@$(if $(NAME),$(PY) -m bench.$(NAME) $(ARGS),printf 'make bench NAME=%s\n' $(filter-out __init__ report,$(basename $(notdir $(wildcard bench/*.py)))))
 
-soak: install browser ## Run the long tests: hours of load, 200 crashes
+soak: install test-tools ## Run the long tests: hours of load, 200 crashes
 	@$(PY) -m pytest -m soak --timeout=0 $(ARGS)
 
-browser:
-	@deploy/setup/browser.sh
+test-tools:
+	@deploy/setup/tests.sh
 
 clean: ## Remove caches and build results (.venv and your data in .citywhistle stay)
 	rm -rf .cache/stamps .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build dashboards/page/dist
