@@ -100,7 +100,7 @@ def check_order(order: Order) -> None:
 
 def furnish(extract: Extract, plane: Plane, locate: Locate, order: Order, codes: Codes, draw: Random) -> Furniture:
     """Poles along the streets of an extract, with everything that hangs on them."""
-    spots = spots_along(stretches_of(extract.roads), plane, draw, order.poles)
+    spots = spots_along(stretches_of(extract.roads), plane, draw, order.poles, open_ground(extract))
     if not spots:
         raise SurveyError("no street is long enough for a pole", "choose a larger extract")
     made = light(spots, locate, codes, draw)
@@ -109,6 +109,21 @@ def furnish(extract: Extract, plane: Plane, locate: Locate, order: Order, codes:
     made.devices += cells
     connect(made, order.gateways, plane, codes, draw)
     return made
+
+
+def open_ground(extract: Extract) -> Callable[[float, float], bool]:
+    """Whether a place lies inside the box and outside every building."""
+    from shapely import Point, Polygon, STRtree, make_valid
+
+    built = [polygon for shape in extract.shapes if shape.layer == "building" for polygon in shape.polygons]
+    houses = STRtree([make_valid(Polygon(rings[0], rings[1:])) for rings in built])
+    west, south, east, north = extract.box
+
+    def free(lon: float, lat: float) -> bool:
+        inside = west <= lon <= east and south <= lat <= north
+        return inside and not len(houses.query(Point(lon, lat), predicate="within"))
+
+    return free
 
 
 def stretches_of(roads: Sequence[Road]) -> list[Stretch]:

@@ -93,10 +93,11 @@ def _without_slivers(pieces: list[Any], least: float) -> list[Any]:
     """Pieces smaller than `least` joined to the neighbour with the longest common edge."""
     small = [piece for piece in pieces if piece.area < least]
     large = [piece for piece in pieces if piece.area >= least]
+    tree = shapely.STRtree(large)
     for piece in small:
-        shared = [piece.intersection(other).length for other in large]
-        if shared and max(shared) > 0:
-            i = shared.index(max(shared))
+        shared = {int(i): piece.intersection(large[i]).length for i in sorted(tree.query(piece))}
+        if shared and max(shared.values()) > 0:
+            i = max(shared, key=lambda at: shared[at])
             large[i] = large[i].union(piece)
     return large or pieces
 

@@ -74,8 +74,22 @@ class Furniture:
     neighbours: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
-def spots_along(stretches: Iterable[Stretch], plane: Plane, draw: Random, most: int) -> list[Spot]:
-    """Pole positions 25-40 m apart along the stretches, never two within CLEAR_M; at most `most` of them."""
+def anywhere(_lon: float, _lat: float) -> bool:
+    """Every place may hold a pole."""
+    return True
+
+
+def spots_along(
+    stretches: Iterable[Stretch],
+    plane: Plane,
+    draw: Random,
+    most: int,
+    free: Callable[[float, float], bool] = anywhere,
+) -> list[Spot]:
+    """Pole positions 25-40 m apart along the stretches, never two within CLEAR_M; at most `most` of them.
+
+    Where a place is not `free` (lon, lat) the pole stands across the street; where neither is, there is none.
+    """
     taken: dict[tuple[int, int], list[XY]] = {}
     spots: list[Spot] = []
     for stretch in stretches:
@@ -85,11 +99,14 @@ def spots_along(stretches: Iterable[Stretch], plane: Plane, draw: Random, most: 
         side = 1 if draw.random() < 0.5 else -1
         both = stretch.cls in ("motorway", "trunk", "primary", "secondary")
         for i, (at, normal) in enumerate(steps_along([plane.xy(*p) for p in stretch.line], draw)):
-            turn = side * (1 if not both or i % 2 == 0 else -1)
-            xy = (at[0] + normal[0] * off * turn, at[1] + normal[1] * off * turn)
-            if is_clear(taken, xy):
+            turn = off * side * (1 if not both or i % 2 == 0 else -1)
+            for across in (turn, -turn):
+                xy = (at[0] + normal[0] * across, at[1] + normal[1] * across)
                 lon, lat = plane.lonlat(*xy)
-                spots.append(Spot(xy, (round(lon, 6), round(lat, 6)), stretch.name, stretch.cls, len(spots)))
+                if free(lon, lat):
+                    if is_clear(taken, xy):
+                        spots.append(Spot(xy, (round(lon, 6), round(lat, 6)), stretch.name, stretch.cls, len(spots)))
+                    break
     return spots[:most]
 
 

@@ -56,6 +56,27 @@ def test_poles_stand_on_streets(built: CityFiles) -> None:
     assert sum(20 < gap < 42 for gap in gaps) > 0.9 * len(gaps)
 
 
+def test_no_pole_stands_in_a_house(tmp_path: Path) -> None:
+    """A pole whose place is built over stands across the street; where both sides are, there is none."""
+    made = Town()
+    for row in range(4):
+        made.way([(x, row) for x in range(7)], highway="residential", name=f"Row {row}")
+    for column in (0, 6):
+        made.way([(column, y) for y in range(4)], highway="residential")
+    made.way([(1, 0.97), (5, 0.97), (5, 1.03), (1, 1.03), (1, 0.97)], building="yes")  # over the whole street
+    made.way([(1, 2.0), (5, 2.0), (5, 2.4), (1, 2.4), (1, 2.0)], building="yes")  # on its north side
+    city = build_city(made.write(tmp_path / "houses.osm"), tmp_path / "city", ORDER)
+    poles = [d for d in city.devices if d.kind == "pole" and d.origin == "simulated"]
+
+    def between(south: float, north: float) -> int:
+        low, high = 60.100 + 0.002 * south, 60.100 + 0.002 * north
+        return sum(24.902 < d.lon < 24.910 and low <= d.lat <= high for d in poles)
+
+    assert between(0.9, 1.1) == 0
+    assert between(2.0, 2.4) == 0
+    assert between(1.9, 2.0) >= 10
+
+
 def test_everything_hangs_together(built: CityFiles) -> None:
     """Poles have cabinets and feeders, cells stand on poles with neighbours, and all are behind few gateways."""
     kinds = Counter(device.kind for device in built.devices)
