@@ -14,7 +14,7 @@ from twin.whistle.life import Life, plain
 from twin.whistle.lifecycle import CITY_VERBS, VERBS, after
 from twin.whistle.route import last_resort, route
 from twin.whistle.sending import assign, dispatch, inform, set_deadlines
-from twin.whistle.telemetry import close, join, leave
+from twin.whistle.telemetry import close, count, join, leave
 
 LONGEST_TEXT = 2000
 
@@ -186,6 +186,7 @@ def _reopen(book: Book, life: Life, action: Action, now_ms: int) -> None:
     if other is not None and other != life.case.id:
         raise IllegalStep(f"{other} is open for the same trouble; act on that one")
     evidence = dict(life.case.evidence) | {"reopened": int(life.case.evidence.get("reopened", 0)) + 1}
+    count(book, life.case.parent, now_ms, -1)
     life = replace(life, case=replace(life.case, evidence=evidence))
     life = book.mark(life, now_ms, "reopen", actor=action.actor, reason=reason, parent="", deadline_ms=0)
     life = replace(life, person=False, returned=False, level=0, timers={})

@@ -58,7 +58,7 @@ class Life:
     def set(self, **timers: int) -> Life:
         """The same with these timers; 0 takes a timer away."""
         kept = {name: at for name, at in (dict(self.timers) | timers).items() if at > 0}
-        return replace(self, timers=kept)
+        return self if kept == self.timers else replace(self, timers=kept)
 
 
 _CASE = tuple(f.name for f in fields(Case))

@@ -59,6 +59,7 @@ def assign(
     allowed_s = life.allowed_s if began != now_ms else policy.deadline_s
     evidence = {"department": office.id, "joint": [d.id for d in joint]}
     life = replace(life, dispatched_ms=began, allowed_s=allowed_s, returned=False)
+    life = set_deadlines(book, life, now_ms).set(quiet=0, lapse=0, hold=0)
     deadline_ms = book.policy.clock(case.type).add(began, allowed_s)
     life = book.mark(
         life,
@@ -70,7 +71,6 @@ def assign(
         department=office.id,
         deadline_ms=deadline_ms,
     )
-    life = book.put(set_deadlines(book, life, now_ms).set(quiet=0, lapse=0, hold=0))
     life = book.tell(life, now_ms, office, "dispatch", {"joint": [d.id for d in joint]})
     for other in joint:
         life = book.tell(life, now_ms, other, "joint", {"joint": [office.id]})

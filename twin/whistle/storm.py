@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 LISTED = 100  # cases that a digest names; the others are counted by type
@@ -47,7 +47,10 @@ class Storm:
 
     def dump(self) -> dict[str, Any]:
         """JSON-able."""
-        return {name: asdict(window) for name, window in self.windows.items()}
+        return {
+            name: {"end_ms": w.end_ms, "sent": w.sent, "urgent": w.urgent, "over": list(w.over)}
+            for name, w in self.windows.items()
+        }
 
     def load(self, dumped: dict[str, Any]) -> None:
         """Take over what `dump` gave."""

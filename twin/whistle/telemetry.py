@@ -69,11 +69,11 @@ def open_case(book: Book, finding: Finding, now_ms: int, *, own: bool = True, pa
             subject=finding.subject,
             subject_kind=book.places.kind(finding.subject),
             state="found",
-            severity=max(finding.severity, policy.severity),
+            severity=int(max(finding.severity, policy.severity)),
             opened_ms=now_ms,
-            since_ms=finding.since_ms,
+            since_ms=int(finding.since_ms),
             updated_ms=now_ms,
-            past=finding.past,
+            past=bool(finding.past),
             lon=lon,
             lat=lat,
             en=finding.en,
@@ -106,7 +106,7 @@ def _again(book: Book, life: Life, finding: Finding, now_ms: int) -> None:
         elif case.state == "filed" and not case.parent:
             dispatch(book, life, now_ms)
         life = book.lives[case.id]
-    severity = max(finding.severity, case.severity)
+    severity = int(max(finding.severity, case.severity))
     if severity > case.severity:
         evidence = {"from": case.severity, "to": severity} | evidence_of(finding)
         life = book.mark(life, now_ms, "worsen", evidence=evidence, severity=severity, en=finding.en, zh=finding.zh)
@@ -119,6 +119,7 @@ def _reopen(book: Book, life: Life, finding: Finding, now_ms: int) -> None:
     """The trouble is back after its case was closed (or verified): the same case goes on."""
     evidence = evidence_of(finding)
     reopened = int(life.case.evidence.get("reopened", 0)) + 1
+    count(book, life.case.parent, now_ms, -1)
     life = replace(
         life, case=replace(life.case, evidence=evidence | {"reopened": reopened}, en=finding.en, zh=finding.zh)
     )
@@ -198,7 +199,6 @@ def _list_child(book: Book, cause: Case, subject: str, symptom: str, explained: 
 
 def join(book: Book, life: Life, cause: str, now_ms: int, reason: str, actor: str = SYSTEM) -> Life:
     """Put a case under its cause: recorded and shown, not sent. Its own children move up with it."""
-    root = book.lives[cause]
     sent = life.case.state not in ("found", "filed")
     life = book.mark(
         life, now_ms, "merge", actor=actor, reason=reason, evidence={"into": cause, "sent": sent},
@@ -207,17 +207,13 @@ def join(book: Book, life: Life, cause: str, now_ms: int, reason: str, actor: st
     life = book.put(replace(life, timers={}, returned=False))
     if not life.case.active:
         life = book.put(life.set(verify=now_ms + round(book.policy.of(life.case.type).verify_s * 1000)))
-    moved = sorted(book.kids.get(life.case.id, ()))
+    moved = [child for child in sorted(book.kids.get(life.case.id, ())) if book.lives[child].open]
     for child in moved:
-        below = book.lives[child]
-        if below.open:
-            book.mark(
-                below, now_ms, "merge", reason=reason, evidence={"into": cause, "from": life.case.id}, parent=cause
-            )
-    if moved:
-        life = book.put(replace(life, case=replace(life.case, children=len(book.kids.get(life.case.id, ())))))
-    _count(book, root.case.id, now_ms)
-    return life
+        evidence = {"into": cause, "from": life.case.id}
+        book.mark(book.lives[child], now_ms, "merge", reason=reason, evidence=evidence, parent=cause)
+    count(book, life.case.id, now_ms, -len(moved))
+    count(book, cause, now_ms, 1 + len(moved))
+    return book.lives[life.case.id]
 
 
 def leave(book: Book, life: Life, now_ms: int, reason: str, actor: str = SYSTEM) -> Life:
@@ -225,16 +221,15 @@ def leave(book: Book, life: Life, now_ms: int, reason: str, actor: str = SYSTEM)
     parent = life.case.parent
     life = book.mark(life, now_ms, "split", actor=actor, reason=reason, evidence={"from": parent}, parent="")
     life = book.put(life.set(release=0, verify=0))
-    if parent in book.lives:
-        _count(book, parent, now_ms)
+    count(book, parent, now_ms, -1)
     return dispatch(book, life, now_ms)
 
 
-def _count(book: Book, parent: str, now_ms: int) -> None:
-    life = book.lives[parent]
-    count = len(book.kids.get(parent, ()))
-    if count != life.case.children:
-        book.put(replace(life, case=replace(life.case, children=count, updated_ms=now_ms)))
+def count(book: Book, parent: str, now_ms: int, change: int) -> None:
+    """Note that a case has so many children more (or fewer); nothing where it is not at hand."""
+    life = book.lives.get(parent)
+    if life is not None and change:
+        book.put(replace(life, case=replace(life.case, children=life.case.children + change, updated_ms=now_ms)))
         book.touched[parent] = None
 
 

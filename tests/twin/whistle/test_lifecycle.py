@@ -79,6 +79,7 @@ class Life(RuleBasedStateMachine):
         self.states: dict[str, str] = {"": ""}
         self.keys: set[str] = set()
         self.counter = 0
+        self.hours = 0
 
     def step(self, seconds: float, **what: object) -> None:
         changes = self.story.after(seconds, **what)  # type: ignore[arg-type]
@@ -127,6 +128,7 @@ class Life(RuleBasedStateMachine):
 
     @rule(hours=st.integers(1, 800))
     def wait(self, hours: int) -> None:
+        self.hours += hours
         self.step(hours * 3600)
 
     @rule()
@@ -140,7 +142,9 @@ class Life(RuleBasedStateMachine):
         book = self.story.ledger._book
         for case, life in book.lives.items():
             assert life.open == (book.open.get(life.case.key) == case)
-            assert life.case.children == len(book.kids.get(case, ()))
+            assert life.case.children >= len(book.kids.get(case, ()))  # more where closed ones were forgotten
+            if self.hours < 24 * 28:
+                assert life.case.children == len(book.kids.get(case, ()))
             assert (case in book.at.get(life.case.subject, ())) == (life.open and not life.case.parent)
             if life.case.parent and life.open:
                 assert book.lives[life.case.parent].open
