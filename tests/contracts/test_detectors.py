@@ -100,7 +100,7 @@ def rounds(story: Story, faulty: bool, seed: int = 7) -> Iterator[tuple[int, lis
                     continue
                 values |= story.fault
             if story.noise:
-                values |= {q: values[q] + story.noise * (rng.normal() + weather) for q in noisy & set(values)}
+                values |= {q: values[q] + story.noise * (rng.normal() + weather) for q in sorted(noisy & set(values))}
             told.append((name, values))
         yield now, told
 

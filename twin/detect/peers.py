@@ -23,6 +23,7 @@ TABLE_MEMORY = 60.0  # visits of an hour
 SISTER_MEMORY = 1500.0
 RIDGE = 0.1
 YOUNG = 30.0
+SETTLED = 100.0  # rounds before means over many rounds teach their own usual size
 LEAST_NEIGHBOURS = 3
 QUARTERS = 4
 
@@ -34,6 +35,7 @@ _ZERO = {"count", "m_24", "m_72", "m_8", "m_36", "lag_z", "var_z", "lag_v", "var
 
 def running_median(q: F64, size: F64, count: F64) -> F64:
     """A running median of `size`, one step: multiplicative, fast while young. NaN in `size` changes nothing."""
+    count = np.maximum(count, 0.0)
     rate = np.maximum(MEDIAN_RATE, 5.0 / (count + 10.0))
     stepped = q * np.where(size > q, 1.0 + 0.5 * rate, 1.0 - 0.5 * rate)
     young = q + (0.8 * size - q) / (count + 1.0)
@@ -93,7 +95,7 @@ class Peers:
         plain = x - self.expected
         u = np.abs(z - self._phi("lag_z", "var_z") * a["prev_z"])
         v = np.abs(plain - self._phi("lag_v", "var_v") * a["prev_v"])
-        ready = a["count"] >= YOUNG
+        ready = a["count"] >= SETTLED + YOUNG
         evidence = np.full((len(EVIDENCE), *x.shape), np.nan)
         u_scaled, v_scaled = u / a["q_u"], v / np.maximum(a["q_v"], self.resolution)
         evidence[0] = np.sqrt(u_scaled * v_scaled)
@@ -154,7 +156,8 @@ class Peers:
             moved = a[mean] + (step - a[mean]) / memory
             a[mean] = np.where(told & ~np.isnan(step), moved, a[mean])
             evidence[place] = np.abs(a[mean]) / a[q]
-            a[q] = running_median(a[q], np.where(told, np.abs(a[mean]), np.nan), a["count"])
+            settled = told & (a["count"] >= SETTLED)
+            a[q] = running_median(a[q], np.where(settled, np.abs(a[mean]), np.nan), a["count"] - SETTLED)
 
     def _noises(self, u: F64, told: NDArray[np.bool_], evidence: F64) -> None:
         a = self.a
@@ -163,7 +166,8 @@ class Peers:
             good = told & ~np.isnan(step)
             a[mean] = np.where(good, a[mean] + (step - a[mean]) / memory, a[mean])
             evidence[place] = a[mean] / a[q]
-            a[q] = running_median(a[q], np.where(good, a[mean], np.nan), a["count"])
+            good &= a["count"] >= SETTLED
+            a[q] = running_median(a[q], np.where(good, a[mean], np.nan), a["count"] - SETTLED)
 
     def _stuck(self, x: F64, told: NDArray[np.bool_], u: F64) -> F64:
         """Sum over a run of equal values of -ln p(repeat), p learnt by quarter of the own range."""

@@ -105,9 +105,8 @@ def _frame(state: KindState, block: Block, city: City) -> Iterator[Frame]:
     samples = _compare(state, block)
     slow = state.arrays["gap"][devices] * 1000.0 >= SLOW * STEP_MS
     if slow.any():
-        slow &= ~np.isin(devices, closed.row)
         at_once = _close(state, devices[slow], last[slow].astype(np.int32), block.t[last[slow]], city)
-        closed = _joined(closed, at_once)
+        closed = _joined(_without(closed, devices[slow]), at_once)
     known = Known(state, rows, first, block.values)
     yield Frame(
         kind=state.kind,
@@ -212,6 +211,14 @@ def _width(state: KindState, slots: I32) -> F64:
 def _nothing() -> Samples:
     ints, floats, longs = np.empty(0, np.int32), np.empty(0), np.empty(0, np.int64)
     return Samples(ints, ints, np.empty(0, np.int16), ints, longs, floats, floats, floats, floats)
+
+
+def _without(s: Samples, rows: I32) -> Samples:
+    """The steps but those of these devices: one step a channel and frame, the newest."""
+    keep = ~np.isin(s.row, rows)
+    if keep.all():
+        return s
+    return Samples(**{name: getattr(s, name)[keep] for name in Samples.__slots__})
 
 
 def _joined(a: Samples, b: Samples) -> Samples:
