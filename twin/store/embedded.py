@@ -37,7 +37,7 @@ class EmbeddedStore:
         rows: Rows,
         *,
         journal: str = "",
-        memory_bytes: int = 512 << 20,
+        memory_bytes: int = 256 << 20,
         threads: int = 2,
         seal_every_s: float | None = 3600.0,
         seal_rows: int = 2_000_000,
@@ -168,7 +168,7 @@ class EmbeddedStore:
             "sealed_rows": sum(f.rows for f in files if f.level == "raw"),
             "sealed_bytes": sum(f.bytes for f in files if f.level == "raw"),
             "rollup_bytes": sum(f.bytes for f in files if f.level == "rollup"),
-            "hot_rows": self._sealer.hot_rows(),
+            "hot_rows": self._steady(self._hot.count),
             "sealing_error": self._sealer.error,
             "cannot_keep": [],
         }

@@ -162,6 +162,15 @@ class Hot:
                 cursor.execute("INSERT INTO pruned VALUES (?, ?)", [kind, max(before_ms, self.view.floor(kind))])
             self._refresh()
 
+    def count(self, view: View) -> int:
+        """Rows in the hot tables of a view. Raises duckdb.CatalogException where one has been sealed since."""
+        total = 0
+        with self.cursor() as cursor:
+            for segment in view.segments:
+                found = cursor.execute(f"SELECT count(*) FROM {segment.table}").fetchone()  # noqa: S608
+                total += int(found[0]) if found else 0
+        return total
+
     def new_name(self) -> int:
         """A number that no file of this store has or had."""
         with self.write_lock, self.cursor() as cursor:

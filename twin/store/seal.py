@@ -70,15 +70,6 @@ class Sealer:
             if path.name not in known:
                 path.unlink()
 
-    def hot_rows(self) -> int:
-        """Rows in hot tables."""
-        with self._hot.cursor() as cursor:
-            total = 0
-            for segment in self._hot.view.segments:
-                found = cursor.execute(f"SELECT count(*) FROM {segment.table}").fetchone()  # noqa: S608
-                total += found[0] if found else 0
-            return total
-
     def work(self, least_rows: int) -> None:
         """One round: seal what is large enough, then compact and roll up days that are over."""
         with self._work_lock:
