@@ -6,7 +6,7 @@ import { count, dayTime, number, span, unitName } from "./format";
 import { severityIcon } from "./icons";
 import { departmentName, ENDED } from "./queue";
 import type { Case, City, Delivery, Step } from "./records";
-import { named, spoken, stepName, t, tOr, typeName, type Word } from "./text";
+import { named, spoken, stateName, stepName, t, tOr, typeName, type Word } from "./text";
 
 const STAGES = ["found", "filed", "dispatched", "accepted", "closed"];
 const REACHED: Record<string, number> = { found: 0, filed: 1, dispatched: 2, accepted: 3, handled: 3, verified: 3, closed: 4, evaluated: 4, cancelled: 4 };
@@ -79,7 +79,8 @@ function stages(one: Case): HTMLElement {
 
 function buttons(one: Case, acts: CaseActs): HTMLElement | null {
   if (ENDED.includes(one.state)) return null;
-  const taken = (REACHED[one.state] ?? 0) >= 3;
+  if (one.state === "found") return null; // it is being looked at for a cause; nothing can be done with it yet
+  const taken = one.state !== "dispatched";
   return h(
     "div",
     { class: "acts" },
@@ -120,12 +121,15 @@ function told(value: unknown): string {
 }
 
 function evidence(one: Case, city: City): HTMLElement | null {
-  const given = Object.entries(one.evidence);
+  const first = ["quantity", "observed", "expected", "low", "high"];
+  const rank = (name: string): number => (first.includes(name) ? first.indexOf(name) : first.length);
+  const given = Object.entries(one.evidence).sort(([a], [b]) => rank(a) - rank(b));
   if (given.length === 0) return null;
   const quantity = city.kinds[one.subject_kind]?.quantities.find((q) => q.name === one.evidence["quantity"]);
   const line = ([name, value]: [string, unknown]): HTMLElement[] => {
-    const measured = quantity && typeof value === "number" && ["observed", "expected", "low", "high"].includes(name);
-    const text = name === "quantity" && quantity ? named(quantity, quantity.name) : told(value);
+    const state = quantity?.role === "state" && typeof value === "number" ? quantity.states[value] : undefined;
+    const measured = quantity && state === undefined && typeof value === "number" && ["observed", "expected", "low", "high"].includes(name);
+    const text = name === "quantity" && quantity ? named(quantity, quantity.name) : state !== undefined && first.includes(name) ? stateName(state) : told(value);
     return [h("dt", {}, tOr(name, name.replaceAll("_", " "))), h("dd", {}, measured ? `${text} ${unitName(quantity.unit)}` : text)];
   };
   return h("section", {}, h("h3", {}, t("evidence")), h("dl", { class: "pairs" }, ...given.flatMap(line)));

@@ -33,6 +33,7 @@ class Page {
   private readonly queue: Queue;
   private readonly find: Find;
   private readonly rate = new Rate();
+  private perSecond: number | null = null;
   private clock: Clock = { city_ms: Date.now(), speed: 1 };
   private clockAt = performance.now();
   private beat: Beat | null = null;
@@ -104,8 +105,14 @@ class Page {
     }
     const { reset, changed, gone } = beat.cases;
     if (reset || changed.length || gone.length) this.takeCases(reset, changed, gone);
-    drawStrip(byId("strip"), beat.account, this.rate.take(beat.account.received, performance.now()), () => void showRejects().catch((error: unknown) => this.failed(error)));
+    this.perSecond = this.rate.take(beat.account.received, performance.now());
+    this.strip();
     this.health();
+  }
+
+  private strip(): void {
+    const show = (): void => void showRejects().catch((error: unknown) => this.failed(error));
+    if (this.beat) drawStrip(byId("strip"), this.beat.account, this.perSecond, show);
   }
 
   private takeCases(reset: boolean, changed: Case[], gone: string[]): void {
@@ -254,6 +261,7 @@ class Page {
     drawLegend(byId("legend") as HTMLDetailsElement, this.city, this.fleet.kinds, this.theme);
     this.census();
     this.drawQueue();
+    this.strip();
     this.health();
     this.second();
     this.redrawPanel();
@@ -291,6 +299,7 @@ class Page {
     document.addEventListener("keydown", (event) => this.key(event));
   }
 
+  /** Take a choice, remember it, and say everything again. */
   private choose(change: Partial<Settings>): void {
     Object.assign(this.settings, change);
     remember(this.settings);

@@ -157,6 +157,7 @@ const WORDS = {
   by_operator: ["operator", "值班员"],
   by_script: ["script", "脚本"],
   by_city: ["system", "系统"],
+  by_system: ["system", "系统"],
 } as const satisfies Record<string, readonly [string, string]>;
 
 export type Word = keyof typeof WORDS;
@@ -196,9 +197,17 @@ const STATE_ZH: Record<string, string> = {
   critical: "严重", none: "无", "dead-reckoned": "推算", "2d": "二维", "3d": "三维", raised: "举升", cut: "切断", ok: "正常", absent: "未插卡",
 }; // prettier-ignore
 
-const STEP_ZH: Record<string, string> = {
-  find: "发现", found: "发现", file: "立案", filed: "立案", dispatch: "派遣", dispatched: "派遣", accept: "受理", handle: "处置", verify: "核查", close: "结案",
-  cleared: "恢复", clear: "恢复", reopen: "重新打开", escalate: "升级", comment: "备注", cancel: "撤销", attach: "归并", raise: "提级",
+// Steps of a case that leave its state as it is, and those that change it (docs/lifecycle.md).
+const STEPS: Record<string, readonly [string, string]> = {
+  find: ["found", "发现"], file: ["filed", "立案"], dispatch: ["dispatched", "派遣"], accept: ["accepted", "受理"], handle: ["handled", "处置"],
+  verify: ["verified", "核查"], close: ["closed", "结案"], evaluate: ["evaluated", "评价"], cancel: ["cancelled", "撤销"], redo: ["to be redone", "返工"],
+  return: ["returned", "退回"], transfer: ["transferred", "转办"], merge: ["merged under its cause", "并入上级原因"], split: ["split off", "拆分"],
+  reopen: ["reopened", "重新打开"], comment: ["remark", "备注"], attach: ["symptom attached", "归并症状"], resend: ["sent again", "重新发送"],
+  extend: ["more time asked for", "申请延期"], approve: ["extension granted", "同意延期"], deny: ["extension denied", "拒绝延期"],
+  warn: ["deadline is near", "时限临近"], escalate: ["escalated", "升级"], recover: ["telemetry is well again", "遥测恢复"],
+  relapse: ["fault shows again", "故障复现"], worsen: ["became more severe", "程度加重"], mute: ["muted", "静默"], digest: ["told in a digest", "汇总通知"],
+  delivered: ["delivered", "已送达"], retried: ["sending again", "重试发送"], undelivered: ["could not be delivered", "未能送达"],
+  answered: ["device answered", "设备已应答"], unanswered: ["device did not answer", "设备未应答"],
 }; // prettier-ignore
 
 // Why a message or value was refused: the words of the API, for reading.
@@ -261,5 +270,6 @@ export function stateName(word: string): string {
 }
 
 export function stepName(event: string): string {
-  return language === "zh" ? (STEP_ZH[event] ?? event) : event.replaceAll("_", " ");
+  const pair = STEPS[event];
+  return pair ? pick(pair) : event.replaceAll("_", " ");
 }

@@ -16,10 +16,10 @@ export interface Pin {
 export function markRadius(zoom: number): number {
   if (zoom < 12) return 1;
   if (zoom < 13.5) return 1.5;
-  if (zoom < 14.5) return 2.5;
-  if (zoom < 15.2) return 3.5;
-  if (zoom < 16.2) return 4.5;
-  return zoom < 17.2 ? 6 : 7.5;
+  if (zoom < 14.3) return 2.5;
+  if (zoom < 15.2) return 4;
+  if (zoom < 16.2) return 5;
+  return zoom < 17.2 ? 6.5 : 8;
 }
 
 export class Points {
