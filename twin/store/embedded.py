@@ -8,13 +8,14 @@ compaction and roll-ups (twin/store/seal.py) hold appends back only for the chan
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import duckdb
 import numpy as np
 
+from devices.kinds import KINDS
 from twin.records import F64, I64, Batch, Columns
 from twin.store import shape
 from twin.store.hot import NEVER, File, Hot, View
@@ -149,9 +150,35 @@ class EmbeddedStore:
                 if each in self._newest:
                     self._newest[each].forget(before_ms)
 
-    def export(self, kind: str, start_ms: int, end_ms: int) -> Iterator[Columns]:
-        """All readings of a kind in a span, source by source: for export and back-testing, not sorted across them."""
-        yield from self._parts(self._hot.view, kind, None, start_ms, end_ms, None)
+    def export(self, kind: str, start_ms: int, end_ms: int) -> list[Columns]:
+        """All readings of a kind in a span, source by source, whole but unsorted: for export and back-testing."""
+        return self._steady(lambda view: self._parts(view, kind, None, start_ms, end_ms, None))
+
+    def span(self, kind: str) -> tuple[int, int]:
+        """Event times of the first and the last reading of a kind; (0, -1) where there is none."""
+
+        def look(view: View) -> tuple[int, int]:
+            spans = [(f.start_ms, f.end_ms) for f in view.files if (f.kind, f.level) == (kind, "raw")]
+            spans += [self._hot.span(s) for s in view.segments if s.kind == kind]
+            spans = [(max(start, view.floor(kind)), end) for start, end in spans if end >= view.floor(kind)]
+            return (min(s for s, _ in spans), max(e for _, e in spans)) if spans else (0, -1)
+
+        return self._steady(look)
+
+    def quantities(self, kind: str) -> list[str]:
+        """Every quantity of a kind that was ever kept, in the order of the kind's table where it has one."""
+
+        def look(view: View) -> list[str]:
+            files = [f for f in view.files if (f.kind, f.level) == (kind, "raw")]
+            found = {name for file in files for name in self._shelf.reader(file.name).scales}
+            with self._hot.cursor() as cursor:
+                for segment in view.segments:
+                    if segment.kind == kind:
+                        found.update(self._hot.quantities(segment, cursor))
+            known = [q.name for q in KINDS[kind].quantities] if kind in KINDS else []
+            return [name for name in known if name in found] + sorted(found.difference(known))
+
+        return self._steady(look)
 
     def seal(self) -> None:
         """Seal everything now, compact and roll up the days that are over."""

@@ -171,6 +171,12 @@ class Hot:
                 total += int(found[0]) if found else 0
         return total
 
+    def span(self, segment: Segment) -> tuple[int, int]:
+        """Event times of the first and last reading of a segment; (0, NEVER) of an empty one."""
+        with self.cursor() as cursor:
+            found = cursor.execute(f"SELECT min(t), max(t) FROM {segment.table}").fetchone()  # noqa: S608
+        return (int(found[0]), int(found[1])) if found and found[0] is not None else (0, NEVER)
+
     def new_name(self) -> int:
         """A number that no file of this store has or had."""
         with self.write_lock, self.cursor() as cursor:
