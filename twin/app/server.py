@@ -56,7 +56,7 @@ def run(settings: Settings) -> None:
     failed: list[str] = []
 
     def broke(what: threading.ExceptHookArgs) -> None:
-        """A thread ended by a fault of ours: say where, and stop as a whole, so that whoever watches starts us again."""
+        """A thread ended by a fault of ours: say where, and stop as a whole; whoever watches starts us again."""
         name = what.thread.name if what.thread is not None else "?"
         error = what.exc_value
         LOG.critical("thread %s ended by an error", name, exc_info=error)
@@ -122,7 +122,7 @@ class Server:
     def _restore(self) -> None:
         """World and account from the last checkpoint, then the journal after it through the same ticks."""
         self.checkpoints = Checkpoints(self.data / "checkpoints")
-        restored = restore(self.checkpoints, self.city, self.journal, self._policy())
+        restored = restore(self.checkpoints, self.city, self.journal, city_policy(self.files, self.settings))
         self.book = restored.book
         self.accounts = Accounts(self.book, self.city.registry, self.journal, self._stored)
         self.picture = Picture(self.city)
@@ -153,12 +153,6 @@ class Server:
             LOG.warning("%d steps differ from what is recorded; the record stands", self.cases.differences)
         self.picture.restore(restored.world, self.cases.cases(limit=10_000))
         self._journal_rules()
-
-    def _policy(self) -> Policy:
-        told = _city_toml(self.files, "policy.toml")
-        return parse_policy(
-            tomllib.loads(told) if told else {}, timezone=self.files.timezone, hold_s=self.settings.whistle.hold_s
-        )
 
     def _journal_rules(self) -> None:
         """The city's own rules, if they are others than those in force, take effect from here on."""
@@ -330,6 +324,12 @@ class _NamesOfKind:
 
     def __getitem__(self, row: int) -> str:
         return self._registry.device(self._kind, row)
+
+
+def city_policy(files: CityFiles, settings: Settings) -> Policy:
+    """The city's policy.toml over the starting values. Raises SettingsError."""
+    told = _city_toml(files, "policy.toml")
+    return parse_policy(tomllib.loads(told) if told else {}, timezone=files.timezone, hold_s=settings.whistle.hold_s)
 
 
 def _city_toml(files: CityFiles, name: str) -> str:

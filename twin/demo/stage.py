@@ -235,7 +235,7 @@ class Stage:
     def _tell_whistles(self) -> None:
         queue = self.ask("/api/cases", limit=50)
         for case in reversed(queue or []):
-            if case["id"] not in self._told and case["state"] != "found":
+            if case["id"] not in self._told and case["state"] not in ("found", "filed"):
                 self._told.add(case["id"])
                 children = f" (+{case['children']})" if case["children"] else ""
                 self.say(f"{_time(case['opened_ms'])}  [bold]{case['id']}[/bold]  {case['en']}{children}")

@@ -1,0 +1,183 @@
+"""A whole town under test: broker, server and fleet as processes of their own, on free ports, stopped by their pids."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any, TypeVar
+
+import httpx
+
+from devices.clock import SimulatedClock, write_clock
+from devices.log import Log, read_log
+from devices.places import CityFiles, load_city
+from tests.broker import TestBroker, guarded_broker
+from twin.broker.provision import provision
+from twin.demo.inbox import Inbox
+from twin.settings import (
+    BrokerSettings,
+    CitySettings,
+    JournalSettings,
+    Settings,
+    StoreSettings,
+    WebSettings,
+    WhistleSettings,
+    commented,
+)
+
+EVENING_MS = 1_795_205_100_000  # 2026-11-20 22:05 in Helsinki: dark, and outside the permits' hours
+T = TypeVar("T")
+
+
+def wait_for(look: Callable[[], T | None], what: str, timeout_s: float = 60.0) -> T:
+    """The first thing that `look` finds; fails the test when it finds nothing in time."""
+    until = time.monotonic() + timeout_s
+    while time.monotonic() < until:
+        found = look()
+        if found:
+            return found
+        time.sleep(0.02)  # a poll of another process, bounded by the deadline
+    raise AssertionError(f"not within {timeout_s:g} s: {what}")
+
+
+@dataclass(slots=True)
+class Town:
+    """One town in a folder of its own."""
+
+    root: Path
+    files: CityFiles
+    broker: TestBroker
+    inbox: Inbox
+    server: subprocess.Popen[bytes] | None = None
+    fleet: subprocess.Popen[bytes] | None = None
+    _sinks: list[IO[bytes]] = field(default_factory=list)
+
+    @property
+    def data(self) -> Path:
+        return self.root / "data"
+
+    @property
+    def config(self) -> Path:
+        return self.root / "citywhistle.toml"
+
+    def run(self, name: str, arguments: Sequence[str]) -> subprocess.Popen[bytes]:
+        """A command of citywhistle as a process; what it writes goes to a log."""
+        sink = (self.root / f"{name}.log").open("ab")
+        self._sinks.append(sink)
+        return subprocess.Popen([sys.executable, "-m", "twin", *arguments], stdout=sink, stderr=sink)
+
+    def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """A command to its end."""
+        return subprocess.run(
+            [sys.executable, "-m", "twin", *arguments], capture_output=True, text=True, timeout=300, check=False
+        )
+
+    def start_server(self) -> None:
+        """Start the server and wait until its page answers."""
+        self.server = self.run("server", ["up", "--config", str(self.config)])
+        wait_for(self._note, f"the server's note; {self.log('server')}")
+
+    def kill_server(self) -> None:
+        """kill -9."""
+        assert self.server is not None
+        self.server.kill()
+        self.server.wait()
+
+    def stop(self, name: str, timeout_s: float = 90.0) -> int:
+        """SIGTERM to a process by its pid, and its exit code."""
+        process: subprocess.Popen[bytes] | None = getattr(self, name)
+        assert process is not None
+        process.terminate()
+        return process.wait(timeout_s)
+
+    def start_fleet(self, *more: str) -> None:
+        """The simulated fleet with its own log; `more` are further options."""
+        clock, state = str(self.root / "clock.json"), str(self.root / "senders")
+        common = ["--city", str(self.files.folder), "--broker", self.broker.address, "--clock", clock, "--json"]
+        common += ["--credentials", str(self.broker.files.credentials), "--state", state, "--drain", "60"]
+        self.fleet = self.run("fleet", ["devices", "run", *common, "--truth", str(self.root / "truth.jsonl"), *more])
+
+    def sent(self) -> Log:
+        """What the senders' own logs say."""
+        log: Log = {}
+        for path in sorted((self.root / "senders").glob("*.sent.jsonl")):
+            log |= read_log(path)
+        return log
+
+    def last_word(self) -> dict[str, Any]:
+        """The fleet's last status line."""
+        lines = (self.root / "fleet.log").read_text(encoding="utf-8").splitlines()
+        told: dict[str, Any] = json.loads([line for line in lines if line.startswith("{")][-1])
+        return told
+
+    def get(self, path: str) -> Any:
+        """The API's answer; None while the server does not answer."""
+        note = self._note()
+        if note is None:
+            return None
+        headers = {"Authorization": f"Bearer {note['token']}"}
+        try:
+            answer = httpx.get(note["url"] + path, headers=headers, timeout=10, trust_env=False)
+        except httpx.HTTPError:
+            return None
+        return answer.json() if answer.status_code == 200 else None
+
+    def log(self, name: str) -> str:
+        """The end of a log."""
+        path = self.root / f"{name}.log"
+        return path.read_text(encoding="utf-8", errors="replace")[-3000:] if path.exists() else ""
+
+    def close(self) -> None:
+        """End whatever still runs, by pid."""
+        for process in (self.fleet, self.server):
+            if process is not None and process.poll() is None:
+                process.kill()
+                process.wait()
+        for sink in self._sinks:
+            sink.close()
+
+    def _note(self) -> dict[str, Any] | None:
+        """Where the running server is, once it has said so."""
+        path = self.data / "running.json"
+        if self.server is None or self.server.poll() is not None:
+            raise AssertionError(f"the server is not running: {self.log('server')}")
+        if not path.exists():
+            return None
+        told: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return told if told["pid"] == self.server.pid else None
+
+
+@contextmanager
+def town(root: Path, *, speed: float, store: StoreSettings | None = None) -> Iterator[Town]:
+    """A town on the shipped city: broker and inbox run; server and fleet are the test's to start."""
+    files = load_city("helsinki")
+    provision(files.devices, root / "broker")
+    write_clock(root / "clock.json", SimulatedClock(EVENING_MS, time.time_ns() // 1_000_000, speed))
+    inbox = Inbox(root / "inbox.jsonl")
+    try:
+        with guarded_broker(root / "broker") as broker:
+            settings = Settings(
+                data_dir=str(root / "data"),
+                city=CitySettings(dir=str(files.folder), clock_file=str(root / "clock.json")),
+                broker=BrokerSettings(
+                    host=broker.host, port=broker.port, password_file=str(broker.files.password_of("server"))
+                ),
+                journal=JournalSettings(checkpoint_every_s=2.0),
+                store=store or StoreSettings(),
+                whistle=WhistleSettings(webhook_url=inbox.url),
+                web=WebSettings(port=0),
+            )
+            (root / "citywhistle.toml").write_text(commented(settings), encoding="utf-8")
+            made = Town(root, files, broker, inbox)
+            try:
+                yield made
+            finally:
+                made.close()
+    finally:
+        inbox.close()
