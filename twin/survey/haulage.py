@@ -69,8 +69,7 @@ def haul(network: Network, wishes: Wishes, plane: Plane, locate: Locate, codes: 
     made = Haulage()
     free = core if len(core) <= SAMPLE else sorted(draw.sample(core, SAMPLE))
     disposals = disposal_gates(network, free, wishes, plane, locate, draw)
-    taken = {gate.row for gate in disposals}
-    sites = site_gates(network, core, [row for row in free if row not in taken], wishes, plane, locate, draw)
+    sites = site_gates(network, core, free, disposals, wishes, plane, locate, draw)
     made.nodes += [gate.node for gate in (*sites, *disposals)]
     fleets = companies(made, network, core, wishes, locate, codes, draw)
     permit(made, network, sites, disposals, fleets, wishes)
@@ -96,16 +95,18 @@ def site_gates(
     network: Network,
     core: Sequence[int],
     free: Sequence[int],
+    disposals: Sequence[Gate],
     wishes: Wishes,
     plane: Plane,
     locate: Locate,
     draw: Random,
 ) -> list[Gate]:
-    """Construction sites: known ones first, then spread over the city."""
+    """Construction sites: known ones first, then spread over the city, away from the disposal sites."""
     gates: list[Gate] = []
     known = list(wishes.works)[: wishes.sites]
     rows = [nearest(network, plane, core, at) for _, at in known]
-    rows += spread(network, plane, free, wishes.sites - len(rows), rows)
+    taken = [*rows, *(gate.row for gate in disposals)]
+    rows += spread(network, plane, free, wishes.sites - len(rows), taken)
     for i, row in enumerate(rows, 1):
         label, at = known[i - 1] if i <= len(known) else ("", network.points[row])
         if i > len(known) or _metres(plane, at, network.points[row]) > GATE_M:

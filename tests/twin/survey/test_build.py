@@ -126,6 +126,15 @@ def test_the_known_works_are_a_site(built: CityFiles) -> None:
     assert metres_between((site.lon or 0, site.lat or 0), (24.905, 60.101)) < 60
 
 
+def test_sites_keep_away_from_disposal_sites(built: CityFiles) -> None:
+    """No construction site's circle touches that of a disposal site."""
+    places = {cls: [node for node in built.nodes if node.cls == cls] for cls in ("site", "disposal")}
+    for site in places["site"][1:]:  # the first stands where the extract has it
+        for disposal in places["disposal"]:
+            away = metres_between((site.lon or 0, site.lat or 0), (disposal.lon or 0, disposal.lat or 0))
+            assert away > site.radius_m + disposal.radius_m
+
+
 def test_recorded_stations_stand_at_the_edge(built: CityFiles) -> None:
     """Stations known by a recording alone are marked as recorded and stand in a row along the southern edge."""
     stations = [device for device in built.devices if device.origin == "recorded"]
