@@ -11,7 +11,7 @@ from twin.city import City
 from twin.detect import DETECTORS, Detector, Rules, default_rules
 from twin.errors import CheckpointBroken
 from twin.model import KindState
-from twin.records import Action, Answer, Changes, Finding, Outcome
+from twin.records import Action, Answer, Changes, Finding, Names, Outcome
 from twin.tick.checkpoint import decode, encode
 from twin.tick.link import LinkClock
 
@@ -119,7 +119,7 @@ class World:
         return world
 
     def _take_over(self, told: Mapping[str, Any]) -> None:
-        self.city.registry.register([(kind, int(row), device) for kind, row, device in told["names"]])
+        self.city.extend(Names(tuple((kind, int(row), device) for kind, row, device in told["names"])))
         self.fit()
         self.last_tick = int(told["last_tick"])
         self.link = LinkClock(**told["link"])

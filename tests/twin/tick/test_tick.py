@@ -135,6 +135,9 @@ def test_adopted_devices_are_known_from_their_names_on() -> None:
     ticked = day.tick([columns])
     assert ticked.touched["pole"].tolist() == [12]
     assert day.world.models["pole"].last["voltage"][12] == 1.0
+    again = World.load(day.world.dump(), town(), Tally())
+    assert again.city.registry.device("pole", 12) == "pole-new"
+    assert len(again.city.roster("pole")) == 13
 
 
 def test_late_and_unknown_rows_reach_no_model() -> None:
