@@ -113,7 +113,7 @@ class Gate:
         silent = "origin" not in headers and actor != "script"
         if method in WRITES and (foreign or silent):
             return refuse(403, "origin", "A write from another site.", "Write from the page, or with a key.")
-        wait = self.calls.take(_client(scope, headers, actor))
+        wait = self.calls.take(_client(scope, session_of(headers, self.doors.cookie), actor))
         if wait:
             retry_s = math.ceil(wait)
             return refuse(429, "too_many", "Too many calls.", f"Come again in {retry_s} s.", retry_s)
@@ -183,10 +183,13 @@ def _is_address(name: str) -> bool:
     return True
 
 
-def _client(scope: Scope, headers: Headers, actor: str | None) -> str:
-    """Whose bucket a call empties: scripts, each address for the rest."""
+def _client(scope: Scope, session: str, actor: str | None) -> str:
+    """Whose bucket a call empties: each session's, the scripts' of an address, or all strangers' of an address.
+
+    Nothing that a stranger chooses (a user agent, a made-up cookie) makes a new bucket.
+    """
     address = scope["client"][0] if scope.get("client") else ""
-    return f"{actor}@{address}@{headers.get('user-agent', '')[:40]}"
+    return f"operator {session}" if actor == "operator" else f"{actor} {address}"
 
 
 async def _body(scope: Scope, receive: Receive, most: int) -> Receive | None:

@@ -126,6 +126,17 @@ async def test_calls_are_rated(script: httpx.AsyncClient, ticking: Ticking) -> N
     assert (await script.get("/healthz")).status_code == 200
 
 
+async def test_strangers_share_a_bucket(stranger: httpx.AsyncClient, keys: Keys) -> None:
+    """Changing user agents and cookies buys a stranger no more calls, and costs an operator none of theirs."""
+    answers = [
+        await stranger.get("/healthz", headers={"User-Agent": f"agent {i}", "Cookie": f"citywhistle_8642=made-up-{i}"})
+        for i in range(220)
+    ]
+    assert [answer.status_code for answer in answers].count(429) == 20
+    session = keys.redeem(keys.issue())
+    assert (await stranger.get("/api/city", headers={"Cookie": f"citywhistle_8642={session}"})).status_code == 200
+
+
 async def test_guessing_tokens_is_slow(stranger: httpx.AsyncClient) -> None:
     """Ten tokens may be tried at once, then one in five seconds."""
     headers = {"Origin": ORIGIN}
