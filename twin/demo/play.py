@@ -62,14 +62,16 @@ def summary(stage: Stage) -> dict[str, Any]:
         raise DemoFailed("the server does not answer, so there is no report; see " + str(stage.scene.logs))
     deliveries = {case["id"]: stage.ask(f"/api/cases/{case['id']}/deliveries") or [] for case in cases}
     sent, dropped = sent_by_logs(stage.scene.senders)
-    buffered = sum(int(stage.last_word(name).get("buffered", 0)) for name in SENDING)
+    words = [stage.last_word(name) for name in SENDING]
+    buffered = sum(int(word.get("published", word.get("sent", 0))) - int(word.get("covered", 0)) for word in words)
+    waiting = sum(int(word.get("buffered", 0)) for word in words) - buffered  # never published: a device that is down
     assert stage.city is not None
     return {
         "seed": stage.wishes.seed,
         "ready_s": round(stage.ready_s, 2),
         "ran_s": round(stage.ran_s, 1),
         "devices": len(stage.city.devices),
-        "accounting": accounting(sent, buffered, account, {"dropped": dropped}),
+        "accounting": accounting(sent, buffered, account, {"dropped": dropped, "waiting": waiting}),
         "whistles": whistles(cases, deliveries, read_labels(stage.scene.truth)),
         "rates": stage.rates(),
         "memory_mb": stage.memory_mb(),

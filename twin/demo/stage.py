@@ -25,6 +25,7 @@ from twin.broker.provision import provision
 from twin.demo.children import Child
 from twin.demo.inbox import Inbox
 from twin.demo.scene import DemoFailed, Scene, wind
+from twin.demo.series import series_for
 from twin.settings import BrokerSettings, CitySettings, Settings, StoreSettings, WebSettings, WhistleSettings, commented
 
 READY_S = 60.0
@@ -66,6 +67,7 @@ class Stage:
     _inbox: Inbox | None = None
     _told: set[str] = field(default_factory=set)
     _api: httpx.Client | None = None
+    _store: StoreSettings = field(default_factory=StoreSettings)
     _broker_mb: float = 0.0
     _broker_cpu_s: float = 0.0
 
@@ -86,6 +88,13 @@ class Stage:
             raise DemoFailed(str(error)) from error
         self.say(f"  city      {self.city.name} {self.city.name_zh}: {len(self.city.devices)} devices")
         host, port, files = self._start_broker()
+        series = series_for(
+            self.wishes.store, self.wishes.store_url, self.scene.root / self.wishes.store, self.scene.logs
+        )
+        if series.child is not None:
+            self.children["store"] = series.child
+        self._store = series.settings
+        self.say(f"  store     {series.settings.kind} {series.settings.url}")
         self._inbox = Inbox(self.scene.inbox)
         self.say(f"  inbox     departments receive at {self._inbox.url}")
         clock = wind(self.scene, self.city.timezone, self.wishes.speed)
@@ -128,7 +137,7 @@ class Stage:
             data_dir=str(self.scene.data),
             city=CitySettings(dir=str(self.city.folder), clock_file=str(self.scene.clock)),
             broker=BrokerSettings(host=host, port=port, password_file=str(files.password_of("server"))),
-            store=StoreSettings(kind=self.wishes.store, url=self.wishes.store_url),
+            store=self._store,
             whistle=WhistleSettings(webhook_url=self._inbox.url),
             web=WebSettings(port=self.wishes.port),
         )
@@ -306,7 +315,7 @@ class Stage:
 
     def stop(self) -> None:
         """Stop all children in order: senders, server, broker."""
-        for name in (*SENDING, "server"):
+        for name in (*SENDING, "server", "store"):
             if name in self.children:
                 self.children[name].stop()
         if self._api is not None:
