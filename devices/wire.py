@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import paho.mqtt.client as mqtt
-from paho.mqtt.enums import CallbackAPIVersion
 
+from devices.bulk import BulkClient
 from devices.errors import DeviceError
 
 KEEPALIVE_S = 30
@@ -101,7 +101,7 @@ class Link:
         self.problem = ""
         self._wire = wire
         self._tls = broker.tls()
-        self._client: mqtt.Client | None = None
+        self._client: BulkClient | None = None
         self._socket: Any = None
         self._mask = 0
         self._due_s = 0.0
@@ -123,10 +123,17 @@ class Link:
 
     def flush(self) -> None:
         """Hand to the kernel what paho holds, and ask to be called when it takes more."""
-        if self._client is not None and self._client.want_write():
-            self._client.loop_write()  # until the kernel takes no more; may end in `_lost`
+        client = self._client
+        if client is None:
+            return
+        if client.want_write():
+            client.loop_write()  # may end in `_lost`
+        try:
+            client.push()
+        except OSError as error:
+            self._drop(str(error))
         if self._client is not None and self._socket is not None:
-            wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._client.want_write() else 0)
+            wanted = selectors.EVENT_READ | (selectors.EVENT_WRITE if self._client.unsent else 0)
             if wanted != self._mask:
                 self._wire.watch(self._socket, wanted, self)
                 self._mask = wanted
@@ -138,7 +145,7 @@ class Link:
             return
         if mask & selectors.EVENT_READ:
             client.loop_read()
-            while self._client is client and isinstance(sock, ssl.SSLSocket) and sock.pending():
+            while self._client is client and (client.unread or (isinstance(sock, ssl.SSLSocket) and sock.pending())):
                 client.loop_read()
         if self._client is client:
             self.party.pump()
@@ -159,7 +166,7 @@ class Link:
             self.flush()
 
     def _connect(self, now_s: float) -> None:
-        client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id=self.client_id, clean_session=True)
+        client = BulkClient(self.client_id)
         client.connect_timeout = CONNECT_TIMEOUT_S
         client.max_inflight_messages_set(65_535)  # the party counts what is in flight itself
         if self.broker.user:
@@ -256,9 +263,12 @@ class Link:
 
     def cut(self) -> None:
         """Close the socket without a good-bye, as a cut cable does; the broker states our last will."""
-        if self._socket is not None:
-            sock = self._socket
-            self._lost("cut")
+        self._drop("cut")
+
+    def _drop(self, why: str) -> None:
+        sock = self._socket
+        self._lost(why)
+        if sock is not None:
             sock.close()
 
     def disconnect(self) -> None:

@@ -116,8 +116,10 @@ def test_memory_is_bounded_and_losses_are_logged(wire: Wire, broker: TestBroker,
     kept = [sender.send("pole-1", 1_700_000_000_000 + i, {"pm25": 1.0}) for i in range(25)]
     assert kept == [True] * 10 + [False] * 15
     assert sender.counts.dropped == 15
+    sender.cut(True)
     broker.start()
     server = Server(broker.host, broker.port, mark_at_once=True)
+    sender.cut(False)
     assert sender.drain(20)
     times = sorted(int(str(told["t"])) - 1_700_000_000_000 for told in server.of("telemetry"))
     assert times == list(range(15, 25))
