@@ -44,6 +44,7 @@ class Book:
     done: dict[str, None] = field(default_factory=dict)  # cases no longer open, in the order of closing
     at: dict[str, dict[str, None]] = field(default_factory=dict)  # subject -> its open cases without cause
     below: dict[str, dict[str, None]] = field(default_factory=dict)  # node -> such cases under it that a cause explains
+    held: dict[str, dict[str, None]] = field(default_factory=dict)  # node -> those of `below` that are still held
     kids: dict[str, dict[str, None]] = field(default_factory=dict)  # case -> its children
     heap: list[tuple[int, str]] = field(default_factory=list)  # (due, case); stale entries are skipped
     day: str = ""
@@ -80,7 +81,7 @@ class Book:
         case = life.case
         old = self.lives.get(case.id)
         self.lives[case.id] = life
-        if old is None or old.open != life.open or old.case.parent != case.parent:
+        if old is None or old.case.state != case.state or old.case.parent != case.parent:
             self._index(old, life)
         due = life.due_ms
         if due and (old is None or due != old.due_ms):
@@ -88,6 +89,21 @@ class Book:
         return life
 
     def _index(self, old: Life | None, life: Life) -> None:
+        case = life.case
+        if old is None or old.open != life.open:
+            self._open_or_close(life)
+        alone = life.open and not case.parent
+        _hang(self.at, case.subject, case.id, alone)
+        if case.type in self.explained:
+            for node in (case.subject, *self.places.parents(case.subject)):
+                _hang(self.below, node, case.id, alone)
+                _hang(self.held, node, case.id, alone and case.state == "found")
+        if old is not None and old.case.parent and old.case.parent != case.parent:
+            self.kids.get(old.case.parent, {}).pop(case.id, None)
+        if case.parent:
+            self.kids.setdefault(case.parent, {})[case.id] = None
+
+    def _open_or_close(self, life: Life) -> None:
         case = life.case
         if life.open:
             self.open[case.key] = case.id
@@ -99,15 +115,15 @@ class Book:
                 del self.open[case.key]
             self.closed[case.key] = case.id
             self.done[case.id] = None
-        alone = life.open and not case.parent
-        _hang(self.at, case.subject, case.id, alone)
-        if case.type in self.explained:
-            for node in (case.subject, *self.places.parents(case.subject)):
-                _hang(self.below, node, case.id, alone)
-        if old is not None and old.case.parent and old.case.parent != case.parent:
-            self.kids.get(old.case.parent, {}).pop(case.id, None)
-        if case.parent:
-            self.kids.setdefault(case.parent, {})[case.id] = None
+
+    def crowded(self, life: Life) -> bool:
+        """Whether so many others are held under something that it hangs on that a cause is likely to come."""
+        case = life.case
+        if case.type not in self.explained:
+            return False
+        areas = self.places.areas(case.subject)
+        nodes = (node for node in self.places.parents(case.subject) if node not in areas)
+        return any(len(self.held.get(node, ())) >= self.policy.crowd_count for node in nodes)
 
     def found(self, life: Life, now_ms: int) -> Life:
         """Record the first transition of a new case."""

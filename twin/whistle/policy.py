@@ -124,6 +124,8 @@ class Policy:
     calendar: Calendar = field(default_factory=Calendar)
     department: str = "operations"  # who gets what nobody else answers for
     channel: str = "webhook"  # and by which channel
+    crowd_count: int = 3  # so many held cases under one node: a cause is likely to come
+    crowd_hold_s: float = 30.0  # and they wait for it up to this long
     cause_window_s: float = 10 * MINUTE  # a sent symptom this much older than its cause still joins it
     release_s: float = 5 * MINUTE  # its cause is gone and it still fires: it whistles on its own
     warn_at: float = 0.75  # share of the deadline after which the department is warned

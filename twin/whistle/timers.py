@@ -11,6 +11,8 @@ from twin.whistle.policy import LEVELS
 from twin.whistle.sending import digest, dispatch, escalate, warn
 from twin.whistle.telemetry import close, leave, settle
 
+CROWD_LOOK_MS = 5000  # a crowd is looked at again after this, so that its last ones are not sent with it
+
 
 def run(book: Book, now_ms: int) -> None:
     """Fire every timer that is due by `now_ms`, in the order of (time, case), and end the storm windows."""
@@ -27,6 +29,10 @@ def _hold(book: Book, life: Life, now_ms: int) -> None:
     case = life.case
     if case.state != "found" or not (case.active or book.policy.of(case.type).act):
         return  # gone meanwhile: the lapse timer decides
+    longest_ms = case.opened_ms + round(book.policy.crowd_hold_s * 1000)
+    if longest_ms > now_ms and book.crowded(life):
+        book.put(life.set(hold=min(longest_ms, now_ms + CROWD_LOOK_MS)))
+        return
     life = book.mark(life, now_ms, "file", reason="held for a cause; none came")
     dispatch(book, life, now_ms)
 

@@ -26,6 +26,29 @@ def test_five_hundred_poles_and_their_feeder_are_one_whistle() -> None:
     assert all(c.parent == case for c in story.ledger.open_cases() if c.id != case)
 
 
+def test_a_slow_cause_is_waited_for_by_a_crowd_and_not_by_one() -> None:
+    """Poles that fall silent over ten seconds wait together for the feeder; a lone one is sent after its hold."""
+    story = Story(poles=100)
+    for start in range(0, 100, 10):
+        story.after(1, silent(story)[start : start + 10])
+    for _ in range(12):
+        story.after(1)
+    story.after(1, [story.finding("feeder_trip", "feeder-01")])
+    story.after(600)
+    assert story.sent() == [f"{story.only()}:dispatch:1:webhook"]
+    lone = Story(poles=100)
+    lone.after(1, silent(lone, count=1))
+    lone.after(11)
+    assert len(lone.sent()) == 1
+    crowd = Story(poles=100)
+    crowd.after(1, silent(crowd, count=10))
+    for _ in range(29):
+        crowd.after(1)
+    assert crowd.sent() == []
+    crowd.after(2)
+    assert len(crowd.sent()) == 10
+
+
 def test_symptoms_after_their_cause_and_causes_under_causes() -> None:
     """Whatever the order: cabinets and cells too end up under the feeder, flat, and nothing else is sent."""
     story = Story(poles=30)

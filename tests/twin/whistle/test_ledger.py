@@ -249,6 +249,20 @@ def test_dump_and_load_in_the_middle_give_the_identical_continuation() -> None:
         assert repr(one) == repr(other)
 
 
+def test_evaluating_an_old_case_does_not_make_it_the_newest() -> None:
+    """Of two closed cases of one trouble the newer one is reopened, whatever is said about the older one later."""
+    story = Story()
+    for wait_s in (90_000, 100):
+        story.after(1, [story.finding("tilt", "pole-0001")])
+        story.after(20)
+        story.act("close", story.only(), "straightened")
+        story.after(wait_s, [story.finding("tilt", "pole-0001", active=False)])
+    story.act("evaluate", "CW-20260624-000001", verdict="false")
+    story.after(1, [story.finding("tilt", "pole-0001")])
+    assert story.only() == "CW-20260625-000001"
+    assert story.events(story.only())[-2:] == ["reopen", "dispatch"]
+
+
 @pytest.mark.parametrize("broken", [{}, {"version": 99}, {"version": 1}, {"version": 1, "day": "", "count": "x"}])
 def test_a_broken_dump_is_named(broken: dict[str, object]) -> None:
     """What is no ledger raises CheckpointBroken, and leaves the ledger as it was."""
