@@ -39,6 +39,16 @@ SAID = {
 }  # fmt: skip
 
 
+# Usual low, usual high and noise (one sigma) of what such sensors say, in the quantity's unit.
+LIKE = {
+    "dimmingLevel": (0.5, 1.0, 0.0), "powerConsumption": (60, 140, 0.4), "voltage": (222, 238, 0.6),
+    "current": (0.3, 0.6, 0.002), "pm25": (5, 90, 2.0), "temperature": (-5, 30, 0.1), "LAeq": (45, 70, 2.5),
+    "rsrp": (-110, -75, 1.5), "sinr": (0, 25, 1.5), "prbLoadDown": (5, 70, 3.0), "connectedUsers": (0, 120, 4.0),
+    "throughputDown": (5_000, 60_000, 2_500.0), "rrcSuccess": (97, 100, 0.3), "rssi": (-90, -60, 1.5),
+    "speed": (0, 60, 1.5), "heading": (0, 359, 3.0), "grossWeight": (12_000, 31_000, 25.0),
+}  # fmt: skip
+
+
 class Feeder:
     """Seeded readings of one kind, with the resolution and the noise of real devices, and jitter in their times."""
 
@@ -77,13 +87,15 @@ class Feeder:
             return np.where(rare, quantity.low, min(quantity.high, 1.0)).astype(np.float64)
         if name in ("latitude", "longitude"):
             around = 60.17 if name == "latitude" else 24.94
-            moved = np.cumsum(self._random.normal(0, 4e-4, n).reshape(-1, self.devices), axis=0).ravel()
+            moved = 0.02 * np.sin(seq / 60 + self._level[name][row] * 6) + self._random.normal(
+                0, 2e-5, n
+            )  # 2 m of noise
             return np.round(around + self._level[name][row] / 10 + moved, 6)
         if quantity.role == "counter":
             return np.round(self._level[name][row] * 1e6 + seq * 42.0, quantity.decimals)
-        span = min(quantity.high - quantity.low, 400.0)
-        wave = np.sin(seq / 300 + row)
-        raw = quantity.low + span * self._level[name][row] + span * 0.05 * wave + self._random.normal(0, span * 0.01, n)
+        low, high, noise = LIKE[name]
+        wave = (high - low) * 0.1 * np.sin(seq / 300 + row)
+        raw = low + (high - low) * self._level[name][row] + wave + self._random.normal(0, noise, n)
         return np.round(np.clip(raw, quantity.low, quantity.high), quantity.decimals)
 
 

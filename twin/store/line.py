@@ -15,7 +15,6 @@ from functools import partial
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from twin.records import F64, I64, NOT_ACCOUNTABLE, Batch, Columns
 from twin.store.protocol import Rows
@@ -57,15 +56,15 @@ def encode(n: int, columns: Columns, prefix: Callable[[int], bytes]) -> list[byt
         return []
     heads = {int(row): prefix(int(row)) for row in np.unique(columns.row)}
     pieces: list[list[bytes]] = [[heads[row] for row in columns.row.tolist()]]
-    pieces.append(_floats(columns.arrived - columns.t))
+    pieces.append(_texts(b"", np.asarray(columns.arrived - columns.t, np.float64)))
     for name, values in columns.values.items():
         label = b"," + escape(name).encode() + b"="
-        told = _floats(values)
-        if np.isfinite(values).all():
-            pieces += [[label] * count, told]
-        else:
-            pieces.append([label + value if value != b"null" else b"" for value in told])
-    pieces += [[b" "] * count, _integers(stamps(n, columns))]
+        told = _texts(label, values)
+        if not np.isfinite(values).all():
+            missing = label + b"null"
+            told = [each if each != missing else b"" for each in told]
+        pieces.append(told)
+    pieces.append(_texts(b" ", stamps(n, columns)))
     return list(map(b"".join, zip(*pieces, strict=True)))
 
 
@@ -104,10 +103,7 @@ def lots(lines: Sequence[bytes], size: int) -> Iterator[Sequence[bytes]]:
         yield lines[start : start + size]
 
 
-def _floats(values: F64 | I64) -> list[bytes]:
-    # The shortest text that reads back as the same float64; NaN and infinities come out as null.
-    return msgspec.json.encode(np.asarray(values, np.float64).tolist())[1:-1].split(b",")
-
-
-def _integers(values: NDArray[np.int64]) -> list[bytes]:
-    return msgspec.json.encode(values.tolist())[1:-1].split(b",")
+def _texts(label: bytes, values: F64 | I64) -> list[bytes]:
+    """Each value behind its label: the shortest text that reads back as the same number; `null` for NaN, infinities."""
+    text = msgspec.json.encode(values.tolist())[1:-1]
+    return (label + text.replace(b",", b"\n" + label)).split(b"\n")

@@ -1,7 +1,7 @@
 """Sealed files: Parquet that any other program can read, sorted so that one device's day and one moment are both near.
 
 A file holds readings of one kind, sorted by (bucket of time, row, t, boot, seq); a row group never spans two buckets,
-and holds at most 16,384 rows. So one device's day is one small row group a bucket, and one moment of all devices is the
+and holds at most 8,192 rows. So one device's day is one small row group a bucket, and one moment of all devices is the
 row groups of one or two buckets. The bucket's length follows the density: about 600,000 rows.
 
 Columns: device (text), row, t, boot, seq, lag (arrived - t), flags, and each quantity. Where every value of a file is
@@ -11,6 +11,7 @@ by; that is exact to the last bit. Else it holds float64.
 
 from __future__ import annotations
 
+import io
 import os
 import threading
 from collections import OrderedDict
@@ -28,8 +29,9 @@ from twin.errors import StoreBroken, StoreDown
 from twin.records import F64, Columns
 from twin.store.shape import empty, order, order_by, take
 
-GROUP_ROWS = 16_384
+GROUP_ROWS = 8_192
 BUCKET_ROWS = 600_000
+SAMPLE_ROWS = 8 * GROUP_ROWS
 MINUTE_MS = 60_000
 LADDER_MS = tuple(m * MINUTE_MS for m in (5, 10, 15, 30, 60, 120, 360, 1440, 7 * 1440, 28 * 1440, 364 * 1440))
 
@@ -98,18 +100,21 @@ def write_file(
     schema = _schema(kind, scales, bucket_ms)
     aside = path.with_name(path.name + ".new")
     start, end, rows = 2**63 - 1, -(2**63), 0
-    plain = [field.name for field in schema if pa.types.is_integer(field.type) and field.name not in ("boot", "flags")]
+    writer: Any = None
     try:
-        with aside.open("wb") as out, pq.ParquetWriter(
-            out, schema, version="2.6", data_page_version="2.0", compression="zstd", compression_level=3,
-            use_dictionary=["device", "boot", "flags"], column_encoding=dict.fromkeys(plain, "DELTA_BINARY_PACKED"),
-            write_statistics=["row", "t"],
-        ) as writer:  # fmt: skip
-            for unsorted in chunks:
-                chunk = take(unsorted, order(unsorted))
-                start, end = min(start, int(chunk.t.min())), max(end, int(chunk.t.max()))
-                rows += len(chunk)
-                writer.write_table(_table(chunk, schema, scales, device), row_group_size=GROUP_ROWS)
+        with aside.open("wb") as out:
+            try:
+                for unsorted in chunks:
+                    chunk = take(unsorted, order(unsorted))
+                    start, end = min(start, int(chunk.t.min())), max(end, int(chunk.t.max()))
+                    rows += len(chunk)
+                    table = _table(chunk, schema, scales, device)
+                    if writer is None:
+                        writer = _writer(out, schema, _encodings(table.slice(0, SAMPLE_ROWS)))
+                    writer.write_table(table, row_group_size=GROUP_ROWS)
+            finally:
+                if writer is not None:
+                    writer.close()
         with aside.open("rb") as done:
             os.fsync(done.fileno())
         aside.replace(path)
@@ -120,6 +125,39 @@ def write_file(
         aside.unlink(missing_ok=True)
         raise
     return Written(path, start, end, rows, path.stat().st_size)
+
+
+def _writer(out: Any, schema: pa.Schema, encodings: Mapping[str, str]) -> Any:
+    return pq.ParquetWriter(
+        out, schema, version="2.6", data_page_version="2.0", compression="zstd", compression_level=3,
+        use_dictionary=[field.name for field in schema if field.name not in encodings],
+        column_encoding=dict(encodings), write_statistics=["row", "t"],
+    )  # fmt: skip
+
+
+def _encodings(sample: Any) -> dict[str, str]:
+    """By column: the encoding that makes the sample smallest; columns left out go by dictionary.
+
+    Steps of a counter want DELTA_BINARY_PACKED, a sensor's noise BYTE_STREAM_SPLIT, what has few values a dictionary.
+    """
+    best: dict[str, tuple[int, str]] = {}
+    for encoding in ("", "DELTA_BINARY_PACKED", "BYTE_STREAM_SPLIT"):
+        able = {f.name: encoding for f in sample.schema if encoding and _able(f, encoding)}
+        sink = io.BytesIO()
+        with _writer(sink, sample.schema, able) as writer:
+            writer.write_table(sample, row_group_size=GROUP_ROWS)
+        meta = pq.ParquetFile(sink).metadata
+        for i, field in enumerate(sample.schema):
+            size = sum(meta.row_group(g).column(i).total_compressed_size for g in range(meta.num_row_groups))
+            if field.name not in best or size < best[field.name][0]:
+                best[field.name] = (size, able.get(field.name, ""))
+    return {name: encoding for name, (_, encoding) in best.items() if encoding}
+
+
+def _able(field: pa.Field, encoding: str) -> bool:
+    if encoding == "DELTA_BINARY_PACKED":
+        return bool(pa.types.is_integer(field.type)) and field.type.bit_width >= 32
+    return field.type in (pa.int32(), pa.int64(), pa.float64())
 
 
 def _schema(kind: str, scales: Mapping[str, int | None], bucket_ms: int) -> pa.Schema:
