@@ -41,7 +41,8 @@ class Signs:
 @dataclass(frozen=True, slots=True)
 class Patience:
     """Holds in ms of city time, and what makes a group: a lone device waits `device_ms`, a group `group_ms`; a group
-    fails when at least `members` witnesses exist and a `share` of them is likely to fail, one certainly."""
+    fails when at least `members` witnesses exist and a `share` of them is likely to fail, one certainly. Devices that
+    fail while `members` of their group do wait `crowd_ms`: the rest may only not have been missed yet."""
 
     device_ms: float
     group_ms: float
@@ -49,6 +50,7 @@ class Patience:
     share: float
     back_share: float = 0.1
     partial_ms: float = 300_000.0
+    crowd_ms: float = 120_000.0
 
 
 class Together:
@@ -132,7 +134,10 @@ class Together:
             key = (level, groups.ids[index])
             if key in self.failing or key in barred:
                 continue
-            if now_ms - self.waiting.setdefault(key, now_ms) >= patience.group_ms:
+            wait = patience.group_ms
+            if self._part_of_more(level, int(index), kinds, signs, explained):
+                wait = 0.6 * patience.crowd_ms
+            if now_ms - self.waiting.setdefault(key, now_ms) >= wait:
                 del self.waiting[key]
                 children = self._children(groups, int(index), signs)
                 since = self._since(children)
@@ -144,6 +149,23 @@ class Together:
                 del self.waiting[key]
         self._explain(level, groups, signs, explained)
         return turns
+
+    def _part_of_more(
+        self, level: str, index: int, kinds: tuple[str, ...], signs: Signs, explained: dict[str, Mask]
+    ) -> bool:
+        """Whether a wider group that holds this one's devices has certain failures beyond them: it may be the cause."""
+        for outer, _ in self.levels[: [name for name, _ in self.levels].index(level)]:
+            groups = self.city.groups[outer]
+            for kind in kinds:
+                if kind not in groups.of or kind not in signs.sure:
+                    continue
+                free = signs.sure[kind] & signs.counted[kind] & ~explained[kind] & ~self.said[kind]
+                inside = self.city.groups[level].of[kind][: len(free)] == index
+                above = groups.of[kind][: len(free)]
+                shared = np.unique(above[inside & (above >= 0)])
+                if (np.isin(above, shared) & free & ~inside).any():
+                    return True
+        return False
 
     def _count(
         self, groups: Groups, n: int, kinds: tuple[str, ...], signs: Signs, explained: dict[str, Mask]
@@ -198,15 +220,33 @@ class Together:
     def _alone(self, signs: Signs, now_ms: int, patience: Patience, explained: dict[str, Mask]) -> list[Turn]:
         turns = []
         for kind in sorted(signs.sure):
-            said, since = self.said[kind], self.since[kind]
-            due = (since > 0) & ~said & ~explained[kind] & signs.counted[kind]
-            for row in np.flatnonzero(due & (now_ms - since >= patience.device_ms)):
-                said[row] = True
-                turns.append(Turn("", kind, int(row), True, int(since[row])))
+            said = self.said[kind]
             for row in np.flatnonzero(said & ~signs.likely[kind]):
                 said[row] = False
                 turns.append(Turn("", kind, int(row), False, now_ms))
+        for kind in sorted(signs.sure):
+            said, since = self.said[kind], self.since[kind]
+            due = (since > 0) & ~said & ~explained[kind] & signs.counted[kind]
+            if not due.any():
+                continue
+            wait = np.where(self._crowded(kind, signs, patience.members), patience.crowd_ms, patience.device_ms)
+            for row in np.flatnonzero(due & (now_ms - since >= wait)):
+                said[row] = True
+                turns.append(Turn("", kind, int(row), True, int(since[row])))
         return turns
+
+    def _crowded(self, kind: str, signs: Signs, members: int) -> Mask:
+        """Devices whose group, of any level, holds at least `members` certain failures not yet said."""
+        nothing = {name: np.zeros(len(mask), bool) for name, mask in signs.sure.items()}
+        crowded = np.zeros(len(signs.sure[kind]), bool)
+        for level, kinds in self.levels:
+            groups = self.city.groups[level]
+            if kind not in groups.of or not len(groups.ids):
+                continue
+            _, _, sure = self._count(groups, len(groups.ids), kinds, signs, nothing)
+            of = groups.of[kind][: len(crowded)]
+            crowded |= (of >= 0) & (sure[np.maximum(of, 0)] >= members)
+        return crowded
 
     def dump(self) -> dict[str, Any]:
         """All that it remembers."""

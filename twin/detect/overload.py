@@ -22,9 +22,11 @@ class Overload(Rule):
     quantity = "grossWeight"
 
     def limits(self, frame: Frame, p: Mapping[str, Value]) -> F64:
-        """Permitted gross weight in kg by reading."""
-        axles = self.city.roster("truck").attribute("axles", 4.0)[frame.rows]
-        limit: F64 = np.select([axles <= 2, axles == 3], [p["two_axles_kg"], p["three_axles_kg"]], p["four_axles_kg"])
+        """Permitted gross weight in kg by reading: the truck's own where the files give it, else by its axles."""
+        roster = self.city.roster("truck")
+        axles, own = roster.attribute("axles", 4.0), roster.attribute("grossLimit", np.nan)
+        by_axles = np.select([axles <= 2, axles == 3], [p["two_axles_kg"], p["three_axles_kg"]], p["four_axles_kg"])
+        limit: F64 = np.where(np.isnan(own), by_axles, own)[frame.rows]
         return limit
 
     def judge(self, frame: Frame, p: Mapping[str, Value]) -> tuple[Mask, Mask]:

@@ -145,3 +145,14 @@ def test_a_lone_pole_without_supply_is_said_so() -> None:
     day.tick([said(day.city, "pole", "pole-3", day.now, supplyPresent=1.0)])
     day.every(1, 5, talk(day, POLES))
     assert day.keys(False) == ["supply_lost:pole-3"]
+
+
+def test_half_the_last_gasps_and_half_silence_are_one_feeder() -> None:
+    """Only half of a tripped feeder's poles get their last word out: still one finding there, and none of theirs."""
+    day = Day()
+    day.every(1, 600, talk(day, POLES))
+    day.tick([said(day.city, "pole", POLES[:6:2], day.now, supplyPresent=0.0)])
+    began = day.now
+    day.every(1, 600, talk(day, POLES[1::2]))
+    assert day.keys() == ["feeder_trip:feeder-1"]
+    assert day.found[0].at_ms - began <= 120_000
