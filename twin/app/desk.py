@@ -212,7 +212,7 @@ class CityDesk:
         late_s = max(0.0, (self.clock.now_ms() - pulse.last_now_ms) / 1000 / self.clock.speed)
         return {
             "ready": link.state != "down" and not size.full and not pulse.stalled and pulse.ticks > 0,
-            "link": link.state,
+            "link": "drained" if link.drained else "up" if link.state == "up" else "down",
             "link_detail": link.trouble,
             "journal": {"bytes": size.bytes, "bound_bytes": size.max_bytes, "full": size.full, "entries": size.entries},
             "store": {"name": self.store.name, "up": written.up, "behind": written.behind, "detail": written.error},

@@ -47,6 +47,7 @@ from twin.whistle.policy import Policy, parse_policy
 LOG = logging.getLogger(__name__)
 
 DAY_MS = 86_400_000
+RECORDED = "Beijing Multi-Site Air Quality, S. Chen, UCI Machine Learning Repository 501, CC BY 4.0"
 NOTE = "running.json"  # tells command line and demo where the server is
 
 
@@ -235,6 +236,7 @@ class Server:
             self.pump,
             self.data,
             release,
+            [RECORDED] if any(device.origin == "recorded" for device in self.files.devices) else [],
         )
         token = secrets.token_urlsafe(24)
         web = self.settings.web
