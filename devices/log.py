@@ -83,6 +83,14 @@ def read_log(path: Path) -> Log:
     return log
 
 
+@dataclass(slots=True)
+class Batch:
+    """Lines that are written together before anything of theirs is published."""
+
+    lines: list[str] = field(default_factory=list)
+    error: OSError | None = None
+
+
 class SentLog:
     """Writes the log; one for all senders of a process. Thread-safe. A full disk raises OSError and writes nothing."""
 
@@ -90,6 +98,7 @@ class SentLog:
         self.path = path
         self.max_bytes = max_bytes
         self._lock = threading.Lock()
+        self._open = Batch()
         path.parent.mkdir(parents=True, exist_ok=True)
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         self._bytes = self._mend()
@@ -103,26 +112,48 @@ class SentLog:
             os.ftruncate(self._fd, size)
         return size
 
-    def write(self, sent: list[tuple[str, int, int, int]], dropped: list[tuple[str, int, int]]) -> None:
-        """Log ranges (device, boot, first, last) and losses (device, boot, count) before anything is published."""
-        lines = [
-            f'{{"device":"{device}","boot":{boot},"sent":[{first},{last}]}}\n' for device, boot, first, last in sent
-        ]
-        lines += [f'{{"device":"{device}","boot":{boot},"dropped":{count}}}\n' for device, boot, count in dropped]
-        if not lines:
-            return
-        text = "".join(lines).encode()
+    def stage(self, sent: list[tuple[str, int, int, int]]) -> Batch:
+        """Take ranges (device, boot, first, last) into the open batch: one write for what many senders publish next."""
         with self._lock:
-            done = 0
-            try:
-                while done < len(text):
-                    done += os.write(self._fd, text[done:])
-            except OSError:
-                os.ftruncate(self._fd, self._bytes)
-                raise
-            self._bytes += len(text)
-            if self._bytes > self.max_bytes:
-                self._merge()
+            batch = self._open
+            batch.lines += [
+                f'{{"device":"{device}","boot":{boot},"sent":[{first},{last}]}}\n' for device, boot, first, last in sent
+            ]
+            return batch
+
+    def commit(self, batch: Batch) -> None:
+        """Write a batch, if it is not written yet. Raises OSError, for all who have staged in it, if that failed."""
+        with self._lock:
+            if batch is self._open:
+                self._open = Batch()
+                try:
+                    self._append("".join(batch.lines).encode())
+                except OSError as error:
+                    batch.error = error
+            if batch.error is not None:
+                raise batch.error
+
+    def write(self, sent: list[tuple[str, int, int, int]], dropped: list[tuple[str, int, int]]) -> None:
+        """Log ranges (device, boot, first, last) and losses (device, boot, count) at once. Raises OSError."""
+        self.commit(self.stage(sent))
+        lines = [f'{{"device":"{device}","boot":{boot},"dropped":{count}}}\n' for device, boot, count in dropped]
+        with self._lock:
+            self._append("".join(lines).encode())
+
+    def _append(self, text: bytes) -> None:
+        """One write(2), or nothing at all."""
+        if not text:
+            return
+        done = 0
+        try:
+            while done < len(text):
+                done += os.write(self._fd, text[done:])
+        except OSError:
+            os.ftruncate(self._fd, self._bytes)
+            raise
+        self._bytes += len(text)
+        if self._bytes > self.max_bytes:
+            self._merge()
 
     def _merge(self) -> None:
         log = read_log(self.path)

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from devices.codec import encode_json
 from devices.envelope import decode_command, decode_mark, encode_ack, encode_state
 from devices.errors import DeviceError, PayloadError
-from devices.log import SentLog
+from devices.log import Batch, SentLog
 from devices.records import Command, Mark, Reading
 from devices.topics import Leaf, Topic
 from devices.wire import Broker, Link, Wire
@@ -134,6 +134,8 @@ class Sender:
         self._mids: dict[int, tuple[_Line, int]] = {}
         self._swept_s = 0.0
         self._stuck = False
+        self._plan: list[tuple[_Line, int, int]] = []
+        self._staged: Batch | None = None
         self.problem = ""  # why nothing leaves although connected, e.g. a full disk
         self._by_topic: dict[str, tuple[_Line, Leaf]] = {}
         topics = [topic for address in addresses for topic in self._open(address)]
@@ -257,6 +259,9 @@ class Sender:
     def down(self) -> None:
         with self._lock:
             self._mids.clear()
+            for line, _, _ in self._plan:
+                line.queued = False
+            self._plan, self._staged = [], None
 
     def _offer(self, line: _Line) -> None:
         """Queue a line that has something to publish and room in its window. Holds the lock."""
@@ -265,25 +270,39 @@ class Sender:
             line.queued = True
             self._ready.append(line)
 
-    def pump(self) -> None:
-        if not self.link.is_ready:
+    def stage(self) -> None:
+        """Choose what to publish next, and put it into the log's open batch."""
+        if not self.link.is_ready or self._plan:
             return
-        while self._acks:
-            self.link.publish(*self._acks.popleft())
         with self._lock:
             room = self._limits.in_flight - self.link.unacknowledged
             if room <= 0 or not self._ready:
                 return
-            batch = self._take(room)
+            self._plan = self._choose(room)
+            if self._log is not None:
+                new = [(line.address.device, self.boot, line.seq + 1, line.seq + n) for line, _, n in self._plan if n]
+                self._staged = self._log.stage(new)
+
+    def pump(self) -> None:
+        """Publish what is staged, after the log was written, and what else there is room for."""
+        if not self.link.is_ready:
+            return
+        while self._acks:
+            self.link.publish(*self._acks.popleft())
+        self.stage()
+        if not self._plan:
+            return
+        with self._lock:
+            batch = self._take()
             self._lock.notify_all()
         for line, seq, topic, payload in batch:
             mid = self.link.publish(topic, payload)
             if not self._marks and mid:
                 self._mids[mid] = (line, seq)
 
-    def _take(self, room: int) -> list[tuple[_Line, int, str, bytes]]:
-        """Up to `room` messages in turn of the lines; the new ones are logged, then numbered. Holds the lock."""
-        plan: list[tuple[_Line, int, int]] = []  # line, how many again, how many new
+    def _choose(self, room: int) -> list[tuple[_Line, int, int]]:
+        """Up to `room` messages in turn of the lines: (line, how many again, how many new). Holds the lock."""
+        plan: list[tuple[_Line, int, int]] = []
         while self._ready and room > 0:
             line = self._ready.popleft()
             again = min(len(line.held) - line.cursor, BURST, room)
@@ -292,16 +311,22 @@ class Sender:
                 new = 0
             plan.append((line, again, max(0, new)))
             room -= again + max(0, new)
-        if not self._write_log(plan):
+        return plan
+
+    def _take(self) -> list[tuple[_Line, int, str, bytes]]:
+        """The planned messages, numbered, once they are logged; none on a full disk. Holds the lock."""
+        plan, self._plan = self._plan, []
+        if not self._commit():
             self._ready.extendleft(line for line, _, _ in reversed(plan))
             return []
         batch: list[tuple[_Line, int, str, bytes]] = []
         for line, again, new in plan:
+            first = line.cursor
             for _ in range(new):
                 self._number(line)
-            last = line.cursor + again + new
-            batch += [(line, *line.held[i]) for i in range(line.cursor, last)]
-            line.cursor = last
+            # Marks may have come in between and have taken some of them away.
+            line.cursor = min(len(line.held), first + again + new)
+            batch += [(line, *line.held[i]) for i in range(first, line.cursor)]
             self._resent += again
             line.queued = False
             self._offer(line)
@@ -320,13 +345,13 @@ class Sender:
         self._held += 1
         self._sent += 1
 
-    def _write_log(self, plan: list[tuple[_Line, int, int]]) -> bool:
-        """Log what is new before it is published. On a full disk nothing is published; the lines come again."""
-        if self._log is None:
+    def _commit(self) -> bool:
+        """Write the log before publishing. On a full disk nothing is published; the lines come again."""
+        if self._log is None or self._staged is None:
             return True
-        new = [(line.address.device, self.boot, line.seq + 1, line.seq + n) for line, _, n in plan if n]
+        staged, self._staged = self._staged, None
         try:
-            self._log.write(new, [])
+            self._log.commit(staged)
         except OSError as error:
             self.problem = f"{self._log.path}: {error}; nothing new is sent until there is room"
             self._stuck = True

@@ -72,6 +72,9 @@ class Party(Protocol):
     def acknowledged(self, mid: int) -> None:
         """The broker took message `mid` (QoS 1)."""
 
+    def stage(self) -> None:
+        """Something is to be sent: get ready, together with others, for `pump`."""
+
     def pump(self) -> None:
         """There is room, or something to send: publish."""
 
@@ -400,7 +403,10 @@ class Wire:
                     key.data.turn(mask)
             while self._calls:
                 self._calls.popleft()()
-            for link in dict.fromkeys(self._dirty.popleft() for _ in range(len(self._dirty))):
+            dirty = dict.fromkeys(self._dirty.popleft() for _ in range(len(self._dirty)))
+            for link in dirty:
+                link.party.stage()
+            for link in dirty:
                 link.party.pump()
                 link.flush()
             now_s = time.monotonic()

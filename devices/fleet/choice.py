@@ -24,7 +24,7 @@ def candidates(fleet: Fleet, name: str, quantity: str) -> Sequence[str]:
     busy = {subject for _, subject in fleet.active} | {
         thing.id
         for thing in fleet.things.values()
-        if thing.troubles.keys() - {"air_episode"} or thing.device.gateway in fleet.cut
+        if (thing.troubles and thing.troubles.keys() - {"air_episode"}) or thing.device.gateway in fleet.cut
     }
     if scope in GROUPS:
         if any(fault.type == name for fault in fleet.active.values()):

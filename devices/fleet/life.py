@@ -33,11 +33,15 @@ STREET = (
 HOLIDAYS = {(1, 1), (5, 1), (10, 1), (10, 2), (10, 3), (12, 25), (12, 26)}  # month, day: like a weekend
 
 
+KEPT = 2000  # minutes
+
+
 @dataclass(frozen=True, slots=True)
 class Moment:
     """The city at one minute. Shares are 0..1, concentrations ug/m3, times local hours."""
 
     minute: int
+    date: str  # local, ISO
     hour: float
     weekday: int
     free: bool  # weekend or holiday
@@ -75,7 +79,7 @@ class Life:
     def __init__(self, seed: int, lon: float, lat: float, timezone: str) -> None:
         self._seed, self._lon, self._lat = seed, lon, lat
         self._zone = ZoneInfo(timezone)
-        self._kept: Moment | None = None
+        self._kept: dict[int, Moment] = {}
 
     def local(self, t_ms: int) -> datetime:
         """Local wall-clock time."""
@@ -84,9 +88,11 @@ class Life:
     def at(self, t_ms: int) -> Moment:
         """The city at this minute."""
         minute = t_ms // 60_000
-        kept = self._kept
-        if kept is None or kept.minute != minute:
-            kept = self._kept = self._make(minute)
+        kept = self._kept.get(minute)
+        if kept is None:
+            if len(self._kept) >= KEPT:
+                self._kept.clear()
+            kept = self._kept[minute] = self._make(minute)
         return kept
 
     def _make(self, minute: int) -> Moment:
@@ -112,7 +118,8 @@ class Life:
         stagnation = math.exp(0.45 * drift(bits(seed, 8), t_s, 86_400 * 1.2)) * (3.4 / (1.2 + 0.65 * wind)) ** 0.5
         pm25 = (9 + 11 * traffic) * stagnation * (0.75 if rain else 1.0) + 3
         return Moment(
-            minute=minute, hour=hour, weekday=local.weekday(), free=free, sun_deg=sun, cloud=cloud,
+            minute=minute, date=local.date().isoformat(), hour=hour, weekday=local.weekday(), free=free,
+            sun_deg=sun, cloud=cloud,
             light_lx=daylight_lx(sun, cloud), temperature=temperature, humidity=humidity,
             pressure=1013 + 9 * drift(bits(seed, 9), t_s, 86_400 * 2), dew_point=dew, wind=wind,
             rain_mm=rain, traffic=min(1.2, max(0.0, traffic)), office=curve(OFFICE, hour, free),

@@ -19,6 +19,7 @@ from devices.records import Command
 from devices.sender import Sender
 
 SLICE_S = 0.05  # readings go out in slices of at least this much machine time
+SLICE_LARGE_S, LARGE = 0.25, 10_000  # of fleets with so many devices: fewer, larger packets
 LONGEST_S = 0.25
 MEMORY_S = 60.0
 
@@ -60,6 +61,7 @@ class Runner:
         """Until `stop` is set or so many machine seconds have passed. Raises DeviceError if sending has ended."""
         end_s = float("inf") if duration_s is None else time.monotonic() + duration_s
         saved_s = time.monotonic()
+        slice_s = SLICE_S if len(self.fleet.things) < LARGE else SLICE_LARGE_S
         while not stop.is_set() and time.monotonic() < end_s:
             now_ms = self._clock.now_ms()
             self.lag_s = max(0.0, (now_ms - self.fleet.now_ms) / 1000)
@@ -68,7 +70,7 @@ class Runner:
             if self._memory is not None and time.monotonic() - saved_s > MEMORY_S:
                 saved_s = time.monotonic()
                 write_memory(self._memory, self.fleet, self._turn)
-            pause = min(LONGEST_S, max(SLICE_S, self._clock.seconds_until(self.fleet.next_due_ms())))
+            pause = min(LONGEST_S, max(slice_s, self._clock.seconds_until(self.fleet.next_due_ms())))
             stop.wait(min(pause, max(0.0, end_s - time.monotonic())))
         if self._memory is not None:
             write_memory(self._memory, self.fleet, self._turn)

@@ -80,7 +80,7 @@ class Thing(ABC):
         for name, value in values.items():
             low, high, decimals = limits[name]
             inside = low if value < low else high if value > high else value  # noqa: FURB136 - twice as fast as min()
-            done[name] = round(inside, decimals) if decimals else float(round(inside))
+            done[name] = round(inside, decimals) if decimals else round(inside)
         return done
 
     def _spoil(self, t_ms: int, values: Values) -> None:

@@ -141,9 +141,8 @@ class Truck(Thing):
         job = self.job
         if job is None or uniform(self.salt, t_ms // 86_400_000, 9) < 0.1:
             return
-        local = life.local(t_ms)
-        hour = local.hour + local.minute / 60
-        if job.valid_from <= local.date().isoformat() <= job.valid_to and job.open(hour, self._trip_h(job)):
+        now = life.at(t_ms)
+        if job.valid_from <= now.date <= job.valid_to and job.open(now.hour, self._trip_h(job)):
             self._stand("queue", t_ms / 1000)
 
     def _trip_h(self, job: Job) -> float:

@@ -190,15 +190,15 @@ def test_a_full_disk_under_the_log_stops_sending_until_there_is_room(
 ) -> None:
     """Nothing leaves that is not logged; when the log takes lines again everything goes out, in order, once."""
     log = SentLog(tmp_path / "sent.jsonl")
-    real, full = log.write, threading.Event()
+    real, full = log._append, threading.Event()
     full.set()
 
-    def write(sent: list[tuple[str, int, int, int]], dropped: list[tuple[str, int, int]]) -> None:
+    def append(text: bytes) -> None:
         if full.is_set():
             raise OSError(28, "No space left on device")
-        real(sent, dropped)
+        real(text)
 
-    monkeypatch.setattr(log, "write", write)
+    monkeypatch.setattr(log, "_append", append)
     server.mark_at_once = True
     sender = Sender(wire, Broker(broker.host, broker.port), POLE, [POLE], boot=7, log=log)
     for i in range(20):
