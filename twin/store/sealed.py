@@ -162,7 +162,7 @@ def _able(field: pa.Field, encoding: str) -> bool:
 
 def _schema(kind: str, scales: Mapping[str, int | None], bucket_ms: int) -> pa.Schema:
     fields = [
-        pa.field("device", pa.dictionary(pa.int32(), pa.string())),
+        pa.field("device", pa.string()),
         pa.field("row", pa.int32()),
         pa.field("t", pa.int64(), metadata={"unit": "ms since 1970 UTC"}),
         pa.field("boot", pa.int64()),
@@ -184,7 +184,8 @@ PREFIX = "q."  # no quantity can be taken for one of our own columns
 def _table(chunk: Columns, schema: pa.Schema, scales: Mapping[str, int | None], device: Callable[[int], str]) -> Any:
     rows, codes = np.unique(chunk.row, return_inverse=True)
     arrays: list[Any] = [
-        pa.DictionaryArray.from_arrays(pa.array(codes.astype(np.int32)), pa.array([device(int(r)) for r in rows])),
+        # Plain text: an Arrow dictionary would be written whole into every row group.
+        pa.array([device(int(r)) for r in rows]).take(pa.array(codes)),
         pa.array(chunk.row),
         pa.array(chunk.t),
         pa.array(chunk.boot),
