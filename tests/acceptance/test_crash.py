@@ -117,7 +117,7 @@ def check_cases(place: Town) -> int:
 
 @pytest.mark.broker
 @pytest.mark.acceptance
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("kills", [20, pytest.param(200, marks=[pytest.mark.soak, pytest.mark.timeout(2400)])])
 def test_killing_the_server_loses_and_doubles_nothing(tmp_path: Path, kills: int) -> None:
     """After kill -9 at random instants the senders' logs equal what is stored, and a replay gives the same cases."""

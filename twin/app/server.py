@@ -33,11 +33,11 @@ from twin.city import City, Registry
 from twin.deliver.cases import Cases
 from twin.deliver.post import Sender
 from twin.detect.rules import parse_rules
-from twin.errors import SettingsError, TwinError
+from twin.errors import JournalFull, SettingsError, TwinError
 from twin.ingest.endpoint import LinkSettings
 from twin.ingest.pump import Pump
 from twin.journal import Journal
-from twin.records import FLAG_EVENT, Batch, Body, Edit, Outcome
+from twin.records import FLAG_EVENT, Batch, Body, Edit, Link, Outcome
 from twin.settings import Settings, read_secret
 from twin.store import Rows, open_store
 from twin.store.writer import StoreWriter
@@ -203,6 +203,7 @@ class Server:
     def start(self) -> None:
         """Start everything; the page last. Each part's stop is put on the stack."""
         self._live = True
+        self._note_absence()
         heart = threading.Thread(target=self.heart.run, name="heart", daemon=True)
         self._begin(self.writer.start, self.writer.stop)
         self.keeper.start()
@@ -214,6 +215,13 @@ class Server:
         self._begin(self.marks.start, self.marks.stop)
         self._begin(self.pump.start, self.pump.stop)
         self._serve()
+
+    def _note_absence(self) -> None:
+        """Journal that our link was down until now, so that no device is silent for the time that we were away."""
+        try:
+            self.journal.append([Link("down")])
+        except JournalFull as full:
+            LOG.warning("starting without room in the journal: %s", full)
 
     def _begin(self, start: Callable[[], object], stop: Callable[[], object]) -> None:
         start()
@@ -263,7 +271,8 @@ class Server:
     def _last_checkpoint(self, heart: threading.Thread) -> None:
         self.heart.stop()
         heart.join()
-        self.keeper.offer(self.heart.world, self.heart.position, self.book, now=True)
+        if not self.heart.unrecorded:
+            self.keeper.offer(self.heart.world, self.heart.ticked, self.book, now=True)
         self.keeper.stop()
 
     # ---- between the parts -----------------------------------------------------------------------------------
