@@ -11,9 +11,9 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from twin.errors import StoreBroken, StoreDown
-from twin.journal import Journal
 from twin.records import Batch, Entry, Names
 from twin.store.protocol import Rows, Store
 
@@ -37,6 +37,28 @@ class WriterState:
     rows: int
     skipped: int
     error: str
+
+
+class Journal(Protocol):
+    """What the writer reads; `twin.journal.Journal` is one. Rooms side by side do not import each other."""
+
+    @property
+    def position(self) -> int:
+        """Number of the last durable entry."""
+        ...
+
+    @property
+    def first(self) -> int:
+        """Number of the oldest entry kept."""
+        ...
+
+    def read(self, after: int, limit: int) -> Sequence[Entry]:
+        """Entries with numbers above `after`, in order."""
+        ...
+
+    def wait(self, after: int, timeout_s: float) -> bool:
+        """Wait until there is an entry above `after`."""
+        ...
 
 
 class StoreWriter:
