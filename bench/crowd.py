@@ -30,6 +30,12 @@ class _NoCases:
     def dump(self) -> dict[str, Any]:
         return {}
 
+    def snapshot(self) -> _NoCases:
+        return self
+
+    def encode(self) -> dict[str, Any]:
+        return {}
+
     def load(self, told: dict[str, Any]) -> None:
         del told
 

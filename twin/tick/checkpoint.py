@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 import struct
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,11 +19,20 @@ from twin.errors import CheckpointBroken
 
 MAGIC = b"CWWORLD1"
 VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Later:
+    """A leaf whose value is worked out when the tree is encoded: `make` reads only what nobody changes any more."""
+
+    make: Callable[[], Any]
+
+
 _ALLOWED = "biuf"  # array types that a checkpoint may hold
 
 
 def encode(tree: Mapping[str, Any]) -> bytes:
-    """A tree of mappings whose leaves are arrays or JSON values, as bytes. The arrays are not changed meanwhile."""
+    """A tree of mappings whose leaves are arrays, JSON values or `Later`, as bytes. Nothing of it changes meanwhile."""
     arrays: list[NDArray[Any]] = []
     head = json.dumps({"version": VERSION, "tree": _lay_out(tree, arrays)}, separators=(",", ":")).encode()
     parts = [MAGIC, struct.pack("<Q", len(head)), head, bytes(-len(head) % 8)]
@@ -55,6 +65,8 @@ def decode(data: bytes) -> dict[str, Any]:
 
 
 def _lay_out(node: Any, arrays: list[NDArray[Any]]) -> Any:
+    if isinstance(node, Later):
+        node = node.make()
     if isinstance(node, np.ndarray):
         if node.dtype.kind not in _ALLOWED:
             raise TypeError(f"a checkpoint holds no arrays of {node.dtype}")

@@ -12,8 +12,14 @@ from twin.detect import DETECTORS, Detector, Rules, default_rules
 from twin.errors import CheckpointBroken
 from twin.model import KindState
 from twin.records import Action, Answer, Changes, Finding, Names, Outcome
-from twin.tick.checkpoint import decode, encode
+from twin.tick.checkpoint import Later, decode, encode
 from twin.tick.link import LinkClock
+
+
+class Frozen(Protocol):
+    """A ledger at one instant."""
+
+    def encode(self) -> dict[str, Any]: ...
 
 
 class Ledger(Protocol):
@@ -29,6 +35,10 @@ class Ledger(Protocol):
     ) -> Changes: ...
 
     def dump(self) -> dict[str, Any]: ...
+
+    def snapshot(self) -> Frozen:
+        """The ledger as it is now, quickly; its `encode()` gives what `dump()` would have given, in any thread."""
+        ...
 
     def load(self, told: dict[str, Any]) -> None: ...
 
@@ -81,7 +91,12 @@ class World:
     # ---- checkpoint --------------------------------------------------------------------------------------------
 
     def snapshot(self) -> dict[str, Any]:
-        """A copy of everything, as fast as arrays can be copied; `encode` it in any thread."""
+        """A copy of everything, as fast as arrays can be copied; `encode` it in any thread.
+
+        Of what does not change once it is made (findings, what the ledger holds) only the references are copied here.
+        """
+        said = {key: dict(sayers) for key, sayers in self.said.items()}
+        ledger = self.ledger.snapshot()
         return {
             "last_tick": self.last_tick,
             "link": {
@@ -95,8 +110,8 @@ class World:
             "quantities": {kind: list(model.quantities) for kind, model in self.models.items()},
             "models": {kind: model.dump() for kind, model in self.models.items()},
             "detectors": {name: dict(detector.dump()) for name, detector in self.detectors.items()},
-            "said": {key: {d: _finding_out(f) for d, f in sayers.items()} for key, sayers in self.said.items()},
-            "ledger": [self.ledger.dump()],  # a list: one JSON value
+            "said": Later(lambda: {k: {d: _finding_out(f) for d, f in sayers.items()} for k, sayers in said.items()}),
+            "ledger": Later(lambda: [ledger.encode()]),  # a list: one JSON value
         }
 
     def dump(self) -> bytes:

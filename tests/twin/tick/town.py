@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -57,6 +58,16 @@ def town(**more: Any) -> City:
     return City(town_files(**more), Registry())
 
 
+@dataclass(frozen=True)
+class Frozen:
+    """What a ledger held at one instant."""
+
+    told: dict[str, Any]
+
+    def encode(self) -> dict[str, Any]:
+        return self.told
+
+
 class Tally:
     """A ledger that only remembers what it was told."""
 
@@ -77,6 +88,9 @@ class Tally:
 
     def dump(self) -> dict[str, Any]:
         return {"count": self.before + len(self.findings)}
+
+    def snapshot(self) -> Frozen:
+        return Frozen(self.dump())
 
     def load(self, told: dict[str, Any]) -> None:
         self.before = told["count"]
