@@ -14,7 +14,8 @@ from twin.errors import CheckpointBroken
 
 LOG = logging.getLogger(__name__)
 
-MAGIC = b"CWCHECK1\n"
+MAGIC = b"CWCHECK2\n"  # then: SHA-256 of the head in hexadecimal, the head as JSON on one line, the parts
+DIGEST = 64
 KEPT = 2
 
 
@@ -42,7 +43,8 @@ class Checkpoints:
         aside = path.with_suffix(".new")
         try:
             with aside.open("wb") as file:
-                file.write(MAGIC + json.dumps(_head(parts)).encode() + b"\n")
+                head = json.dumps(_head(parts)).encode() + b"\n"
+                file.write(MAGIC + hashlib.sha256(head).hexdigest().encode() + head)
                 for part in parts.values():
                     file.write(part.data)
                 file.flush()
@@ -72,9 +74,13 @@ class Checkpoints:
             raw = path.read_bytes()
             if not raw.startswith(MAGIC):
                 raise CheckpointBroken(f"{path}: not a checkpoint of this version")
-            end = raw.index(b"\n", len(MAGIC))
-            told = json.loads(raw[len(MAGIC) : end])
-            parts, at = {}, end + 1
+            start = len(MAGIC) + DIGEST
+            at = raw.index(b"\n", start) + 1
+            head = raw[start:at]
+            if hashlib.sha256(head).hexdigest().encode() != raw[len(MAGIC) : start]:
+                raise CheckpointBroken(f"{path}: its head is damaged")
+            told = json.loads(head)
+            parts = {}
             for one in told:
                 data = raw[at : at + one["bytes"]]
                 at += one["bytes"]

@@ -12,7 +12,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from devices.clock import Clock
 from twin.deliver.cases import Cases
-from twin.errors import JournalFull
+from twin.errors import JournalFull, TwinError
 from twin.journal import Journal
 from twin.records import Entry, Tick
 from twin.tick import Ticked, World, tick
@@ -22,6 +22,10 @@ LOG = logging.getLogger(__name__)
 SOONEST_S = 0.05  # an event ticks at once, but not more often than this
 RETRY_S = 1.0  # between attempts to record while the case database refuses
 CHUNK = 4096  # entries read from the journal at a time
+
+
+class StoppedHere(TwinError):
+    """Told to stop while the case database refused a tick's changes: the next start gives them again."""
 
 
 @dataclass(slots=True)
@@ -50,9 +54,15 @@ class Heart:
     after: Callable[[Ticked, int, int], None]  # (what the tick did, its n, now_ms)
     position: int = 0  # number of the last entry that the world has seen
     pulse: Pulse = field(default_factory=Pulse)
+    unrecorded: bool = False  # the world is in a tick that the case database does not have yet: it must not be kept
     _sooner: threading.Event = field(default_factory=threading.Event)
     _stop: threading.Event = field(default_factory=threading.Event)
     _waiting: list[Entry] = field(default_factory=list)
+
+    @property
+    def ticked(self) -> int:
+        """Number of the last entry that a tick has taken in; what is behind it waits for the next mark."""
+        return self._waiting[0].n - 1 if self._waiting else self.position
 
     def nudge(self) -> None:
         """An event or an action came: tick soon."""
@@ -80,13 +90,16 @@ class Heart:
     def run(self) -> None:
         """Tick until stopped: about every `interval_s`, and sooner when nudged."""
         due = time.monotonic()
-        while not self._stop.is_set():
-            self._sooner.wait(max(0.0, due - time.monotonic()))
-            self._sooner.clear()
+        try:
+            while not self._stop.is_set():
+                self._sooner.wait(max(0.0, due - time.monotonic()))
+                self._sooner.clear()
+                self.beat()
+                due = time.monotonic() + self.interval_s
+                self._stop.wait(SOONEST_S)
             self.beat()
-            due = time.monotonic() + self.interval_s
-            self._stop.wait(SOONEST_S)
-        self.beat()
+        except StoppedHere as why:
+            LOG.warning("stopped before the last tick was recorded; the next start records it: %s", why)
 
     def beat(self) -> bool:
         """One mark and its tick. False when the journal has no room: then nothing happened, and it says so."""
@@ -112,8 +125,10 @@ class Heart:
         began, cpu = time.perf_counter(), time.thread_time()
         group: Sequence[Entry] = self._waiting
         self._waiting = []
+        self.unrecorded = True
         ticked = tick(self.world, group, now_ms, n)
         self._record(n, ticked)
+        self.unrecorded = False
         pulse = self.pulse
         pulse.last_tick, pulse.last_now_ms = n, now_ms
         pulse.ticks += 1
@@ -125,8 +140,8 @@ class Heart:
     def _record(self, n: int, ticked: Ticked) -> None:
         """Write the changes; while the case database refuses (disk full, server away) wait and say so.
 
-        When we are told to stop meanwhile, its error is raised: nothing is lost, the journal gives the same changes
-        again at the next start.
+        When we are told to stop meanwhile, StoppedHere is raised: nothing is lost, the journal gives the same changes
+        again at the next start, as long as no checkpoint is made of this world.
         """
         while True:
             try:
@@ -136,7 +151,7 @@ class Heart:
                     LOG.warning("the case database refuses, trying again: %s", error)
                 self.pulse.stalled = f"case database: {error}"[:300]
                 if self._stop.wait(RETRY_S):
-                    raise
+                    raise StoppedHere(str(error)) from error
             else:
                 self.pulse.stalled = ""
                 return
