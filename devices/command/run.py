@@ -59,7 +59,7 @@ def run(
     ] = None,
     scenario: Annotated[Path | None, typer.Option("--scenario", help="Schedule of faults (TOML).")] = None,
     faults: Annotated[bool, typer.Option("--faults/--no-faults", help="Random faults by seed.")] = True,
-    every: Annotated[float, typer.Option("--fault-every", help="Seconds of city time between random faults.")] = 15.0,
+    every: Annotated[float, typer.Option("--fault-every", help="Seconds of city time between random faults.")] = 10.0,
     truth: Annotated[Path | None, typer.Option("--truth", help="File for the labels of the faults.")] = None,
     state: StateOption = None,
     log: LogOption = None,
