@@ -10,13 +10,16 @@ from collections import Counter, defaultdict
 from contextlib import closing
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.acceptance.town import Town, town, wait_for
+from tests.servers import influxdb
 from twin.deliver.cases import Cases
 from twin.journal import Journal
 from twin.records import Batch
-from twin.store import Rows
+from twin.settings import StoreSettings
+from twin.store import Rows, open_store
 from twin.store.embedded import EmbeddedStore
 
 SPEED = 40.0  # about 1,000 readings a second
@@ -137,3 +140,51 @@ def test_killing_the_server_loses_and_doubles_nothing(tmp_path: Path, kills: int
         assert not told["differing"]
     assert readings > 1000
     assert cases > 0
+
+
+def in_influxdb(place: Town, store: StoreSettings) -> dict[str, int]:
+    """By device, how many readings of every kind InfluxDB holds, counted by a quantity that each reading carries."""
+    with closing(Journal(place.data / "journal.db")) as journal:
+        names, journal_id = journal.names(), journal.id
+    opened = open_store(store, place.data / "store", Rows(names), journal_id)
+    with closing(opened):
+        counted = {}
+        for kind, row, device in names:
+            if kind == "truck":
+                counted[device] = len(opened.range(kind, row, "speed", 0, 1 << 43)[0])
+    return {device: count for device, count in counted.items() if count}
+
+
+@pytest.mark.broker
+@pytest.mark.acceptance
+@pytest.mark.timeout(600)
+def test_an_outage_of_the_store_loses_and_doubles_nothing(tmp_path: Path) -> None:
+    """InfluxDB is down and our server is killed three times inside that: nothing is lost and nothing is twice."""
+    server = influxdb(tmp_path)
+    server.start()
+    token = tmp_path / "token"
+    token.write_text("a-token-of-this-test\n", encoding="utf-8")
+    told = {"username": "test", "password": "a-password", "org": "citywhistle", "bucket": "citywhistle"}
+    setup = told | {"token": "a-token-of-this-test", "retentionPeriodSeconds": 0}
+    assert httpx.post(f"{server.url}/api/v2/setup", json=setup, timeout=30, trust_env=False).status_code == 201
+    store = StoreSettings(kind="influxdb", url=server.url, token_file=str(token))
+    chance = random.Random(SEED + 1)
+    try:
+        with town(tmp_path, speed=SPEED, store=store) as place:
+            place.start_server()
+            place.start_fleet("--seed", "5", "--no-faults", "--kind", "truck")
+            wait_for(lambda: (place.get("/api/accounting") or {"total": {"stored": 0}})["total"]["stored"], "load")
+            server.kill()
+            wait_for(
+                lambda: not (place.get("/api/health") or {"store": {"up": True}})["store"]["up"], "a store that is down"
+            )
+            crash(place, 3, chance)
+            server.start()
+            settle(place)
+            kept = journalled(place)
+            for device, boots in place.sent().items():
+                assert set(kept[device]) == {(boot, seq) for boot, one in boots.items() for seq in one.seqs()}
+            assert in_influxdb(place, store) == {device: len(numbers) for device, numbers in kept.items()}
+    finally:
+        server.kill()
+    assert sum(len(numbers) for numbers in kept.values()) > 200

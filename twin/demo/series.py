@@ -79,7 +79,9 @@ def _victoriametrics(folder: Path, logs: Path) -> Series:
         raise DemoFailed("no VictoriaMetrics: `apt install victoria-metrics`, or give STORE_URL=http://host:8428")
     url = f"http://127.0.0.1:{free_port()}"
     command = [program, "-storageDataPath", str(folder), "-httpListenAddr", url.removeprefix("http://")]
-    child = Child("victoriametrics", [*command, "-search.latencyOffset=0s"], logs / "victoriametrics.log")
+    child = Child(
+        "victoriametrics", [*command, "-search.latencyOffset=0s", "-retentionPeriod=1y"], logs / "victoriametrics.log"
+    )
     _start(child, f"{url}/health")
     return Series(StoreSettings(kind="victoriametrics", url=url), child)
 

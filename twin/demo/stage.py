@@ -19,6 +19,7 @@ from rich.console import Console
 
 from devices.errors import DeviceError
 from devices.places import CityFiles, load_city
+from twin.broker import nats
 from twin.broker.conf import BrokerFiles
 from twin.broker.process import Broker, BrokerFailed, prepare_broker
 from twin.broker.provision import provision
@@ -126,8 +127,9 @@ class Stage:
         self.say(
             f"  broker    {prepared.kind} on {prepared.host}:{prepared.port}, {len(provisioned.accounts)} accounts"
         )
-        if prepared.kind != "mosquitto":
-            self.say("  [yellow]no Mosquitto here: NATS stands in; no MQTT 5, no $share, no access lists per topic[/]")
+        if prepared.kind == "nats":
+            for words in nats.LOST:
+                self.say(f"  [yellow]{words}[/]")
         return prepared.host, prepared.port, files
 
     def _settings(self, host: str, port: int, files: BrokerFiles) -> Settings:

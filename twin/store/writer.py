@@ -20,6 +20,8 @@ from twin.store.protocol import Rows, Store
 LOT_ROWS = 250_000
 LOT_ENTRIES = 10_000
 IDLE_S = 0.5
+GATHER_S = 0.5  # a lot costs the store the same work however small it is: let a trickle gather
+GATHERED = 1000  # entries; with so many at once there is a backlog, and no reason to wait
 FIRST_PAUSE_S = 0.25
 LONGEST_PAUSE_S = 30.0
 PRUNE_EVERY_S = 3600.0
