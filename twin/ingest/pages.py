@@ -93,6 +93,7 @@ class Page:
     rejected: Counter[tuple[int, str]] = field(default_factory=Counter)
     bad_values: Counter[tuple[int, str]] = field(default_factory=Counter)
     books: dict[int, Book] = field(default_factory=dict)
+    _sorted: tuple[NDArray[np.int32], _Order] | None = None  # the last rows sorted: admit and commit ask the same
 
     def __len__(self) -> int:
         return len(self.boot)
@@ -112,7 +113,7 @@ class Page:
 
     def admit(self, columns: Columns) -> NDArray[np.bool_] | None:
         """Which readings are new; None if all are. Changes nothing but room."""
-        sort = _sort(columns.row)
+        sort = self._sort(columns.row)
         odd = self._odd(columns, sort)
         if odd is None:
             return None
@@ -131,7 +132,7 @@ class Page:
 
     def late(self, columns: Columns) -> NDArray[np.bool_] | None:
         """Which readings are older than the newest of their row before them; None if none is."""
-        sort = _sort(columns.row)
+        sort = self._sort(columns.row)
         t = columns.t[sort.order]
         if not (t < sort.before(t, self.last_t)).any():
             return None
@@ -144,7 +145,7 @@ class Page:
 
     def commit(self, columns: Columns) -> None:
         """Take admitted readings into the account."""
-        sort = _sort(columns.row)
+        sort = self._sort(columns.row)
         self._count_numbers(columns, sort)
         rows, starts, order = sort.rows, sort.starts, sort.order
         self.journalled[rows] += np.diff(np.append(starts, len(columns)))
@@ -190,6 +191,11 @@ class Page:
         """Smallest arrival minus event time of this and the hour before, ms; None where no device time came."""
         smallest = int(min(self.offset_now[row], self.offset_before[row]))
         return None if smallest == NO_OFFSET else smallest
+
+    def _sort(self, row: NDArray[np.int32]) -> _Order:
+        if self._sorted is None or self._sorted[0] is not row:
+            self._sorted = (row, _sort(row))
+        return self._sorted[1]
 
     def _odd(self, columns: Columns, sort: _Order) -> NDArray[np.int64] | None:
         """Indices of all readings of the rows whose numbers do not simply go on; None if there are none."""

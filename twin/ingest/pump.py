@@ -82,7 +82,7 @@ class Pump:
         *,
         kinds: Mapping[str, Kind] | None = None,
         window: Window | None = None,
-        gather_s: float = 0.005,
+        gather_s: float = 0.015,
     ) -> None:
         """`now_ms`: city time, which is what messages arrive at. `gather_s`: at least so long between two commits."""
         self.link = Link(settings, now_ms)

@@ -7,7 +7,8 @@ by list comprehensions; there is no object per reading that lives longer than th
 
 from __future__ import annotations
 
-from array import array
+import math
+import struct
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from operator import attrgetter
@@ -65,12 +66,12 @@ class Flat:
         if not records:
             return None, odd
         n = len(records)
-        boot = _integers([r.boot for r in records], NOT_ACCOUNTABLE, self.wide) if self.counted else _none(n)
-        seq = _integers([r.seq for r in records], NOT_ACCOUNTABLE, self.wide) if self.counted else _none(n)
-        t = _integers([r.t for r in records], NO_TIME, self.wide) if self.timed else np.full(n, NO_TIME, np.int64)
+        boot = _integers(_field("boot")(records), NOT_ACCOUNTABLE, self.wide) if self.counted else _none(n)
+        seq = _integers(_field("seq")(records), NOT_ACCOUNTABLE, self.wide) if self.counted else _none(n)
+        t = _integers(_field("t")(records), NO_TIME, self.wide) if self.timed else np.full(n, NO_TIME, np.int64)
         values: dict[str, Any] = {}
         for name in self.names:
-            column = np.array(_field(name)(records), np.float64)
+            column = _floats(_field(name)(records))
             if not self.wide or not np.isnan(column).all():
                 values[name] = column
         return Part(at, t, boot, seq, values), odd
@@ -78,41 +79,65 @@ class Flat:
 
 @dataclass(frozen=True, slots=True)
 class Packed:
-    """A columnar pack a message: lists of equal length; `seq` a list or the first of consecutive numbers."""
+    """A columnar pack a message: lists of equal length; `seq` a list or the first of consecutive numbers.
+
+    Each pack's lists are gone before the next is decoded: their memory stays in the cache.
+    """
 
     names: tuple[str, ...]
     timed: bool
     counted: bool
     decode: Callable[[bytes], Any]
+    columns: Callable[[Any], tuple[list[Any], ...]]  # of one decoded pack: t (if timed), then the names
     packed: bool = True
 
     def part(self, at: I64, payloads: Sequence[bytes]) -> tuple[Part | None, list[int]]:
         """The readings of these messages, and the positions of messages that must go the slow way."""
-        records, odd = decode_all(self.decode, payloads)
-        kept = [i for i in range(len(payloads)) if i not in set(odd)] if odd else list(range(len(payloads)))
-        first = "t" if self.timed else self.names[0]
-        lengths = [len(r) for r in _field(first)(records)]
-        uneven = {i for i, n in enumerate(lengths) if not 0 < n <= MAX_READINGS}
-        for name in self.names:
-            uneven.update(i for i, c in enumerate(_field(name)(records)) if len(c) != lengths[i])
-        if self.counted:
-            uneven.update(i for i, r in enumerate(records) if isinstance(r.seq, list) and len(r.seq) != lengths[i])
-        if uneven:
-            odd = sorted([*odd, *(kept[i] for i in uneven)])
-            records = [r for i, r in enumerate(records) if i not in uneven]
-            kept = [k for i, k in enumerate(kept) if i not in uneven]
-            lengths = [n for i, n in enumerate(lengths) if i not in uneven]
-        if not records:
+        odd: list[int] = []
+        count: list[int] = []
+        boots: list[int] = []
+        numbers: list[bytes] = []
+        gathered: list[list[bytes]] = [[] for _ in range(len(self.names) + self.timed)]
+        decode, columns_of = self.decode, self.columns
+        for position, payload in enumerate(payloads):
+            try:
+                one = decode(payload)
+            except UNREADABLE:
+                odd.append(position)
+                continue
+            columns = columns_of(one)
+            length = len(columns[0])
+            if not 0 < length <= MAX_READINGS or any(len(column) != length for column in columns):
+                odd.append(position)
+                continue
+            if self.counted:
+                if isinstance(one.seq, list):
+                    if len(one.seq) != length:
+                        odd.append(position)
+                        continue
+                    numbers.append(struct.pack(f"{length}q", *one.seq))
+                else:
+                    numbers.append(struct.pack(f"{length}q", *range(one.seq, one.seq + length)))
+                boots.append(one.boot)
+            if self.timed:
+                gathered[0].append(struct.pack(f"{length}q", *columns[0]))
+            for whole, column in zip(gathered[self.timed :], columns[self.timed :], strict=True):
+                whole.append(doubles(column))
+            count.append(length)
+        if not count:
             return None, odd
-        count = np.array(lengths, np.int64)
-        total = int(count.sum())
+        lengths = np.array(count, np.int64)
+        total = int(lengths.sum())
         return (
             Part(
-                at=np.repeat(at[kept] if odd else at, count),
-                t=_joined(_field("t")(records), "q") if self.timed else np.full(total, NO_TIME, np.int64),
-                boot=np.repeat(np.array(_field("boot")(records), np.int64), count) if self.counted else _none(total),
-                seq=_numbers(records, count) if self.counted else _none(total),
-                values={name: _joined(_field(name)(records), "d") for name in self.names},
+                at=np.repeat(np.delete(at, odd) if odd else at, lengths),
+                t=np.frombuffer(b"".join(gathered[0]), np.int64) if self.timed else np.full(total, NO_TIME, np.int64),
+                boot=np.repeat(np.array(boots, np.int64), lengths) if self.counted else _none(total),
+                seq=np.frombuffer(b"".join(numbers), np.int64) if self.counted else _none(total),
+                values={
+                    name: np.frombuffer(b"".join(column), np.float64)
+                    for name, column in zip(self.names, gathered[self.timed :], strict=True)
+                },
             ),
             odd,
         )
@@ -151,7 +176,10 @@ def packed_shape(kind: Kind, fields: frozenset[str]) -> Packed | None:
         members.append(("t", list[Time]))
     if counted:
         members += [("boot", Count), ("seq", Count | list[Count])]
-    return Packed(names, "t" in fields, counted, _decoder(f"{kind.name}_packed", members))
+    ordered = (*(["t"] if "t" in fields else []), *names)
+    get: Callable[[Any], Any] = attrgetter(*ordered)
+    columns = get if len(ordered) > 1 else lambda pack: (get(pack),)
+    return Packed(names, "t" in fields, counted, _decoder(f"{kind.name}_packed", members), columns)
 
 
 def _decoder(name: str, fields: Sequence[Any]) -> Callable[[bytes], Any]:
@@ -163,41 +191,36 @@ def _type(quantity: Quantity) -> Any:
     return float | bool | None if quantity.role == "state" and quantity.high == 1 else float | None
 
 
+_FIELDS: dict[str, Callable[[Sequence[Any]], list[Any]]] = {}
+
+
 def _field(name: str) -> Callable[[Sequence[Any]], list[Any]]:
-    """One field of many records, as a list."""
-    get = attrgetter(name)
-    return lambda records: list(map(get, records))
+    """`[r.NAME for r in records]`, compiled for each name: twice as fast as attrgetter, and this is the hot path."""
+    found = _FIELDS.get(name)
+    if found is None:
+        if not name.isidentifier():
+            raise ValueError(f"{name!r} is no name of a field")
+        found = _FIELDS[name] = eval(f"lambda records: [r.{name} for r in records]")  # noqa: S307 names come from KINDS
+    return found
+
+
+def doubles(numbers: Sequence[Any]) -> bytes:
+    """Numbers as bytes of float64; None (null) becomes NaN. (struct is three times as fast as array or numpy here.)"""
+    try:
+        return struct.pack(f"{len(numbers)}d", *numbers)
+    except struct.error:
+        return struct.pack(f"{len(numbers)}d", *[math.nan if number is None else number for number in numbers])
+
+
+def _floats(numbers: Sequence[Any]) -> Any:
+    return np.frombuffer(doubles(numbers), np.float64)
 
 
 def _integers(numbers: list[Any], none: int, optional: bool) -> I64:
     if optional:
         numbers = [none if number is None else number for number in numbers]
-    return np.array(numbers, np.int64)
+    return np.frombuffer(struct.pack(f"{len(numbers)}q", *numbers), np.int64)
 
 
 def _none(n: int) -> I64:
     return np.full(n, NOT_ACCOUNTABLE, np.int64)
-
-
-def _joined(lists: Sequence[Sequence[Any]], code: str) -> Any:
-    """Lists of numbers behind one another as an array; None (null) becomes NaN."""
-    joined: list[Any] = []
-    for one in lists:
-        joined += one
-    try:
-        return np.frombuffer(array(code, joined), np.int64 if code == "q" else np.float64)
-    except TypeError:
-        return np.array(joined, np.float64)
-
-
-def _numbers(records: Sequence[Any], count: I64) -> I64:
-    """seq of every reading: its own, or counted on from the first of its pack."""
-    total = int(count.sum())
-    starts = np.cumsum(count) - count
-    if any(isinstance(r.seq, list) for r in records):
-        joined: list[int] = []
-        for r, n in zip(records, count.tolist(), strict=True):
-            joined += r.seq if isinstance(r.seq, list) else range(r.seq, r.seq + n)
-        return np.array(joined, np.int64)
-    first = np.array([r.seq for r in records], np.int64)
-    return np.repeat(first - starts, count) + np.arange(total)
