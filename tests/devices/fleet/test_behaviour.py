@@ -110,7 +110,7 @@ def test_lamps_burn_by_night_only_and_dim_late() -> None:
         fleet, _ = run(t_ms, 1, "pole", "feeder")
         readings[name] = [fleet.things[p].reading(t_ms + 90_000, fleet.life) for p in ("pole-0001", "pole-0300")]
         assert all(r["powerState"] == float(name != "noon") for r in readings[name])
-    rated = 180.0
+    rated = next(d.attributes["ratedPower"] for d in city().devices if d.id == "pole-0001")
     assert readings["noon"][0]["powerConsumption"] < 2
     assert readings["evening"][0]["powerConsumption"] == pytest.approx(rated, rel=0.12)
     assert readings["late"][0]["dimmingLevel"] == 0.6
