@@ -21,7 +21,7 @@ from devices.errors import DeviceError
 from devices.places import CityFiles, load_city
 from twin.broker import nats
 from twin.broker.conf import BrokerFiles
-from twin.broker.process import Broker, BrokerFailed, prepare_broker
+from twin.broker.process import Broker, BrokerFailed, PortTaken, check_port, prepare_broker
 from twin.broker.provision import provision
 from twin.demo.children import Child
 from twin.demo.inbox import Inbox
@@ -141,8 +141,17 @@ class Stage:
             broker=BrokerSettings(host=host, port=port, password_file=str(files.password_of("server"))),
             store=self._store,
             whistle=WhistleSettings(webhook_url=self._inbox.url),
-            web=WebSettings(port=self.wishes.port),
+            web=WebSettings(port=self._page_port()),
         )
+
+    def _page_port(self) -> int:
+        """The wished port, or any free one when another program has it (said so)."""
+        try:
+            check_port("127.0.0.1", self.wishes.port)
+        except PortTaken:
+            self.say(f"  [yellow]port {self.wishes.port} is taken by another program; the page takes a free one[/]")
+            return 0
+        return self.wishes.port
 
     def _start(self, name: str, arguments: Sequence[str], *, keep: bool = True) -> Child:
         child = Child(name, [sys.executable, "-m", "twin", *arguments], self.scene.logs / f"{name}.log", keep=keep)
