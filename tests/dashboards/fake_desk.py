@@ -16,9 +16,9 @@ from dataclasses import replace
 from typing import Any
 
 from devices.kinds import KINDS
-from twin.errors import IllegalStep
 from twin.query.desk import Account, Moved, Row, Series
 from twin.records import Case, Reject, Transition
+from twin.whistle.lifecycle import CITY_VERBS, after
 
 CENTRE = (24.9415, 60.1695)
 START_MS = 1_753_730_000_000
@@ -126,6 +126,7 @@ class FakeDesk:
         self.book: dict[str, Case] = {}
         self.steps: dict[str, list[Transition]] = {}
         self.requests: dict[str, Case] = {}
+        self.asked: list[tuple[str, str, str, str, dict[str, Any]]] = []  # verb, case, actor, reason, arguments
         self.count = {"received": 128_400, "duplicate": 37, "late": 12, "missing": 3}
         self.ingested: list[tuple[str, bytes]] = []
         self.health_told: dict[str, Any] = {
@@ -290,26 +291,27 @@ class FakeDesk:
             "purpose": "dispatch", "state": "sent", "attempts": 1, "sent_at_ms": self.city_ms, "detail": "202 Accepted",
         }]  # fmt: skip
 
-    async def act(self, verb: str, case: str, actor: str, reason: str, request: str) -> Case:
+    async def act(
+        self, verb: str, case: str, actor: str, reason: str, request: str, arguments: Mapping[str, Any] | None = None
+    ) -> Case:
         with self.lock:
             if request in self.requests:
                 return self.requests[request]
             before = self.book[case]
-            allowed = {"accept": ("dispatched", "filed"), "close": ("dispatched", "filed", "accepted")}[verb]
-            if before.state not in allowed:
-                raise IllegalStep(f"{verb}: case {case} is {before.state}; it can take no such step")
-            after = replace(
-                before, state="accepted" if verb == "accept" else "closed", updated_ms=before.updated_ms + 1
-            )
-            self.book[case] = after
+            if verb in CITY_VERBS:
+                self.asked.append((verb, case, actor, reason, dict(arguments or {})))
+                return before
+            state = after(before.state, verb)
+            self.asked.append((verb, case, actor, reason, dict(arguments or {})))
+            department = str((arguments or {}).get("department") or before.department) if verb != "return" else ""
+            then = replace(before, state=state, department=department, updated_ms=before.updated_ms + 1)
+            self.book[case] = then
             steps = self.steps[case]
-            steps.append(
-                Transition(case, len(steps) + 1, self.now_ms(), actor, verb, before.state, after.state, reason)
-            )
+            steps.append(Transition(case, len(steps) + 1, self.now_ms(), actor, verb, before.state, state, reason))
             if verb == "close":
                 self._state(self.index[before.subject], 0)
-            self.requests[request] = after
-            return after
+            self.requests[request] = then
+            return then
 
     def series(self, device: str, quantity: str, start_ms: int, end_ms: int, points: int = 1000) -> Series:
         KINDS[self.rows[self.index[device]].kind].quantity(quantity)

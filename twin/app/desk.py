@@ -151,10 +151,12 @@ class CityDesk:
     def deliveries(self, case: str) -> Sequence[Mapping[str, Any]]:
         return self.cases_.deliveries(case)
 
-    async def act(self, verb: str, case: str, actor: str, reason: str, request: str) -> Case:
+    async def act(
+        self, verb: str, case: str, actor: str, reason: str, request: str, arguments: Mapping[str, Any] | None = None
+    ) -> Case:
         if await asyncio.to_thread(self.cases_.case, case) is None:
             raise KeyError(case)
-        action = Action(id=request, actor=actor, verb=verb, case=case, reason=reason)
+        action = Action(id=request, actor=actor, verb=verb, case=case, reason=reason, arguments=arguments or {})
         future = await asyncio.to_thread(self.counter.hand_in, action)
         await asyncio.wrap_future(future)
         found = await asyncio.to_thread(self.cases_.case, case)

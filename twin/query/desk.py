@@ -114,8 +114,13 @@ class Desk(Protocol):
     def deliveries(self, case: str) -> Sequence[Mapping[str, Any]]:
         """What was sent for this case: key, channel, address, purpose, state, attempts, sent_at_ms, detail."""
 
-    async def act(self, verb: str, case: str, actor: str, reason: str, request: str) -> Case:
-        """Journal an action, wait for its tick, return the case. Raises IllegalStep, KeyError (no such case)."""
+    async def act(
+        self, verb: str, case: str, actor: str, reason: str, request: str, arguments: Mapping[str, Any] | None = None
+    ) -> Case:
+        """Journal an action, wait for its tick, return the case. Raises IllegalStep, KeyError (no such case).
+
+        `request` makes a repeated call one action; `arguments` are the verb's own (twin/whistle/actions.py).
+        """
 
     def series(self, device: str, quantity: str, start_ms: int, end_ms: int, points: int = 1000) -> Series:
         """(store) Observed against expected. Raises KeyError for an unknown device or quantity."""
