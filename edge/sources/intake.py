@@ -1,0 +1,103 @@
+"""Where all sources hand over their readings: one bounded queue, and an account of what was malformed, by reason."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections import Counter, deque
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from devices.codec import Decoded
+from devices.errors import PayloadError
+from devices.records import Reading
+from devices.sender import Address
+
+KEPT = 20  # of the last malformed pieces, to be read by an operator
+WAIT_S = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What a source has read at once; `acknowledge` is called when it is durable (None: the bus knows no such thing)."""
+
+    readings: Sequence[Reading]
+    thin: bool = True  # False: the policy does not thin these out
+    acknowledge: Callable[[], None] | None = None
+
+
+@dataclass(slots=True)
+class SourceCounts:
+    """What a source has read: pieces (messages, lines), readings in them, malformed ones by reason."""
+
+    pieces: int = 0
+    readings: int = 0
+    refused: Counter[str] = field(default_factory=Counter)
+    last_refused: deque[str] = field(default_factory=lambda: deque(maxlen=KEPT))
+
+    def refuse(self, error: PayloadError, piece: bytes | str = b"") -> None:
+        """Count something malformed, and keep it to be looked at."""
+        self.refused[error.reason] += 1
+        self.last_refused.append(f"{error}{f' in {piece[:120]!r}' if piece else ''}")
+
+    def take(self, decoded: Decoded, piece: bytes | str = b"") -> list[Reading]:
+        """The readings of a piece; what was wrong with it is counted."""
+        for refusal in decoded.refused:
+            self.refuse(refusal.error, piece)
+        for error in decoded.bad_values:
+            self.refuse(error, piece)
+        self.readings += len(decoded.readings)
+        return decoded.readings
+
+
+class Source(Protocol):
+    """A southbound bus. It runs by itself from `start` to `stop`, and comes back by itself when the bus was gone."""
+
+    name: str
+    counts: SourceCounts
+
+    def start(self) -> None:
+        """Begin to read, in a thread of its own."""
+
+    def stop(self) -> None:
+        """Stop reading; returns when nothing more will be handed over."""
+
+    @property
+    def problem(self) -> str:
+        """Why nothing is read now; empty if all is well."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether there will be no more (a file read to its end)."""
+
+
+class Intake:
+    """The queue between sources and gateway. When it is full a source waits: the bus, or its broker, holds the rest."""
+
+    def __init__(self, addresses: Mapping[str, Address], *, room: int = 1000) -> None:
+        self.addresses = addresses  # device id -> where it speaks; other devices are unknown
+        self.stopping = threading.Event()
+        self._queue: queue.Queue[Taken] = queue.Queue(room)
+
+    def give(self, taken: Taken) -> bool:
+        """Hand over; waits for room. False if the gateway stops meanwhile and it was not taken."""
+        while True:
+            try:
+                self._queue.put(taken, timeout=WAIT_S)
+                return True
+            except queue.Full:
+                if self.stopping.is_set():
+                    return False
+
+    def take(self, timeout_s: float) -> Taken | None:
+        """The next one, None if nothing comes in time."""
+        try:
+            return self._queue.get(timeout=timeout_s) if timeout_s > 0 else self._queue.get_nowait()
+        except queue.Empty:
+            return None
+
+    @property
+    def waiting(self) -> int:
+        """How many pieces wait."""
+        return self._queue.qsize()

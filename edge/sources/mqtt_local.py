@@ -1,0 +1,200 @@
+"""A broker on the gateway itself: Tasmota plugs, sensors that say flat JSON, SenML or one bare number.
+
+    [[source]]
+    type = "mqtt_local"
+    host = "127.0.0.1"
+    [[source.map]]
+    topic = "tele/lamp-1/SENSOR"       # + and # are allowed
+    device = "pole-1"
+    [source.map.values]                # only where names or units differ from ours, and from Tasmota's
+    "ENERGY.Power" = "powerConsumption"
+
+A message of QoS 1 is acknowledged when its readings are on disk; until then the local broker keeps it (its
+max_inflight_messages, 20 by default, bounds how many are on their way).
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import paho.mqtt.client as mqtt
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
+
+from devices.codec import Decoded, read_payload
+from devices.envelope import MAX_BYTES, load_json
+from devices.errors import DeviceError, PayloadError
+from devices.kinds import KINDS
+from devices.outlet import read_password
+from devices.records import Reading
+from devices.sender import Address
+from edge.sheet import Sheet
+from edge.sources.fields import TIME_FORMS, FieldMap, as_number, read_field_map
+from edge.sources.intake import Intake, SourceCounts, Taken
+
+KEEPALIVE_S = 30
+AGAIN_S = (1, 30)  # first and longest wait before connecting again
+KEYS = frozenset(("type", "name", "host", "port", "user", "password_file", "client_id", "policy", "map"))
+MAP_KEYS = frozenset(("topic", "device", "time", "time_form", "values"))
+
+
+@dataclass(frozen=True, slots=True)
+class TopicMap:
+    """Messages of topics like `topic` are one device's."""
+
+    topic: str
+    address: Address
+    fields: FieldMap | None  # None: the envelope's forms and Tasmota's
+
+    def read(self, payload: bytes) -> Decoded:
+        """The readings of a message. Raises PayloadError for what is no message of ours at all."""
+        if self.fields is None:
+            return read_payload(KINDS[self.address.kind], self.address.device, payload)
+        try:
+            told = load_json(payload)
+        except PayloadError:
+            if len(payload) > MAX_BYTES or not any(not field.path for field in self.fields.fields):
+                raise
+            told = as_number(payload.decode("utf-8", "replace").strip())  # a bare state, like ON
+        return self.fields.read(self.address.device, told)
+
+
+class MqttLocal:
+    """One connection to the local broker, kept up by paho's own thread."""
+
+    def __init__(
+        self, name: str, host: str, port: int, client_id: str, maps: tuple[TopicMap, ...], intake: Intake, thin: bool
+    ) -> None:
+        self.name, self.ended = name, False
+        self.counts = SourceCounts()
+        self.problem = f"{host}:{port}: not connected yet"
+        self._where, self._maps, self._intake, self._thin = (host, port), maps, intake, thin
+        self._lock = threading.Lock()
+        self._pending: dict[int, tuple[str, bytes]] = {}  # mid -> what is handed over and not acknowledged
+        self._durable: set[int] = set()  # of those, what only waits for a connection to be acknowledged
+        self.client = mqtt.Client(
+            CallbackAPIVersion.VERSION2, client_id=client_id, clean_session=False, manual_ack=True
+        )
+        self.client.reconnect_delay_set(*AGAIN_S)
+        self.client.on_connect = self._connected
+        self.client.on_connect_fail = self._failed
+        self.client.on_disconnect = self._lost
+        self.client.on_message = self._heard
+
+    def start(self) -> None:
+        self.client.connect_async(*self._where, keepalive=KEEPALIVE_S)
+        self.client.loop_start()
+
+    def stop(self) -> None:
+        self.client.disconnect()
+        self.client.loop_stop()
+
+    def _place(self) -> str:
+        return f"{self._where[0]}:{self._where[1]}"
+
+    def _connected(self, client: mqtt.Client, _data: object, _flags: object, code: mqtt.ReasonCode, _p: object) -> None:
+        if code.is_failure:
+            self.problem = f"{self._place()}: refused by the broker: {code}"
+            return
+        client.subscribe([(one.topic, 1) for one in self._maps])
+        self.problem = ""
+
+    def _failed(self, _client: mqtt.Client, _data: object) -> None:
+        self.problem = f"{self._place()}: out of reach"
+
+    def _lost(self, _c: mqtt.Client, _data: object, _flags: object, code: mqtt.ReasonCode, _p: object) -> None:
+        if not self.problem:
+            self.problem = f"{self._place()}: connection lost ({code})"
+
+    def _heard(self, _client: mqtt.Client, _data: object, message: mqtt.MQTTMessage) -> None:
+        payload = bytes(message.payload)
+        if message.qos and self._again(message, payload):
+            return
+        self.counts.pieces += 1
+        readings = self._read(message.topic, payload)
+        taken = Taken(readings, self._thin, self._acknowledger(message) if message.qos else None)
+        if readings:
+            self._intake.give(taken)
+        elif taken.acknowledge is not None:
+            taken.acknowledge()
+
+    def _again(self, message: mqtt.MQTTMessage, payload: bytes) -> bool:
+        """Whether this is a message that we have and could not acknowledge before the connection went."""
+        with self._lock:
+            same = message.dup and self._pending.get(message.mid) == (message.topic, payload)
+            durable = message.mid in self._durable
+            if not same:
+                self._pending[message.mid] = (message.topic, payload)
+                self._durable.discard(message.mid)
+        if same and durable:
+            self._acknowledge(message.mid)
+        return same
+
+    def _read(self, topic: str, payload: bytes) -> list[Reading]:
+        for one in self._maps:
+            if mqtt.topic_matches_sub(one.topic, topic):
+                try:
+                    return self.counts.take(one.read(payload), payload)
+                except PayloadError as error:
+                    self.counts.refuse(error, payload)
+                    return []
+        self.counts.refuse(PayloadError("topic", f"{topic[:120]!r} is not mapped"), payload)
+        return []
+
+    def _acknowledger(self, message: mqtt.MQTTMessage) -> Callable[[], None]:
+        mid = message.mid
+        return lambda: self._acknowledge(mid)
+
+    def _acknowledge(self, mid: int) -> None:
+        """Tell the broker; if the connection has gone it will bring the message again."""
+        with self._lock:
+            self._durable.add(mid)
+            if self.client.ack(mid, 1) == MQTTErrorCode.MQTT_ERR_SUCCESS and self.client.is_connected():
+                self._pending.pop(mid, None)
+                self._durable.discard(mid)
+
+
+def open_mqtt_local(sheet: Sheet, intake: Intake) -> MqttLocal:
+    """A source from its table. Raises ConfigError."""
+    sheet.known(KEYS)
+    host, port = sheet.word("host", "127.0.0.1"), sheet.whole("port", 1883, 1, 65535)
+    maps = tuple(_topic_map(one, intake) for one in sheet.sheets("map"))
+    if not maps:
+        sheet.fail("", "no [[source.map]]", "write one for each topic")
+    name = sheet.word("name", f"{host}:{port}")
+    client_id = sheet.word("client_id", "citywhistle-edge")
+    made = MqttLocal(name, host, port, client_id, maps, intake, sheet.truth("policy", True))
+    user = sheet.word("user", "")
+    if user:
+        try:
+            password = read_password(Path(sheet.word("password_file"))) if "password_file" in sheet.table else None
+        except DeviceError as error:
+            sheet.fail("password_file", str(error), "the file holds the password alone")
+        made.client.username_pw_set(user, password)
+    return made
+
+
+def _topic_map(sheet: Sheet, intake: Intake) -> TopicMap:
+    sheet.known(MAP_KEYS)
+    topic, device = sheet.word("topic"), sheet.word("device")
+    if not is_filter(topic):
+        sheet.fail("topic", f"{topic!r} is no topic filter", 'for example "tele/+/SENSOR"')
+    if device not in intake.addresses:
+        sheet.fail("device", f"{device!r} is not in [devices]", "write it there with its kind")
+    address = intake.addresses[device]
+    form = sheet.choice("time_form", "unix_ms", TIME_FORMS)
+    fields = read_field_map(sheet.sheet("values"), KINDS[address.kind], sheet.word("time", ""), form)
+    return TopicMap(topic, address, fields)
+
+
+def is_filter(topic: str) -> bool:
+    """Whether a text is an MQTT topic filter: wildcards stand alone in their level, # in the last."""
+    levels = topic.split("/")
+    if not topic or "\0" in topic or len(topic.encode()) > 65535:
+        return False
+    return all(
+        ("#" not in level or (level == "#" and i == len(levels) - 1)) and ("+" not in level or level == "+")
+        for i, level in enumerate(levels)
+    )
