@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from typing import Annotated
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request, Response
-from pydantic import BaseModel, Field, field_validator
 
 from dashboards.api.errors import Refused, no_case, refusals
+from dashboards.api.steps import Step, Verb, arguments_of
 from dashboards.api.subject import Given, Subject, answer
 from twin.records import Case
 
@@ -17,25 +19,6 @@ routes = APIRouter(tags=["cases"])
 
 ACT_S = 20.0  # an action waits for its tick, which comes about once a second
 Key = Annotated[str | None, Header(alias="Idempotency-Key", min_length=8, max_length=64, pattern=r"^[\x21-\x7e]+$")]
-
-
-class Step(BaseModel):
-    """Why the step is taken."""
-
-    reason: Annotated[str, Field(max_length=500)] = ""
-
-    @field_validator("reason")
-    @classmethod
-    def _printable(cls, reason: str) -> str:
-        if any(ord(letter) < 32 and letter not in "\n\t" for letter in reason):
-            raise ValueError("control characters are not allowed")
-        return reason.strip()
-
-
-class Closing(Step):
-    """A case is closed for a reason."""
-
-    reason: Annotated[str, Field(min_length=1, max_length=500)]
 
 
 @routes.get("/api/cases", responses=refusals(422), summary="The whistle queue, newest first")
@@ -72,16 +55,24 @@ def deliveries(case: str, given: Given) -> Response:
     return answer(given.desk.deliveries(case))
 
 
-@routes.post("/api/cases/{case}/accept", responses=refusals(404, 409, 413, 422, 503), summary="Accept a case")
-async def accept(case: str, request: Request, given: Given, body: Step | None = None, key: Key = None) -> Response:
-    """The department takes it. With `Idempotency-Key` a repeated call is one action."""
-    return await _act(given, request, "accept", case, "" if body is None else body.reason, key)
+@routes.post("/api/cases/{case}/{verb}", responses=refusals(404, 409, 413, 422, 503), summary="Take a step")
+async def act(
+    case: str, verb: Verb, request: Request, given: Given, body: Step | None = None, key: Key = None
+) -> Response:
+    """The case after its step. With `Idempotency-Key` a repeated call is one action; Action-Id names it.
 
-
-@routes.post("/api/cases/{case}/close", responses=refusals(404, 409, 413, 422, 503), summary="Close a case")
-async def close(case: str, body: Closing, request: Request, given: Given, key: Key = None) -> Response:
-    """Needs a reason. With `Idempotency-Key` a repeated call is one action."""
-    return await _act(given, request, "close", case, body.reason, key)
+    A step that the case cannot take is 409 and names those that it can. `mute` keeps cases of this type on this
+    subject quiet until `until_ms`; `unmute` ends a mute by the Action-Id that made it.
+    """
+    step = body or Step()
+    arguments, name = arguments_of(verb, step), key or uuid.uuid4().hex
+    if verb == "mute":
+        told = _case(given, case)
+        arguments |= {"types": [told.type], "subjects": [told.subject]}
+    actor = str(request.scope["citywhistle.actor"])
+    response = answer(await take(given, Asked(verb, case, actor, step.reason, name, arguments)))
+    response.headers["Action-Id"] = name
+    return response
 
 
 def _case(given: Subject, case: str) -> Case:
@@ -91,14 +82,27 @@ def _case(given: Subject, case: str) -> Case:
     return found
 
 
-async def _act(given: Subject, request: Request, verb: str, case: str, reason: str, key: str | None) -> Response:
-    actor = str(request.scope["citywhistle.actor"])
-    action = given.desk.act(verb, case, actor, reason, key or uuid.uuid4().hex)
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One action as it is asked for; `name` makes a repeated one the same."""
+
+    verb: str
+    case: str
+    actor: str
+    reason: str
+    name: str
+    arguments: Mapping[str, Any]
+
+
+async def take(given: Subject, asked: Asked) -> Case:
+    """Have the desk take an action. Raises Refused where there is no such case, and where it takes too long."""
     try:
         async with asyncio.timeout(ACT_S):
-            return answer(await action)
+            return await given.desk.act(
+                asked.verb, asked.case, asked.actor, asked.reason, asked.name, dict(asked.arguments)
+            )
     except KeyError:
-        raise no_case(case) from None
+        raise no_case(asked.case) from None
     except TimeoutError:
         raise Refused(503, "busy", "The step was not recorded in time.",
                       "Repeat the call with the same Idempotency-Key.", retry_s=5) from None  # fmt: skip
