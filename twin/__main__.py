@@ -6,7 +6,7 @@ import typer
 
 from devices.command import app as devices
 from twin.broker.command import app as broker
-from twin.command import config, demo, doctor, journal, look, up, whistles
+from twin.command import channels, config, demo, doctor, journal, look, up, whistles
 from twin.survey.command import app as city
 
 app = typer.Typer(
@@ -26,6 +26,7 @@ app.add_typer(devices, name="devices")
 app.add_typer(city, name="city")
 app.add_typer(broker, name="broker")
 app.add_typer(whistles.app, name="whistles")
+app.add_typer(channels.app, name="channels")
 app.add_typer(journal.app, name="journal")
 app.add_typer(config.app, name="config")
 

@@ -12,7 +12,7 @@ import os
 import re
 import tomllib
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -98,6 +98,28 @@ class WebSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class ChannelSettings:
+    """One table [channels.NAME]: its keys are the channel's, which checks them; `place` says where they stand."""
+
+    options: Mapping[str, Any] = field(default_factory=dict)
+    file: str = ""
+    lines: Mapping[str, int] = field(default_factory=dict)  # by key; "" is the table's own
+
+    def place(self, key: str = "") -> str:
+        """file:line of a key, or of the table."""
+        return f"{self.file}:{self.lines.get(key, self.lines.get('', 1))}" if self.file else "environment"
+
+
+@dataclass(frozen=True, slots=True)
+class DepartmentSettings:
+    """One table [departments.ID]: where this department's whistles go, in place of what the city's files say."""
+
+    channel: str = ""  # "" = as the city's files say
+    address: str = ""
+    place: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Settings:
     """Everything that `citywhistle up` needs to know."""
 
@@ -109,6 +131,8 @@ class Settings:
     tick: TickSettings = TickSettings()
     whistle: WhistleSettings = WhistleSettings()
     web: WebSettings = WebSettings()
+    channels: Mapping[str, ChannelSettings] = field(default_factory=dict)
+    departments: Mapping[str, DepartmentSettings] = field(default_factory=dict)
 
 
 _SECONDS = {"ms": 0.001, "s": 1.0, "sec": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "day": 86400.0, "days": 86400.0}
@@ -189,6 +213,9 @@ def _build(cls: type, told: Mapping[str, Any], section: str, where: tuple[str, s
     for name in names:
         kind = kinds[name]
         place = f"{file}:{_line_of(text, section, name)}"
+        if name in TABLES:
+            values[name] = TABLES[name](_tables(told.get(name, {}), name, place), where, env)
+            continue
         if dataclasses.is_dataclass(kind):
             table = told.get(name, {})
             if not isinstance(table, Mapping):
@@ -201,6 +228,72 @@ def _build(cls: type, told: Mapping[str, Any], section: str, where: tuple[str, s
         elif name in told:
             values[name] = _take(kind, name, told[name], place)
     return cls(**values)
+
+
+def _tables(told: Any, name: str, place: str) -> Mapping[str, Mapping[str, Any]]:
+    """The tables [NAME.X] by X."""
+    if not isinstance(told, Mapping) or not all(isinstance(table, Mapping) for table in told.values()):
+        raise SettingsError(f"{place}: {name} holds tables (write [{name}.NAME] and its keys below it)")
+    return told
+
+
+def _channels(
+    told: Mapping[str, Mapping[str, Any]], where: tuple[str, str], env: Mapping[str, str]
+) -> dict[str, ChannelSettings]:
+    """[channels.NAME], with CITYWHISTLE_CHANNELS_NAME_KEY from the environment. The channel checks its keys."""
+    file, text = where
+    found: dict[str, dict[str, Any]] = {name: dict(table) for name, table in told.items()}
+    prefix = f"{PREFIX}CHANNELS_"
+    for variable in sorted(v for v in env if v.startswith(prefix)):
+        name, _, key = variable.removeprefix(prefix).lower().partition("_")
+        found.setdefault(name, {})[key] = _literal(env[variable])
+    channels = {}
+    for name, table in found.items():
+        section = f"channels.{name}"
+        lines = {"": _line_of(text, "channels", name)} | {key: _line_of(text, section, key) for key in table}
+        options = {key: _channel_value(key, value, f"{file}:{lines[key]}") for key, value in table.items()}
+        channels[name] = ChannelSettings(options, file, lines)
+    return channels
+
+
+def _channel_value(key: str, value: Any, place: str) -> Any:
+    if key in ("password", "secret"):
+        raise SettingsError(f"{place}: {key} stands in a file of its own: name it by {key}_file")
+    if key.endswith("_s") and isinstance(value, str):
+        return _take(float, key, value, place)
+    return value
+
+
+def _literal(text: str) -> Any:
+    """A number or truth value of the environment as such, anything else as the text that it is."""
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    if re.fullmatch(r"-?\d+", text):
+        return int(text)
+    return float(text) if re.fullmatch(r"-?\d+\.\d+", text) else text
+
+
+def _departments(
+    told: Mapping[str, Mapping[str, Any]], where: tuple[str, str], _env: Mapping[str, str]
+) -> dict[str, DepartmentSettings]:
+    """[departments.ID] with `channel` and `address`."""
+    file, text = where
+    departments = {}
+    for name, table in told.items():
+        section = f"departments.{name}"
+        for key, value in table.items():
+            spot = f"{file}:{_line_of(text, section, key)}"
+            if key not in ("channel", "address"):
+                raise SettingsError(f"{spot}: unknown key {key!r} in [{section}] (known: channel, address)")
+            _take(str, key, value, spot)
+        departments[name] = DepartmentSettings(**table, place=f"{file}:{_line_of(text, 'departments', name)}")
+    return departments
+
+
+TABLES: dict[str, Callable[[Any, tuple[str, str], Mapping[str, str]], Any]] = {
+    "channels": _channels,
+    "departments": _departments,
+}
 
 
 def load_settings(path: Path | None, env: Mapping[str, str] | None = None) -> Settings:
@@ -232,7 +325,43 @@ def read_secret(path: str) -> str:
 def _toml(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{_toml(str(key))} = {_toml(inner)}" for key, inner in value.items()) + "}"
     return str(value) if isinstance(value, int | float) else '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+EXAMPLES = {
+    "channels": """\
+# Ways out beside webhook and mqtt: mail, dingtalk, wecom, feishu, sms, voice; docs/operations.md names their keys.
+# Secrets stand in files: password_file, secret_file, url_file. `citywhistle channels test NAME` tries one.
+# [channels.mail]
+# host = "mail.example.org"
+# port = 587
+# user = "citywhistle"
+# password_file = "/etc/citywhistle/mail.password"
+# sender = "citywhistle@example.org"
+# to = "duty@example.org"
+""",
+    "departments": """\
+# Where a department's whistles go, in place of what the city's files say.
+# [departments.lighting]
+# channel = "mail"
+# address = "lighting@example.org"
+""",
+}
+
+
+def _written(name: str, tables: Mapping[str, Any]) -> list[str]:
+    """The tables [NAME.X] as TOML, below an example in comments."""
+    lines = [EXAMPLES[name]]
+    for key, table in tables.items():
+        told = (
+            table.options
+            if isinstance(table, ChannelSettings)
+            else {"channel": table.channel, "address": table.address}
+        )
+        lines += [f"[{name}.{key}]", *(f"{k} = {_toml(v)}" for k, v in told.items() if v != ""), ""]
+    return lines
 
 
 def commented(settings: Settings = Settings()) -> str:
@@ -245,6 +374,9 @@ def commented(settings: Settings = Settings()) -> str:
     tables: list[str] = []
     for item in dataclasses.fields(settings):
         value = getattr(settings, item.name)
+        if item.name in TABLES:
+            tables += _written(item.name, value)
+            continue
         if not dataclasses.is_dataclass(value):
             lines += [f"# {item.metadata['doc']}", f"{item.name} = {_toml(value)}", ""]
             continue

@@ -28,7 +28,7 @@ from twin.app.heart import Heart
 from twin.app.marks import Courier, Marks
 from twin.app.memory import Keeper, recount, restore
 from twin.app.picture import Picture
-from twin.channels import CHANNELS
+from twin.app.ways import direct, open_channels, unreached
 from twin.city import City, Registry
 from twin.deliver.cases import Cases
 from twin.deliver.post import Sender
@@ -48,7 +48,12 @@ LOG = logging.getLogger(__name__)
 
 DAY_MS = 86_400_000
 RECORDED = "Beijing Multi-Site Air Quality, S. Chen, UCI Machine Learning Repository 501, CC BY 4.0"
+STORE_STOP_S = 5.0  # a store that hangs may hold up the end of the server so long
 NOTE = "running.json"  # tells command line and demo where the server is
+
+
+class _ToldToStop(BaseException):
+    """SIGTERM or SIGINT came while the server was opening."""
 
 
 def run(settings: Settings) -> None:
@@ -64,11 +69,24 @@ def run(settings: Settings) -> None:
         failed.append(f"{name}: {what.exc_value!r}")
         stopping.set()
 
+    opening = [True]
+
+    def told(_number: int, _frame: object) -> None:
+        stopping.set()
+        if opening:
+            raise _ToldToStop  # a long replay is given up: whatever it had done the next start does again
+
     threading.excepthook = broke
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stopping.set())
+        signal.signal(number, told)
     with contextlib.ExitStack() as stack:
-        Server(settings, stack).start()
+        try:
+            server = Server(settings, stack)
+            opening.clear()
+        except _ToldToStop:
+            LOG.info("stopped while starting")
+            return
+        server.start()
         while not stopping.wait(1.0):
             pass
         LOG.info("stopping")
@@ -86,8 +104,10 @@ class Server:
             self.data.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise TwinError(f"{self.data} cannot be made: {error.strerror}; set data_dir to another place") from error
+        self.password = read_secret(settings.broker.password_file)
+        self.channels = open_channels(settings)
         self.clock: Clock = read_clock(Path(settings.city.clock_file) if settings.city.clock_file else None)
-        self.files: CityFiles = load_city(settings.city.dir or "helsinki")
+        self.files: CityFiles = direct(load_city(settings.city.dir or "helsinki"), settings)
         self.journal = Journal(self.data / "journal.db", max_bytes=settings.journal.max_bytes)
         stack.callback(self.journal.close)
         self.city = self._open_city()
@@ -165,25 +185,16 @@ class Server:
     def _open_ways_out(self) -> None:
         """Channels, marks, and the way in."""
         told = self.settings
-        password = read_secret(told.broker.password_file)
-        mqtt = {"host": told.broker.host, "port": told.broker.port, "user": told.broker.user, "password": password}
-        if told.broker.tls:
-            mqtt |= {"tls": True, "ca_file": told.broker.ca_file, "cert_file": told.broker.cert_file}
-            mqtt |= {"key_file": told.broker.key_file}
-        mqtt["client_id"] = f"{told.broker.client_id}-commands"
-        options: dict[str, dict[str, Any]] = {
-            "mqtt": mqtt,
-            "webhook": {"url": told.whistle.webhook_url, "secret": read_secret(told.whistle.webhook_secret_file)},
-        }
-        channels = {name: opener(options.get(name, {})) for name, opener in CHANNELS.items() if name in options}
-        self.sender = Sender(self.cases, channels, self._outcome)
-        self.courier = Courier(told.broker, password)
+        for department, channel in unreached(self.files, told).items():
+            LOG.warning("department %s is reached by %s, and there is no [channels.%s]", department, channel, channel)
+        self.sender = Sender(self.cases, self.channels, self._outcome)
+        self.courier = Courier(told.broker, self.password)
         self.marks = Marks(
             self._marks_moved, self.courier.publish, told.broker.mark_every_s, lambda: self.courier.connects
         )
-        self.pump = Pump(self._link_settings(password), self.city.registry, self.book, self._append, self.clock.now_ms)
+        self.pump = Pump(self._link_settings(), self.city.registry, self.book, self._append, self.clock.now_ms)
 
-    def _link_settings(self, password: str) -> LinkSettings:
+    def _link_settings(self) -> LinkSettings:
         told = self.settings.broker
         if told.mqtt_version not in (4, 5):
             raise SettingsError(f"[broker] mqtt_version = {told.mqtt_version} (give 4 for MQTT 3.1.1, or 5)")
@@ -192,7 +203,7 @@ class Server:
             port=told.port,
             client_id=told.client_id,
             user=told.user,
-            password=password,
+            password=self.password,
             tls=_tls(self.settings) if told.tls else None,
             version=5 if told.mqtt_version == 5 else 4,
             share=told.share_group,
@@ -205,7 +216,7 @@ class Server:
         self._live = True
         self._note_absence()
         heart = threading.Thread(target=self.heart.run, name="heart", daemon=True)
-        self._begin(self.writer.start, self.writer.stop)
+        self._begin(self.writer.start, lambda: _within(STORE_STOP_S, self.writer.stop))
         self.keeper.start()
         self._stack.callback(self._last_checkpoint, heart)
         heart.start()
@@ -335,6 +346,15 @@ class _NamesOfKind:
 
     def __getitem__(self, row: int) -> str:
         return self._registry.device(self._kind, row)
+
+
+def _within(seconds: float, stop: Callable[[], object]) -> None:
+    """Stop a part that may hang on the network, but go on without it after so long: its work is in the journal."""
+    thread = threading.Thread(target=stop, name="stopping", daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if thread.is_alive():
+        LOG.warning("the store does not answer; what it lacks is in the journal")
 
 
 def city_policy(files: CityFiles, settings: Settings) -> Policy:

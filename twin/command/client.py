@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,9 @@ class Client:
         found = _runs_in(config)
         if found is None:
             raise fail("no server is running here; start one with `citywhistle up` or `citywhistle demo`")
-        told = json.loads(found.read_text(encoding="utf-8"))
+        told = read_note(found)
+        if told is None:
+            raise fail(f"the server that {found} speaks of has ended; start it again with `citywhistle up`")
         self._http = httpx.Client(
             base_url=told["url"],
             headers={"Authorization": f"Bearer {told['token']}"},
@@ -82,6 +85,22 @@ class Client:
             words = told.get("error", told) if isinstance(told, dict) else told
             raise fail(f"{words}{fix}", 4 if answer.status_code == 404 else 1)
         return told
+
+
+def read_note(path: Path) -> dict[str, Any] | None:
+    """What a running server says of itself: url, token, pid. None where there is none, or its process has gone."""
+    try:
+        told: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        pid, _, _ = int(told["pid"]), told["url"], told["token"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return None
+    except PermissionError:
+        return told  # it lives, as another user
+    return told
 
 
 def _runs_in(config: Path | None) -> Path | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import typer
 
 from twin.command.client import JSON, OUT, fail, settings_of
+from twin.errors import SettingsError
 from twin.settings import commented
 
 app = typer.Typer(no_args_is_help=True, help="The configuration file.")
@@ -24,13 +25,19 @@ def init(file: Path = FILE, force: bool = typer.Option(False, help="Overwrite an
         file.write_text(commented(), encoding="utf-8")
     except OSError as error:
         raise fail(f"{file} cannot be written: {error.strerror}") from error
-    OUT.print(f"{file} written; check it with `citywhistle config check {file}`")
+    OUT.print(f"{file} written; check it with `citywhistle config check {file}`", soft_wrap=True)
 
 
 @app.command()
 def check(file: Path = FILE, as_json: bool = JSON) -> None:
     """Read a configuration with the environment's overrides; errors name file, line and fix."""
+    from twin.app.ways import open_channels
+
     settings = settings_of(file)
+    try:
+        open_channels(settings)
+    except SettingsError as error:
+        raise fail(str(error), 2) from error
     if as_json:
         OUT.print_json(data=dataclasses.asdict(settings))
         return

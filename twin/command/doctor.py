@@ -23,7 +23,7 @@ from rich.table import Table
 
 from devices.clock import read_clock
 from devices.errors import DeviceError
-from twin.command.client import CONFIG, JSON, OUT, settings_of
+from twin.command.client import CONFIG, JSON, OUT, read_note, settings_of
 from twin.errors import SettingsError
 from twin.settings import Settings, read_secret
 
@@ -166,7 +166,7 @@ def _store(settings: Settings) -> Iterator[Sign]:
 
 def _port(settings: Settings) -> Iterator[Sign]:
     host, port = settings.web.host, settings.web.port
-    if (Path(settings.data_dir) / "running.json").exists():
+    if read_note(Path(settings.data_dir) / "running.json") is not None:
         yield Sign("page", "ok", f"a server runs in {settings.data_dir}")
         return
     try:

@@ -1,8 +1,10 @@
-"""`citywhistle whistles`: the queue, one case, accept and close."""
+"""`citywhistle whistles`: the queue, one case, accept and close; proof of the history; who gets what."""
 
 from __future__ import annotations
 
+import contextlib
 import uuid
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -10,9 +12,11 @@ from typing import Any
 import typer
 from rich.table import Table
 
-from twin.command.client import CONFIG, JSON, OUT, Client
+from devices.errors import DeviceError
+from twin.command.client import CONFIG, JSON, OUT, Client, fail, settings_of
+from twin.errors import TwinError
 
-app = typer.Typer(no_args_is_help=True, help="Digital whistles: list, show, accept, close.")
+app = typer.Typer(no_args_is_help=True, help="Digital whistles: list, show, accept, close, verify, route.")
 
 
 def clock(ms: int) -> str:
@@ -89,6 +93,80 @@ def close(
 ) -> None:
     """Close a case, with a reason."""
     _act(config, case, "close", reason)
+
+
+@app.command()
+def verify(
+    config: Path | None = CONFIG,
+    as_json: bool = JSON,
+    head: str = typer.Option("", help="A head that an earlier verification printed; it must still be in the chain."),
+) -> None:
+    """Read the whole history of the cases and prove that no step was altered, taken out or put elsewhere."""
+    from sqlalchemy.exc import SQLAlchemyError
+
+    from twin.deliver.cases import Cases
+
+    path = Path(settings_of(config).data_dir) / "cases.db"
+    if not path.exists():
+        raise fail(f"{path.parent} holds no cases; name the configuration with --config")
+    try:
+        with contextlib.closing(Cases(path)) as cases:
+            verdict = cases.verify(head)
+    except (TwinError, SQLAlchemyError) as error:
+        raise fail(f"{path} cannot be read: {error}") from error
+    if as_json:
+        OUT.print_json(data=asdict(verdict) | {"ok": verdict.ok})
+    else:
+        OUT.print(f"{verdict.checked} steps read, head {verdict.head}", soft_wrap=True)
+    if not verdict.ok:
+        raise fail(f"{verdict.flaw}: {verdict.detail}; compare with a backup of the data directory")
+    if not as_json:
+        OUT.print("every step is as it was written")
+
+
+@app.command()
+def route(
+    type_: str = typer.Argument(..., metavar="TYPE", help="A case type, like lamp_out."),
+    subject: str = typer.Argument(..., help="A device or node of the city."),
+    config: Path | None = CONFIG,
+    as_json: bool = JSON,
+    explain: bool = typer.Option(False, "--explain", help="Say why, in both languages."),
+) -> None:
+    """Which department gets a case of that type on that subject, and by which channel."""
+    from devices.places import load_city
+    from twin.app.server import city_policy
+    from twin.app.ways import direct
+    from twin.whistle.places import CityPlaces
+    from twin.whistle.policy import TYPES
+    from twin.whistle.route import route as decide
+
+    settings = settings_of(config)
+    try:
+        files = direct(load_city(settings.city.dir or "helsinki"), settings)
+        policy = city_policy(files, settings)
+    except (TwinError, DeviceError) as error:
+        raise fail(str(error), 2) from error
+    places = CityPlaces.of(files)
+    if type_ not in policy.types:
+        raise fail(f"no case type {type_!r} (known: {', '.join(sorted(TYPES))})", 4)
+    if not places.kind(subject):
+        raise fail(
+            f"the city has no {subject!r}; `citywhistle devices kinds` and the city's files tell what there is", 4
+        )
+    found = decide(places, policy, type_, subject)
+    told = {
+        "department": found.department.id, "channel": found.department.channel, "address": found.department.address,
+        "joint": [one.id for one in found.joint], "en": found.en, "zh": found.zh,
+    }  # fmt: skip
+    if as_json:
+        OUT.print_json(data=told)
+        return
+    OUT.print(
+        f"{found.department.id} by {found.department.channel} {found.department.address}".rstrip(), soft_wrap=True
+    )
+    if explain:
+        OUT.print(found.en, soft_wrap=True)
+        OUT.print(found.zh, soft_wrap=True)
 
 
 def _act(config: Path | None, case: str, verb: str, reason: str) -> None:

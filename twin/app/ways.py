@@ -1,0 +1,94 @@
+"""The ways out: channels as the configuration describes them, and which department is reached by which."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import Any
+
+from devices.places import CityFiles, Department
+from twin.channels import CHANNELS
+from twin.channels.protocol import Channel
+from twin.errors import SettingsError
+from twin.settings import ChannelSettings, Settings, read_secret
+
+ALWAYS = ("webhook", "mqtt")  # there without a table of their own
+SECRETS = ("password", "secret", "url")  # keys whose value may stand in a file: password_file = "..."
+_UNKNOWN = re.compile(r"unknown key '(\w+)'")
+_KEY = re.compile(r"channel \w+: (\w+)")
+
+
+def open_channels(settings: Settings) -> dict[str, Channel]:
+    """Every configured channel by name; webhook and mqtt always. Raises SettingsError with file, line and fix."""
+    for name, told in settings.channels.items():
+        if name not in CHANNELS:
+            raise SettingsError(f"{told.place()}: no channel {name!r} (known: {', '.join(CHANNELS)})")
+    names = [name for name in CHANNELS if name in settings.channels or name in ALWAYS]
+    return {name: open_channel(settings, name) for name in names}
+
+
+def open_channel(settings: Settings, name: str) -> Channel:
+    """One channel. Raises SettingsError with file, line and fix."""
+    told = settings.channels.get(name, ChannelSettings())
+    usual = _usual(settings).get(name, {})
+    try:
+        return CHANNELS[name](usual | _with_secrets(told))
+    except SettingsError as error:
+        if not told.options:
+            raise
+        found = _UNKNOWN.search(str(error)) or _KEY.search(str(error))
+        raise SettingsError(f"{told.place(found[1] if found else '')}: {error}") from error
+
+
+def _usual(settings: Settings) -> dict[str, dict[str, Any]]:
+    """What [broker] and [whistle] say of the two channels that are always there."""
+    broker = settings.broker
+    mqtt: dict[str, Any] = {"host": broker.host, "port": broker.port, "user": broker.user}
+    mqtt |= {"password": read_secret(broker.password_file), "client_id": f"{broker.client_id}-commands"}
+    if broker.tls:
+        mqtt |= {"tls": True, "ca_file": broker.ca_file, "cert_file": broker.cert_file, "key_file": broker.key_file}
+    secret = read_secret(settings.whistle.webhook_secret_file)
+    return {"mqtt": mqtt, "webhook": {"url": settings.whistle.webhook_url, "secret": secret}}
+
+
+def _with_secrets(told: ChannelSettings) -> dict[str, Any]:
+    """The options with `password_file` and the like read."""
+    options = dict(told.options)
+    for key in SECRETS:
+        file = options.pop(f"{key}_file", None)
+        if file is None:
+            continue
+        place = told.place(f"{key}_file")
+        if not isinstance(file, str) or key in options:
+            raise SettingsError(f"{place}: {key}_file names one file, and {key} is not given beside it")
+        try:
+            options[key] = read_secret(file)
+        except SettingsError as error:
+            raise SettingsError(f"{place}: {error}") from error
+    return options
+
+
+def direct(files: CityFiles, settings: Settings) -> CityFiles:
+    """The city with the departments' channels as [departments.ID] says. Raises SettingsError."""
+    known = {department.id for department in files.departments}
+    for name, told in settings.departments.items():
+        if name not in known:
+            raise SettingsError(
+                f"{told.place}: the city has no department {name!r} (it has: {', '.join(sorted(known))})"
+            )
+        if told.channel and told.channel not in CHANNELS:
+            raise SettingsError(f"{told.place}: no channel {told.channel!r} (known: {', '.join(CHANNELS)})")
+    return replace(files, departments=tuple(_directed(one, settings) for one in files.departments))
+
+
+def _directed(department: Department, settings: Settings) -> Department:
+    told = settings.departments.get(department.id)
+    if told is None:
+        return department
+    return replace(department, channel=told.channel or department.channel, address=told.address)
+
+
+def unreached(files: CityFiles, settings: Settings) -> dict[str, str]:
+    """Departments whose channel is not configured: {department: channel}. Their whistles become dead letters."""
+    there = {*ALWAYS, *settings.channels}
+    return {one.id: one.channel for one in files.departments if one.channel not in there}
