@@ -1,0 +1,74 @@
+"""Checkpoint files: whole or refused, two kept, and nothing lost where there is no room for a new one."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from twin.app import checkpoints as room
+from twin.app.checkpoints import Checkpoints, Part
+from twin.errors import CheckpointBroken
+
+
+def parts(n: int, text: str = "state") -> dict[str, Part]:
+    return {"world": Part(n, text.encode() * 3), "account": Part(n - 1, b"account")}
+
+
+def test_what_was_written_is_read(tmp_path: Path) -> None:
+    """Every part comes back with its position; a part without bytes as well."""
+    kept = Checkpoints(tmp_path / "c")
+    told = parts(7) | {"empty": Part(9, b"")}
+    path = kept.write(told)
+    assert Checkpoints.read(path) == told
+    assert kept.files() == [path]
+
+
+def test_damage_of_any_byte_is_noticed(tmp_path: Path) -> None:
+    """Whichever byte of a checkpoint is changed, taken out or added, it is refused: the head counts like the parts."""
+    path = Checkpoints(tmp_path).write(parts(7, "s"))
+    good = path.read_bytes()
+    for at in range(len(good)):
+        for bad in (good[:at] + bytes([good[at] ^ 1]) + good[at + 1 :], good[:at] + good[at + 1 :], good[:at]):
+            path.write_bytes(bad)
+            with pytest.raises(CheckpointBroken, match=path.name):
+                Checkpoints.read(path)
+    path.write_bytes(good + b"\0")
+    with pytest.raises(CheckpointBroken, match="too many"):
+        Checkpoints.read(path)
+
+
+def test_two_are_kept_and_the_floor_is_the_older_ones(tmp_path: Path) -> None:
+    """The newest two stay, newest first; the journal may be trimmed to the older one's lowest part, and not before."""
+    kept = Checkpoints(tmp_path)
+    assert kept.floor() == 0
+    first = kept.write(parts(10))
+    assert kept.floor() == 0
+    second, third = kept.write(parts(20)), kept.write(parts(30))
+    assert kept.files() == [third, second]
+    assert not first.exists()
+    assert kept.floor() == 19
+
+
+def test_no_room_leaves_the_old_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that is full while writing or syncing costs nothing but the new one, of which no piece stays."""
+    kept = Checkpoints(tmp_path)
+    old = [kept.write(parts(10)), kept.write(parts(20))]
+
+    def full(_handle: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(room.os, "fsync", full)
+        with pytest.raises(OSError, match="No space"):
+            kept.write(parts(30))
+    assert sorted(tmp_path.iterdir()) == sorted(old)
+    assert Checkpoints.read(old[1]) == parts(20)
+
+
+def test_a_leftover_of_a_crash_is_removed(tmp_path: Path) -> None:
+    """A half-written file of a process that was killed is no checkpoint and does not stay."""
+    (tmp_path / "000000000000009.new").write_bytes(b"half")
+    assert Checkpoints(tmp_path).files() == []
+    assert os.listdir(tmp_path) == []
