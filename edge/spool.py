@@ -278,8 +278,8 @@ class Spool:
         if tops and max(tops) > seq:
             self._renewing = True
             self.problem = (
-                f"the server has {mark.device} up to number {max(tops)}, this spool only up to {seq}: it is an old copy;"
-                " what waits is sent under new numbers"
+                f"the server has {mark.device} up to number {max(tops)}, this spool only up to {seq}: it is an old"
+                " copy; what waits is sent under new numbers"
             )
             return
         self._remember({(mark.device, one.boot): Sent([(0, one.seq), *one.beyond]) for one in (mark, *mark.older)})

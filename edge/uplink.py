@@ -60,8 +60,8 @@ class UplinkCounts:
 class _Line:
     """Where one device's sending stands."""
 
-    __slots__ = ("address", "backlog_at", "backlog_end", "caught_up", "held", "live_at", "mark", "moved_s", "patience_s",
-                 "queued", "telemetry")  # fmt: skip
+    __slots__ = ("address", "backlog_at", "backlog_end", "caught_up", "held", "live_at", "mark", "moved_s",
+                 "patience_s", "queued", "telemetry")  # fmt: skip
 
     def __init__(self, address: Address, patience_s: float) -> None:
         self.address = address

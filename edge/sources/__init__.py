@@ -1,4 +1,4 @@
-"""Southbound buses of the edge gateway, one file each, in an explicit table: a new bus is one file and one line here."""
+"""Southbound buses of the edge gateway: a new bus is one new file here and one line in SOURCES."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ WAIT_S = 0.2
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What a source has read at once; `acknowledge` is called when it is durable (None: the bus knows no such thing)."""
+    """What a source has read at once; `acknowledge` is called when it is durable; None: the bus does not ask."""
 
     readings: Sequence[Reading]
     thin: bool = True  # False: the policy does not thin these out
@@ -62,6 +62,9 @@ class Source(Protocol):
 
     def stop(self) -> None:
         """Stop reading; returns when nothing more will be handed over."""
+
+    def close(self) -> None:
+        """Leave the bus, after all that was handed over has been acknowledged."""
 
     @property
     def problem(self) -> str:

@@ -158,9 +158,7 @@ class LineReader:
         form = self._form
         if form.fields is not None:
             if form.fields.kind.name != kind.name:
-                raise PayloadError(
-                    "device", f"the line is of a {kind.name}; the mapping is for a {form.fields.kind.name}"
-                )
+                raise PayloadError("device", f"a line of a {kind.name}; the mapping is for a {form.fields.kind.name}")
             return form.fields
         if kind.name not in self._own:
             fields = tuple(Field((column,), kind.quantity(column)) for column in self._columns if column in kind.index)
@@ -179,18 +177,24 @@ class Lines:
         self._intake = intake
         self._reader = LineReader(form, intake, self.counts)
         self._stopping = threading.Event()
-        self._wake, self._waker = os.pipe()
+        self._wake = self._waker = -1
         self._thread = threading.Thread(target=self._run, name=f"lines {name}", daemon=True)
 
     def start(self) -> None:
+        self._wake, self._waker = os.pipe()
         self._thread.start()
 
     def stop(self) -> None:
         self._stopping.set()
+        if self._waker < 0:
+            return  # never started
         os.write(self._waker, b".")
         self._thread.join()
         os.close(self._wake)
         os.close(self._waker)
+
+    def close(self) -> None:
+        """There is nothing to acknowledge: `stop` has left the line."""
 
     def _run(self) -> None:
         wait_s = AGAIN_S[0]

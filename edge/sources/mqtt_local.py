@@ -16,12 +16,13 @@ max_inflight_messages, 20 by default, bounds how many are on their way).
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import paho.mqtt.client as mqtt
-from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
+from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.reasoncodes import ReasonCode
 
 from devices.codec import Decoded, read_payload
 from devices.envelope import MAX_BYTES, load_json
@@ -61,6 +62,16 @@ class TopicMap:
         return self.fields.read(self.address.device, told)
 
 
+@dataclass(slots=True, eq=False)
+class _Pending:
+    """A message that is handed over and not acknowledged; `stale`: the connection that brought it is gone."""
+
+    topic: str
+    payload: bytes
+    durable: bool = False
+    stale: bool = False
+
+
 class MqttLocal:
     """One connection to the local broker, kept up by paho's own thread."""
 
@@ -72,8 +83,9 @@ class MqttLocal:
         self.problem = f"{host}:{port}: not connected yet"
         self._where, self._maps, self._intake, self._thin = (host, port), maps, intake, thin
         self._lock = threading.Lock()
-        self._pending: dict[int, tuple[str, bytes]] = {}  # mid -> what is handed over and not acknowledged
-        self._durable: set[int] = set()  # of those, what only waits for a connection to be acknowledged
+        self._hearing = threading.Lock()
+        self._stopping = threading.Event()
+        self._pending: dict[int, _Pending] = {}  # by message id
         self.client = mqtt.Client(
             CallbackAPIVersion.VERSION2, client_id=client_id, clean_session=False, manual_ack=True
         )
@@ -88,49 +100,80 @@ class MqttLocal:
         self.client.loop_start()
 
     def stop(self) -> None:
+        self._stopping.set()
+        with self._hearing:
+            return  # a message that was being read is handed over
+
+    def close(self) -> None:
         self.client.disconnect()
         self.client.loop_stop()
 
     def _place(self) -> str:
         return f"{self._where[0]}:{self._where[1]}"
 
-    def _connected(self, client: mqtt.Client, _data: object, _flags: object, code: mqtt.ReasonCode, _p: object) -> None:
+    def _connected(
+        self, client: mqtt.Client, _data: object, flags: mqtt.ConnectFlags, code: ReasonCode, _p: object
+    ) -> None:
         if code.is_failure:
             self.problem = f"{self._place()}: refused by the broker: {code}"
             return
+        with self._lock:
+            if flags.session_present:
+                for pending in self._pending.values():
+                    pending.stale = True
+            else:
+                self._pending.clear()
         client.subscribe([(one.topic, 1) for one in self._maps])
         self.problem = ""
 
     def _failed(self, _client: mqtt.Client, _data: object) -> None:
         self.problem = f"{self._place()}: out of reach"
 
-    def _lost(self, _c: mqtt.Client, _data: object, _flags: object, code: mqtt.ReasonCode, _p: object) -> None:
+    def _lost(self, _c: mqtt.Client, _data: object, _flags: object, code: ReasonCode, _p: object) -> None:
         if not self.problem:
             self.problem = f"{self._place()}: connection lost ({code})"
 
     def _heard(self, _client: mqtt.Client, _data: object, message: mqtt.MQTTMessage) -> None:
+        with self._hearing:
+            if not self._stopping.is_set():  # else the broker keeps it for the next start
+                self._take(message)
+
+    def _take(self, message: mqtt.MQTTMessage) -> None:
         payload = bytes(message.payload)
-        if message.qos and self._again(message, payload):
+        pending = _Pending(message.topic, payload)
+        if message.qos and not self._begin(message.mid, message.dup, pending):
             return
         self.counts.pieces += 1
         readings = self._read(message.topic, payload)
-        taken = Taken(readings, self._thin, self._acknowledger(message) if message.qos else None)
+        acknowledge = partial(self._end, message.mid, pending) if message.qos else None
         if readings:
-            self._intake.give(taken)
-        elif taken.acknowledge is not None:
-            taken.acknowledge()
+            self._intake.give(Taken(readings, self._thin, acknowledge))
+        elif acknowledge is not None:
+            acknowledge()
 
-    def _again(self, message: mqtt.MQTTMessage, payload: bytes) -> bool:
-        """Whether this is a message that we have and could not acknowledge before the connection went."""
+    def _begin(self, mid: int, dup: bool, pending: _Pending) -> bool:
+        """Whether a message is new; one that the broker brings again after a reconnect was handed over before."""
         with self._lock:
-            same = message.dup and self._pending.get(message.mid) == (message.topic, payload)
-            durable = message.mid in self._durable
-            if not same:
-                self._pending[message.mid] = (message.topic, payload)
-                self._durable.discard(message.mid)
-        if same and durable:
-            self._acknowledge(message.mid)
-        return same
+            known = self._pending.get(mid)
+            if dup and known is not None and (known.topic, known.payload) == (pending.topic, pending.payload):
+                known.stale = False
+                if known.durable:
+                    self._acknowledge(mid)
+                return False
+            self._pending[mid] = pending
+            return True
+
+    def _end(self, mid: int, pending: _Pending) -> None:
+        """A message's readings are on disk."""
+        with self._lock:
+            pending.durable = True
+            if self._pending.get(mid) is pending and not pending.stale:
+                self._acknowledge(mid)
+
+    def _acknowledge(self, mid: int) -> None:
+        """Tell the broker; if the connection has just gone it brings the message again, and is told then."""
+        if self.client.is_connected() and self.client.ack(mid, 1) == mqtt.MQTT_ERR_SUCCESS:
+            del self._pending[mid]
 
     def _read(self, topic: str, payload: bytes) -> list[Reading]:
         for one in self._maps:
@@ -142,18 +185,6 @@ class MqttLocal:
                     return []
         self.counts.refuse(PayloadError("topic", f"{topic[:120]!r} is not mapped"), payload)
         return []
-
-    def _acknowledger(self, message: mqtt.MQTTMessage) -> Callable[[], None]:
-        mid = message.mid
-        return lambda: self._acknowledge(mid)
-
-    def _acknowledge(self, mid: int) -> None:
-        """Tell the broker; if the connection has gone it will bring the message again."""
-        with self._lock:
-            self._durable.add(mid)
-            if self.client.ack(mid, 1) == MQTTErrorCode.MQTT_ERR_SUCCESS and self.client.is_connected():
-                self._pending.pop(mid, None)
-                self._durable.discard(mid)
 
 
 def open_mqtt_local(sheet: Sheet, intake: Intake) -> MqttLocal:
