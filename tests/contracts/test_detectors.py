@@ -47,6 +47,7 @@ class Story:
     noise: float = 0.0  # of the clean values, one sigma
     silent: bool = False
     first: dict[str, float] = field(default_factory=dict)  # said once by device 0 before the fault
+    skew_ms: int = 0  # of device 0's clock, in the fault
 
 
 STORIES: dict[str, Story] = {
@@ -79,17 +80,22 @@ STORIES: dict[str, Story] = {
                        warm=300, rounds=6, noise=5.0),
     "sensors": Story("pole", {"pm25": 190.0}, "sensor_bias:pole-0", {"pm25": 60.0, "pm10": 90.0}, every_s=3600,
                      warm=400, rounds=40, noise=4.0),
+    "clock_skew": Story("pole", {}, "clock_skew:pole-0", skew_ms=-90_000),
+    "false_fix": Story("truck", {"longitude": 0.09}, "terminal_tampering:truck-0", every_s=5.0),
 }  # fmt: skip
 
 
-def rounds(story: Story, faulty: bool, seed: int = 7) -> Iterator[tuple[int, list[tuple[str, dict[str, float]]]]]:
+Told = tuple[str, int, dict[str, float]]  # device, its time, values
+
+
+def rounds(story: Story, faulty: bool, seed: int = 7) -> Iterator[tuple[int, list[Told]]]:
     """(time, what each device says) of a story, with or without its fault."""
     rng = np.random.default_rng(seed)
     usual = {**CLEAN[story.kind], **story.clean}
     noisy = {"pm25", "pm10", "connectedUsers", "rsrp", "sinr", "prbLoadDown"}
     for n in range(story.warm + story.rounds):
         now = story.start_ms + int(n * story.every_s * 1000)
-        told = []
+        told: list[Told] = []
         weather = rng.normal(0.0, 1.0)
         for i, name in enumerate(NAMES[story.kind]):
             values = dict(usual)
@@ -101,8 +107,14 @@ def rounds(story: Story, faulty: bool, seed: int = 7) -> Iterator[tuple[int, lis
                 values |= story.fault
             if story.noise:
                 values |= {q: values[q] + story.noise * (rng.normal() + weather) for q in sorted(noisy & set(values))}
-            told.append((name, values))
+            skewed = i == 0 and faulty and n >= story.warm
+            told.append((name, now + story.skew_ms * skewed, values))
         yield now, told
+
+
+def hear(city: City, story: Story, now: int, told: list[Told]) -> list[Columns]:
+    """What was told in one round, as it arrives."""
+    return [said(city, story.kind, device, t, arrived=now, **values) for device, t, values in told]
 
 
 def play(name: str, story: Story, faulty: bool, order: Callable[[list[Any]], list[Any]] = list) -> list[Finding]:
@@ -112,8 +124,7 @@ def play(name: str, story: Story, faulty: bool, order: Callable[[list[Any]], lis
     day.world.detectors = {name: day.world.detectors[name]}
     for now, told in rounds(story, faulty):
         day.now = now
-        columns = [said(day.city, story.kind, device, now, **values) for device, values in order(told)]
-        day.tick(columns)
+        day.tick(hear(day.city, story, now, order(told)))
         if name in ("outage", "backhaul"):
             for _ in range(int(story.every_s)):
                 day.now += 1000
@@ -211,8 +222,7 @@ def test_a_restart_in_the_middle_changes_nothing(name: str) -> None:
             fresh.detectors = {name: fresh.detectors[name]}
             day.world, day.city = fresh, fresh.city
         day.now = now
-        columns: list[Columns] = [said(day.city, story.kind, device, now, **values) for device, values in told]
-        day.tick(columns)
+        day.tick(hear(day.city, story, now, told))
         if name in ("outage", "backhaul"):
             for _ in range(int(story.every_s)):
                 day.now += 1000

@@ -8,8 +8,10 @@ from twin.city import City
 from twin.detect.backhaul import Backhaul
 from twin.detect.base import Detector, Moment
 from twin.detect.behaviour import Behaviour
+from twin.detect.clock_skew import ClockSkew
 from twin.detect.day_burner import DayBurner
 from twin.detect.dumping import Dumping, Loading
+from twin.detect.false_fix import FalseFix
 from twin.detect.lamp_out import LampOut
 from twin.detect.limits import LIMIT_DETECTORS
 from twin.detect.off_route import OffRoute
@@ -41,6 +43,8 @@ DETECTORS: dict[str, Callable[[City, Rules], Detector]] = {
     "unpermitted_loading": Loading,
     "behaviour": Behaviour,
     "sensors": Sensors,
+    "clock_skew": ClockSkew,
+    "false_fix": FalseFix,
 }
 
 __all__ = ["DETECTORS", "Detector", "Moment", "Rules", "default_rules", "parse_rules"]

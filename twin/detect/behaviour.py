@@ -25,6 +25,7 @@ VARIANCE_MEMORY = 6000.0  # steps
 TAIL = 0.02
 EXCESSES = 100.0
 WARM = 30.0  # visits
+LEAST_NEIGHBOURS = 3  # fewer have no word
 TOGETHER_MS = 7_500_000  # neighbours heard within this time are compared
 # Lamps and meters follow commands: rules know them better than their own past does.
 _COMMANDED = {
@@ -194,23 +195,27 @@ class Behaviour:
     def _alone(
         self, state: _Channels, frame: Frame, s: Samples, at: NDArray[np.intp], z: F64, share: float
     ) -> NDArray[np.bool_]:
-        """Whether a channel stands alone: its neighbours (at least three, heard lately) do not deviate with it.
+        """Whether a channel stands alone: its neighbours (three heard lately, or none has a word) do not go with it.
 
         What moves many devices together is weather, traffic or a holiday: an episode of the area, no fault of one.
         """
         alone = np.ones(len(at), bool)
-        near = self._neighbours(frame.kind) if len(at) else None
-        if near is None:
-            return alone
-        others = near[s.row[at]]
-        slots = np.where(others >= 0, frame.table[s.column[at][:, None], others], -1)
-        lately = np.abs(state.single["seen"][slots] - s.t[at][:, None]) < TOGETHER_MS
-        common = np.where((slots >= 0) & lately, state.single["last"][slots], np.nan)
-        enough = np.flatnonzero(np.isfinite(common).sum(axis=1) >= 3)
+        common = self._common(state, frame, s, at)
+        enough = np.flatnonzero(np.isfinite(common).sum(axis=1) >= LEAST_NEIGHBOURS)
         if len(enough):
             middle = np.nanmedian(common[enough], axis=1)
             alone[enough] = middle * np.sign(z[enough]) < share * np.abs(z[enough])
         return alone
+
+    def _common(self, state: _Channels, frame: Frame, s: Samples, at: NDArray[np.intp]) -> F64:
+        """How far the neighbours are off in the same quantity, in scales [n, k]; NaN: none, or not heard lately."""
+        near = self._neighbours(frame.kind) if len(at) else None
+        if near is None:
+            return np.full((len(at), 1), np.nan)
+        others = near[s.row[at]]
+        slots = np.where(others >= 0, frame.table[s.column[at][:, None], others], -1)
+        lately = np.abs(state.single["seen"][slots] - s.t[at][:, None]) < TOGETHER_MS
+        return np.where((slots >= 0) & lately, state.single["last"][slots], np.nan)
 
     def _neighbours(self, kind: str) -> NDArray[np.int32] | None:
         if kind == "pole":
@@ -245,6 +250,10 @@ class Behaviour:
         x, expected, width = float(s.observed[i]), float(s.expected[i]), 2.0 * float(s.scale[i])
         z = abs(x - expected) / float(s.scale[i])
         score = max(float(self.channels[frame.kind].single["score"][s.slot[i]]), z / 2.0)
+        common = self._common(self.channels[frame.kind], frame, s, np.array([i]))
+        others, others_zh = "", ""
+        if np.isfinite(common).sum() >= LEAST_NEIGHBOURS:
+            others, others_zh = "; its neighbours do not", ",而周边设备正常"
         sign, sign_zh = ("above", "偏高") if x > expected else ("below", "偏低")
         return Finding(
             type="behaviour",
@@ -262,9 +271,9 @@ class Behaviour:
             past=bool(frame.past[reading]),
             detector="behaviour",
             en=f"{device}: {quantity.en} reads {number(x)} {quantity.unit}, far {sign} the {number(expected)}"
-            f" ± {number(width)} usual at this hour; its neighbours do not",
+            f" ± {number(width)} usual at this hour{others}",
             zh=f"{device}:{quantity.zh}为{number(x)}{quantity.unit},此时段通常为{number(expected)}±{number(width)},"
-            f"明显{sign_zh},而周边设备正常",
+            f"明显{sign_zh}{others_zh}",
             evidence={"sigmas": round(z, 1), "step": s is frame.steps},
         )
 

@@ -20,6 +20,13 @@ def _metres(lon: F64, lat: F64, lon0: F64 | float, lat0: F64 | float, centre_lat
     return east, north
 
 
+def metres_between(lon: F64, lat: F64, lon2: F64, lat2: F64) -> F64:
+    """Metres from the first place to the second, for distances within a city."""
+    east = np.radians(lon2 - lon) * np.cos(np.radians(0.5 * (lat + lat2)))
+    far: F64 = EARTH_M * np.hypot(east, np.radians(lat2 - lat))
+    return far
+
+
 class Sites:
     """Circles on the ground: nodes of some class that have a place."""
 

@@ -57,7 +57,7 @@ class ChargerFault(Rule):
 
 
 class Tampering(Rule):
-    """The truck's terminal lost its main power or its antenna while the ignition was on, or jumped impossibly."""
+    """The truck's terminal lost its main power or its antenna."""
 
     type = "terminal_tampering"
     kind = "truck"
