@@ -8,6 +8,8 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from twin.city import Registry
 from twin.errors import JournalBroken
 from twin.ingest.ledger import Ledger, Tally
@@ -18,12 +20,13 @@ from twin.records import Batch, Reject
 RING = 500  # rejected messages kept readable
 FRESH_S = 0.5  # what waits for the store is counted at most this often
 CHUNK = 2048
+BLOCK = 256  # entries that share one oldest time
 MOST_BYTES = 32 << 20  # of journal entries looked through at once
 
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """What is journalled and not stored yet: readings in all and by (kind, row), and the event time it begins with."""
+    """What is journalled and not stored yet: readings in all and by (kind, row), and about the oldest event time."""
 
     readings: int
     by_device: Mapping[tuple[str, int], int]
@@ -40,6 +43,9 @@ class Accounts:
         self._ring: deque[Reject] = deque(maxlen=RING)
         self._waiting = Waiting(0, {}, 0)
         self._counted_s = 0.0
+        self._from = self._to = 0  # entries behind the one, up to the other, are counted in what follows
+        self._by_device: Counter[tuple[str, int]] = Counter()
+        self._oldest: dict[int, int] = {}  # event time that a block of entries begins with
 
     def note(self, batch: Batch) -> None:
         """Keep the batch's rejected messages readable."""
@@ -80,25 +86,42 @@ class Accounts:
         return waiting.oldest_ms if waiting.readings else now_ms
 
     def _count(self) -> Waiting:
-        by_device: Counter[tuple[str, int]] = Counter()
-        oldest = 0
-        after, end = self._stored(), self._journal.position
-        try:
-            while after < end:
-                entries = self._journal.read(after, CHUNK, MOST_BYTES)
-                if not entries:
-                    break
-                after = entries[-1].n
-                for entry in entries:
-                    if isinstance(entry.body, Batch):
-                        for columns in entry.body.columns:
-                            for row in columns.row.tolist():
-                                by_device[columns.kind, row] += 1
-                            first = int(columns.t.min(initial=1 << 62))
-                            oldest = min(oldest or first, first)
-        except JournalBroken:
-            return self._waiting  # trimmed while we looked: the store has moved on, the next look counts anew
-        return Waiting(sum(by_device.values()), by_device, oldest)
+        """Take in what was journalled since the last look and leave out what the store has got since."""
+        for _ in range(2):
+            stored, end = self._stored(), self._journal.position
+            try:
+                if not self._from <= stored <= self._to:
+                    self._begin_anew(stored)
+                self._take(self._from, stored, -1)
+                self._from = stored
+                self._take(self._to, end, 1)
+                self._to = max(end, stored)
+                break
+            except JournalBroken:  # trimmed while we looked: the store has moved on
+                self._begin_anew(max(self._stored(), self._journal.first - 1))
+        done = self._from // BLOCK
+        self._oldest = {block: t for block, t in self._oldest.items() if block >= done}
+        return Waiting(sum(self._by_device.values()), +self._by_device, min(self._oldest.values(), default=0))
+
+    def _begin_anew(self, n: int) -> None:
+        self._from = self._to = n
+        self._by_device.clear()
+        self._oldest.clear()
+
+    def _take(self, after: int, until: int, sign: int) -> None:
+        """Count the readings of the entries behind `after` up to `until`, or (sign -1) count them out."""
+        while after < until and (entries := self._journal.read(after, min(CHUNK, until - after), MOST_BYTES)):
+            after = entries[-1].n
+            for entry in entries:
+                if not isinstance(entry.body, Batch):
+                    continue
+                for columns in entry.body.columns:
+                    rows, counts = np.unique(columns.row, return_counts=True)
+                    for row, count in zip(rows.tolist(), counts.tolist(), strict=True):
+                        self._by_device[columns.kind, row] += sign * count
+                    if sign > 0 and len(columns):
+                        first = int(columns.t.min())
+                        self._oldest[entry.n // BLOCK] = min(self._oldest.get(entry.n // BLOCK, first), first)
 
     @staticmethod
     def _account(device: str, tally: Tally, waiting: int) -> Account:

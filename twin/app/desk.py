@@ -18,13 +18,16 @@ from devices.places import Device
 from twin.app.accounts import Accounts
 from twin.app.actions import Counter
 from twin.app.heart import Heart
+from twin.app.letters import read_letter
 from twin.app.meters import render
 from twin.app.picture import Picture
 from twin.city import City
 from twin.deliver.cases import Cases
+from twin.deliver.links import Links
+from twin.errors import LinkRefused
 from twin.ingest.pump import Pump
 from twin.journal import Journal
-from twin.query.desk import Account, Moved, Row, Series
+from twin.query.desk import Account, Letter, Moved, Row, Series
 from twin.records import Action, Case, Reject, Transition
 from twin.store import Store
 from twin.store.writer import StoreWriter
@@ -53,6 +56,7 @@ class CityDesk:
     data_dir: Path
     release: str
     attributions: Sequence[str] = ()
+    links: Links | None = None
     _began_s: float = field(default_factory=time.monotonic)
 
     # ---- the city --------------------------------------------------------------------------------------------
@@ -163,6 +167,11 @@ class CityDesk:
         if found is None:
             raise KeyError(case)
         return found
+
+    def letter(self, token: str) -> Letter:
+        if self.links is None:
+            raise LinkRefused("forged")
+        return read_letter(self.cases_, self.links, token, time.time())
 
     # ---- series ----------------------------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ import tomllib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from devices.clock import Clock, read_clock
 from devices.places import CityFiles, load_city
@@ -31,6 +32,7 @@ from twin.app.picture import Picture
 from twin.app.ways import direct, open_channels, unreached
 from twin.city import City, Registry
 from twin.deliver.cases import Cases
+from twin.deliver.links import Links, link_secret
 from twin.deliver.post import Sender
 from twin.detect.rules import parse_rules
 from twin.errors import JournalFull, SettingsError, TwinError
@@ -187,7 +189,10 @@ class Server:
         told = self.settings
         for department, channel in unreached(self.files, told).items():
             LOG.warning("department %s is reached by %s, and there is no [channels.%s]", department, channel, channel)
-        self.sender = Sender(self.cases, self.channels, self._outcome)
+        self.links = Links(link_secret(self.data / "answer.key"), told.web.public_url)
+        self.sender = Sender(
+            self.cases, self.channels, self._outcome, dress=lambda sent: self.links.dress(sent, time.time())
+        )
         self.courier = Courier(told.broker, self.password)
         self.marks = Marks(
             self._marks_moved, self.courier.publish, told.broker.mark_every_s, lambda: self.courier.connects
@@ -221,11 +226,11 @@ class Server:
         self._stack.callback(self._last_checkpoint, heart)
         heart.start()
         self._stack.callback(self.counter.close)
-        self._begin(self.sender.start, self.sender.stop)
         self._begin(self.courier.start, self.courier.stop)
         self._begin(self.marks.start, self.marks.stop)
         self._begin(self.pump.start, self.pump.stop)
         self._serve()
+        self._begin(self.sender.start, self.sender.stop)  # last: messages carry the address that people answer at
 
     def _note_absence(self) -> None:
         """Journal that our link was down until now, so that no device is silent for the time that we were away."""
@@ -256,17 +261,23 @@ class Server:
             self.data,
             release,
             [RECORDED] if any(device.origin == "recorded" for device in self.files.devices) else [],
+            self.links,
         )
         token = secrets.token_urlsafe(24)
         web = self.settings.web
+        public = urlsplit(web.public_url).hostname
+        names = [public] if public else []
         for face in importlib.metadata.entry_points(group="citywhistle.faces"):
             try:
-                running = face.load()(desk, host=web.host, port=web.port, token=token, ingest=self.pump.offer)
+                running = face.load()(
+                    desk, host=web.host, port=web.port, token=token, ingest=self.pump.offer, hosts=names
+                )
             except TwinError:
                 raise
             except Exception as error:
                 raise TwinError(f"{face.name}: {error}") from error
             self._stack.callback(running.stop)
+            self.links.base = self.links.base or running.url
             note = {"url": running.url, "open": running.open_url(), "token": token, "pid": os.getpid()}
             self._write_note(note)
             LOG.info("open %s", note["open"])

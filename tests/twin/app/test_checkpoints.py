@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
@@ -71,4 +70,4 @@ def test_a_leftover_of_a_crash_is_removed(tmp_path: Path) -> None:
     """A half-written file of a process that was killed is no checkpoint and does not stay."""
     (tmp_path / "000000000000009.new").write_bytes(b"half")
     assert Checkpoints(tmp_path).files() == []
-    assert os.listdir(tmp_path) == []
+    assert list(tmp_path.iterdir()) == []

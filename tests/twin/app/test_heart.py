@@ -1,4 +1,4 @@
-"""The heartbeat: marks in the journal, changes recorded once, refusals waited out, replays cut where the original was."""
+"""The heartbeat: marks, changes recorded once, refusals waited out, replays cut where the original was cut."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def test_stopped_while_refused_the_next_start_records_it(place: Place, monkeypat
 
 
 def test_what_waits_for_a_mark_is_not_ticked(place: Place) -> None:
-    """Entries behind the last mark are read by a replay but belong to the next tick: a checkpoint stands before them."""
+    """Entries behind the last mark belong to the next tick: a checkpoint stands before them."""
     heart = place.open()
     place.journal.append([action("a")])
     heart.beat()
