@@ -39,6 +39,7 @@ from twin.records import Batch, Body
 
 DEVICES = 1000
 T0 = 1_700_000_000_000
+CONNECT = 1  # packet type
 FORMS = ("json", "columns", "senml")
 PACK = 50
 QUIET_S = 20.0  # without progress: what has not come by then is lost
@@ -117,6 +118,25 @@ def child_publisher(options: argparse.Namespace) -> None:
 def _swallow(link: socket.socket) -> None:
     while link.recv(1 << 20):
         pass
+
+
+def child_feeder(options: argparse.Namespace) -> None:
+    """In the broker's place: greet one client, then send frames made beforehand as fast as it takes them."""
+    stream = b"".join(frames(options.form, options.messages, options.qos, options.boot))
+    listener = socket.create_server(("127.0.0.1", 0))
+    print("ready", flush=True)
+    print(json.dumps(listener.getsockname()[1]), flush=True)
+    link, _ = listener.accept()
+    parser, parcel = Parser(), Parcel()
+    while not parcel.topics:  # CONNECT, SUBSCRIBE, then the client's own marker, which is sent back
+        for control in parser.feed(link.recv(65536), parcel):
+            link.sendall(bytes.fromhex("20020000" if control.type == CONNECT else "900700010101010101"))
+    link.sendall(publish(parcel.topics[0], parcel.payloads[0]))
+    sys.stdin.readline()
+    threading.Thread(target=_swallow, args=(link,), daemon=True).start()
+    link.sendall(stream)
+    print("[]", flush=True)
+    sys.stdin.readline()
 
 
 def child_peer(options: argparse.Namespace) -> None:
@@ -254,24 +274,27 @@ class Bench:
         return n
 
     def run(self, form: str, messages: int, qos: int, boot: int, rate: int = 0) -> dict[str, Any]:
-        """One run: readings, CPU seconds of this process, wall seconds, latencies (ms) where paced."""
-        per = 1 if form == "json" else PACK
-        goal = self.readings + messages * per
+        """One run with a publisher at the broker: readings, CPU seconds, wall seconds, delays (ms) where paced."""
         options = ["--child", "publisher", "--form", form, "--messages", messages, "--qos", qos, "--boot", boot]
         with child(*options, "--rate", rate, "--port", self.port) as publisher:
-            assert publisher.stdin is not None
-            assert publisher.stdout is not None
-            first, base = len(self.durable), self.readings
-            cpu, wall = time.process_time(), time.monotonic()
-            publisher.stdin.write("go\n")
-            publisher.stdin.flush()
-            seen, since = self.readings, wall
-            while self.readings < goal and time.monotonic() - since < QUIET_S:
-                time.sleep(0.05)
-                if self.readings != seen:
-                    seen, since = self.readings, time.monotonic()
-            cpu, wall = time.process_time() - cpu, self.durable[-1][1] - wall
-            sent = json.loads(publisher.stdout.readline())
+            return self.count(publisher, messages, 1 if form == "json" else PACK, rate)
+
+    def count(self, publisher: subprocess.Popen[str], messages: int, per: int, rate: int) -> dict[str, Any]:
+        """Let a child send, and see what it costs."""
+        goal = self.readings + messages * per
+        assert publisher.stdin is not None
+        assert publisher.stdout is not None
+        first, base = len(self.durable), self.readings
+        cpu, wall = time.process_time(), time.monotonic()
+        publisher.stdin.write("go\n")
+        publisher.stdin.flush()
+        seen, since = self.readings, wall
+        while self.readings < goal and time.monotonic() - since < QUIET_S:
+            time.sleep(0.05)
+            if self.readings != seen:
+                seen, since = self.readings, time.monotonic()
+        cpu, wall = time.process_time() - cpu, self.durable[-1][1] - wall
+        sent = json.loads(publisher.stdout.readline())
         marks = [(n - base, at) for n, at in self.durable[first:]]
         return {
             "readings": self.readings - base,
@@ -293,6 +316,23 @@ def _delays(sent: Sequence[Sequence[float]], durable: Sequence[tuple[int, float]
     return delays
 
 
+def fed(folder: Path, form: str, messages: int, qos: int) -> float:
+    """Readings per CPU-second with the broker taken out: what this process can do when nothing holds it up."""
+    options = ["--child", "feeder", "--form", form, "--messages", messages, "--qos", qos, "--boot", 1]
+    with child(*options) as feeder:
+        assert feeder.stdout is not None
+        place = folder / f"fed-{form}-{qos}"
+        place.mkdir()
+        bench = Bench(json.loads(feeder.stdout.readline()), place)
+        bench.pump.start()
+        while not bench.pump.link_state().drained:
+            time.sleep(0.05)
+        got = bench.count(feeder, messages, 1 if form == "json" else PACK, 0)
+        bench.pump.stop()
+        bench.journal.close()
+    return float(got["readings"] / got["cpu_s"])
+
+
 def peer(name: str, port: int, messages: int, qos: int) -> dict[str, Any]:
     """Messages per CPU-second of a peer."""
     with child("--child", "peer", "--peer", name, "--port", port, "--messages", messages, "--qos", qos) as running:
@@ -311,6 +351,8 @@ def main() -> None:
     options = _options()
     if options.child == "publisher":
         child_publisher(options)
+    elif options.child == "feeder":
+        child_feeder(options)
     elif options.child == "peer":
         child_peer(options)
     else:
@@ -366,6 +408,9 @@ def measure(options: argparse.Namespace) -> None:
             peers = {}
             for name, qos in (("paho", 0), ("paho", 1), ("aiomqtt", 0), ("aiomqtt", 1), ("counting", 0)):
                 peers[f"{name}, QoS {qos}"] = peer(name, broker.port, options.peer_messages, qos)
+        for name, (form, messages, qos, _, unit) in scenarios.items():
+            rates = [fed(Path(tempfile.mkdtemp(dir=folder)), form, messages, qos) for _ in range(options.runs)]
+            notes.append(f"{name}, broker taken out: {statistics.median(rates):,.0f} {unit}/CPU-s")
     report("ingest", bars, peers, notes=notes)
 
 
@@ -376,7 +421,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--hold", type=int, default=20, help="seconds at --rate; 0: not")
     parser.add_argument("--rate", type=int, default=60_000)
     parser.add_argument("--peer-messages", type=int, default=100_000)
-    parser.add_argument("--child", choices=("publisher", "peer"), help=argparse.SUPPRESS)
+    parser.add_argument("--child", choices=("publisher", "feeder", "peer"), help=argparse.SUPPRESS)
     for name in ("--port", "--qos", "--boot"):
         parser.add_argument(name, type=int, default=0, help=argparse.SUPPRESS)
     parser.add_argument("--form", choices=FORMS, default="json", help=argparse.SUPPRESS)
