@@ -95,6 +95,22 @@ class Book:
     def copy(self) -> Book:
         return Book([boot.copy() for boot in self.boots], self.given_up)
 
+    def take_run(self, boot: int, first: int, last: int) -> tuple[list[int], int]:
+        """Take first, first + 1, ... last. Returns those that are not new, and how many came after a higher one."""
+        new, late = self.take(boot, first)
+        known = self.boots[-1] if self.boots[-1].boot == boot else self.find(boot)
+        if new and known is not None and known.top == first:
+            known.top = last
+            return [], int(late)
+        stale = [] if new else [first]
+        out_of_order = int(late)
+        for seq in range(first + 1, last + 1):
+            new, late = self.take(boot, seq)
+            out_of_order += late
+            if not new:
+                stale.append(seq)
+        return stale, out_of_order
+
     def take(self, boot: int, seq: int) -> tuple[bool, bool]:
         """(whether the reading is new, whether it came after a higher number of its boot)."""
         known = self.find(boot)

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from twin.ingest.frames import Parcel, pubacks
 from twin.records import Link as LinkEvent
 
-TAKE_BYTES = 4 * 1024 * 1024  # of one take
+TAKE_BYTES = 1024 * 1024  # of one take
 
 
 class Inbox:

@@ -8,7 +8,7 @@ arrays hold the truth about `top`, so that it, too, goes the fast way while its 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -118,16 +118,14 @@ class Page:
         if odd is None:
             return None
         keep = np.ones(len(columns), np.bool_)
-        row, boot, seq = columns.row[odd].tolist(), columns.boot[odd].tolist(), columns.seq[odd].tolist()
         copies: dict[int, Book] = {}
-        for index, r, b, s in zip(odd.tolist(), row, boot, seq, strict=True):
-            if b == NOT_ACCOUNTABLE:
-                continue
-            book = copies.get(r)
+        for start, row, boot, first, last in self._runs(columns, odd):
+            book = copies.get(row)
             if book is None:
-                book = copies[r] = self.book(r).copy()
-            if not book.take(b, s)[0]:
-                keep[index] = False
+                book = copies[row] = self.book(row).copy()
+            stale, _ = book.take_run(boot, first, last)
+            for seq in stale:
+                keep[odd[start + seq - first]] = False
         return None if keep.all() else keep
 
     def late(self, columns: Columns) -> NDArray[np.bool_] | None:
@@ -198,7 +196,7 @@ class Page:
         return self._sorted[1]
 
     def _odd(self, columns: Columns, sort: _Order) -> NDArray[np.int64] | None:
-        """Indices of all readings of the rows whose numbers do not simply go on; None if there are none."""
+        """Indices, row by row, of all readings of the rows whose numbers do not simply go on; None if none do."""
         boot, seq = columns.boot[sort.order], columns.seq[sort.order]
         simple = (seq == sort.before(seq, self.top) + 1) & (boot == self.boot[sort.row])
         simple |= (boot == NOT_ACCOUNTABLE) & (self.boot[sort.row] == NOT_ACCOUNTABLE)
@@ -206,7 +204,18 @@ class Page:
             return None
         odd = np.zeros(len(self), np.bool_)
         odd[sort.row[~simple]] = True
-        return np.flatnonzero(odd[columns.row])
+        return sort.order[odd[sort.row]]
+
+    @staticmethod
+    def _runs(columns: Columns, odd: NDArray[np.int64]) -> Iterator[tuple[int, int, int, int, int]]:
+        """Runs of consecutive numbers among readings: (position in `odd`, row, boot, first seq, last seq)."""
+        row, boot, seq = columns.row[odd], columns.boot[odd], columns.seq[odd]
+        begins = np.ones(len(odd), np.bool_)
+        begins[1:] = (row[1:] != row[:-1]) | (boot[1:] != boot[:-1]) | (seq[1:] != seq[:-1] + 1)
+        starts = np.flatnonzero(begins)
+        ends = np.append(starts[1:], len(odd)) - 1
+        told = (starts.tolist(), row[starts].tolist(), boot[starts].tolist(), seq[starts].tolist(), seq[ends].tolist())
+        return (run for run in zip(*told, strict=True) if run[2] != NOT_ACCOUNTABLE)
 
     def _count_numbers(self, columns: Columns, sort: _Order) -> None:
         odd = self._odd(columns, sort)
@@ -222,15 +231,12 @@ class Page:
         if odd is None:
             return
         books: dict[int, Book] = {}
-        row, boot, seq = columns.row[odd].tolist(), columns.boot[odd].tolist(), columns.seq[odd].tolist()
-        for r, b, s in zip(row, boot, seq, strict=True):
-            if b == NOT_ACCOUNTABLE:
-                continue
-            book = books.get(r)
+        for _, row, boot, first, end in self._runs(columns, odd):
+            book = books.get(row)
             if book is None:
-                book = books[r] = self.book(r)
-            _, out_of_order = book.take(b, s)
-            self.out_of_order[r] += out_of_order
+                book = books[row] = self.book(row)
+            _, out_of_order = book.take_run(boot, first, end)
+            self.out_of_order[row] += out_of_order
         for r, book in books.items():
             self._keep(r, book)
 

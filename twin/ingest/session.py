@@ -34,7 +34,7 @@ from twin.ingest.inbox import Inbox
 from twin.records import Link as LinkEvent
 
 READ_BYTES = 256 * 1024  # of one recv
-ROUND_BYTES = 4 * 1024 * 1024  # of one round of reads: what becomes one parcel
+ROUND_BYTES = 1024 * 1024  # of one round of reads: what becomes one parcel
 SUBSCRIBE_ID, MARKER_ID = 1, 2
 ANSWER_S = 10.0  # within which a broker must take the connection, answer CONNECT and SUBSCRIBE
 QUIET_S = 1.0  # without our marker: so long without a message, and the backlog counts as read
