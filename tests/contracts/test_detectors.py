@@ -81,6 +81,8 @@ STORIES: dict[str, Story] = {
     "sensors": Story("pole", {"pm25": 190.0}, "sensor_bias:pole-0", {"pm25": 60.0, "pm10": 90.0}, every_s=3600,
                      warm=400, rounds=40, noise=4.0),
     "clock_skew": Story("pole", {}, "clock_skew:pole-0", skew_ms=-90_000),
+    "sleeping_cell": Story("cell", {"prbLoadDown": 1.0}, "sleeping_cell:cell-0", every_s=300, warm=150, rounds=20,
+                           noise=1.0),
     "false_fix": Story("truck", {"longitude": 0.09}, "terminal_tampering:truck-0", every_s=5.0),
 }  # fmt: skip
 

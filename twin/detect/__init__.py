@@ -21,6 +21,7 @@ from twin.detect.permit import NoPermit, OutsideHours
 from twin.detect.radio import AccessFailures, CoverageLoss, Interference
 from twin.detect.rules import Rules, default_rules, parse_rules
 from twin.detect.sensors import Sensors
+from twin.detect.sleeping_cell import SleepingCell
 from twin.detect.states import CellDown, ChargerFault, Tampering
 
 DETECTORS: dict[str, Callable[[City, Rules], Detector]] = {
@@ -45,6 +46,7 @@ DETECTORS: dict[str, Callable[[City, Rules], Detector]] = {
     "sensors": Sensors,
     "clock_skew": ClockSkew,
     "false_fix": FalseFix,
+    "sleeping_cell": SleepingCell,
 }
 
 __all__ = ["DETECTORS", "Detector", "Moment", "Rules", "default_rules", "parse_rules"]

@@ -49,7 +49,8 @@ def town_files(poles: int = 12, cells: int = 6, trucks: int = 2, timezone: str =
         Department("power", "Power", "供电", ("feeder_trip",), ("010101",)),
     )
     return CityFiles("Town", "城", "010101", timezone, (0.0, 0.0), "", areas, tuple(nodes), tuple(devices), permits,
-                     departments, {f"cell-{i}": (f"cell-{(i + 1) % cells}",) for i in range(cells)},
+                     departments,
+                     {f"cell-{i}": tuple(f"cell-{(i + n) % cells}" for n in (1, 2, 3)) for i in range(cells)},
                      {"route-1": ((0.0, 0.0), (0.01, 0.0))})  # fmt: skip
 
 
