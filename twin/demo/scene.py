@@ -84,18 +84,24 @@ def last_mark(scene: Scene) -> int | None:
     with contextlib.closing(journal):
         newest: int | None = None
         after = max(journal.first - 1, journal.position - SCAN)
-        for entry in journal.read(after, SCAN):
-            if isinstance(entry.body, Tick):
-                newest = entry.body.now_ms
+        while entries := journal.read(after, SCAN):
+            after = entries[-1].n
+            for entry in entries:
+                if isinstance(entry.body, Tick):
+                    newest = entry.body.now_ms
         return newest
+
+
+def first_evening(timezone: str) -> int:
+    """When a demo city's life begins, in ms."""
+    return int(datetime.fromisoformat(FIRST_EVENING).replace(tzinfo=ZoneInfo(timezone)).timestamp() * 1000)
 
 
 def wind(scene: Scene, timezone: str, speed: float) -> SimulatedClock:
     """Set the city's clock going: from the last mark of an earlier run, else from the first evening."""
     resumed = last_mark(scene)
     if resumed is None:
-        evening = datetime.fromisoformat(FIRST_EVENING).replace(tzinfo=ZoneInfo(timezone))
-        resumed = int(evening.timestamp() * 1000)
+        resumed = first_evening(timezone)
     clock = SimulatedClock(resumed + 1, time.time_ns() // 1_000_000, speed)
     write_clock(scene.clock, clock)
     return clock

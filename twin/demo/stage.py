@@ -16,6 +16,7 @@ from typing import Any
 import httpx
 import psutil
 from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from devices.errors import DeviceError
 from devices.places import CityFiles, load_city
@@ -25,11 +26,12 @@ from twin.broker.process import Broker, BrokerFailed, PortTaken, check_port, pre
 from twin.broker.provision import provision
 from twin.demo.children import Child
 from twin.demo.inbox import Inbox
-from twin.demo.scene import DemoFailed, Scene, wind
+from twin.demo.past import write_past
+from twin.demo.scene import DemoFailed, Scene, first_evening, wind
 from twin.demo.series import series_for
 from twin.settings import BrokerSettings, CitySettings, Settings, StoreSettings, WebSettings, WhistleSettings, commented
 
-READY_S = 60.0
+READY_S = 180.0
 DRAIN_S = 20.0
 STATUS_EVERY_S = 10.0
 SENDING = ("fleet", "recording")
@@ -47,6 +49,7 @@ class Wishes:
     faults: bool = True
     scenario: Path | None = None
     recording: bool = True
+    history: bool = True
     store: str = "embedded"
     store_url: str = ""
     broker: str = ""  # host:port of one that runs already
@@ -98,6 +101,7 @@ class Stage:
         self.say(f"  store     {series.settings.kind} {series.settings.url}")
         self._inbox = Inbox(self.scene.inbox)
         self.say(f"  inbox     departments receive at {self._inbox.url}")
+        self._write_past()
         clock = wind(self.scene, self.city.timezone, self.wishes.speed)
         self.scene.config.write_text(commented(self._settings(host, port, files)), encoding="utf-8")
         self._start("server", ["up", "--config", str(self.scene.config)])
@@ -109,6 +113,24 @@ class Stage:
             self._start_recording(devices)
         self.ready_s = time.monotonic() - began
         self.say(f"  ready     after {self.ready_s:.1f} s; city time runs {clock.speed:g}x from {_time(clock.city_ms)}")
+
+    def _write_past(self) -> None:
+        """The first time: four weeks of history, so that the twin knows what is usual."""
+        assert self.city is not None
+        if not self.wishes.history or (self.scene.data / "journal.db").exists():
+            return
+        columns = [TextColumn("  history  "), BarColumn(), TextColumn("{task.percentage:.0f} %"), TimeRemainingColumn()]
+        with Progress(*columns, console=self.console, transient=True) as progress:
+            bar = progress.add_task("history", total=1.0)
+
+            def shown(share: float) -> None:
+                if self.stopping.is_set():
+                    raise DemoFailed("stopped while the history was made; nothing of it is kept")
+                progress.update(bar, completed=share)
+
+            evening = first_evening(self.city.timezone)
+            count = write_past(self.scene, self.city, self.wishes.seed, evening, shown)
+        self.say(f"  history   four simulated weeks, {count:,} readings: what is usual will be learnt from them")
 
     def _start_broker(self) -> tuple[str, int, BrokerFiles]:
         assert self.city is not None

@@ -82,7 +82,8 @@ def _tick(world: World, heard: _Heard, now_ms: int, n: int) -> Ticked:
     )
     for name, detector in world.detectors.items():
         told += [(name, finding) for finding in detector.sweep(moment)]
-    ticked.findings = world.settle(told)
+    found = world.settle(told)
+    ticked.findings = [] if world.learning else found
     ticked.changes = world.ledger.step(ticked.findings, heard.actions, heard.outcomes, heard.answers, world.now_ms)
     _judge(world, heard.actions, ticked.changes)
     if n:
@@ -128,6 +129,9 @@ def _sort(world: World, entries: Sequence[Entry]) -> _Heard:
 def _edit(world: World, edit: Edit) -> None:
     """Rules are replaced at once. They were checked before they were journalled; those that no longer fit (another
     version wrote them) are left out, said so, and change nothing."""
+    if edit.what == "learning":
+        world.learning = json.loads(edit.text) is True
+        world.said.clear()
     if edit.what != "rules":
         return
     try:

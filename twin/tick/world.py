@@ -51,6 +51,7 @@ class World:
         self.ledger = ledger
         self.rules = rules if rules is not None else default_rules()
         self.link = LinkClock()
+        self.learning = False  # everything is learnt, and nothing that is found reaches the ledger
         self.last_tick = 0
         self.models: dict[str, KindState] = {}
         self.fit()
@@ -99,6 +100,7 @@ class World:
         ledger = self.ledger.snapshot()
         return {
             "last_tick": self.last_tick,
+            "learning": self.learning,
             "link": {
                 "state": self.link.state,
                 "counted_ms": self.link.counted_ms,
@@ -137,6 +139,7 @@ class World:
         self.city.extend(Names(tuple((kind, int(row), device) for kind, row, device in told["names"])))
         self.fit()
         self.last_tick = int(told["last_tick"])
+        self.learning = bool(told.get("learning", False))
         self.link = LinkClock(**told["link"])
         self.rules.override({name: dict(values) for name, values in told["rules"].items()}, "checkpoint")
         for kind, arrays in told["models"].items():
