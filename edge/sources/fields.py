@@ -45,7 +45,7 @@ class Field:
         """The value. Raises PayloadError."""
         if self.states is not None:
             raw = self.states.get(str(raw), raw)
-        elif isinstance(raw, str) and self.quantity.role != "state":
+        if isinstance(raw, str):
             raw = as_number(raw)
         if (self.factor, self.offset) != (1.0, 0.0) and isinstance(raw, int | float) and not isinstance(raw, bool):
             try:
@@ -56,9 +56,9 @@ class Field:
 
 
 def as_number(text: str) -> float | str:
-    """A decimal number; the text itself if it is none (to be refused by whoever wants a number)."""
+    """A decimal number; the text itself if it is none, such as a state's name."""
     try:
-        return float(text)
+        return text if "_" in text else float(text)
     except ValueError:
         return text
 

@@ -17,6 +17,7 @@ temp = "temperature"
 from __future__ import annotations
 
 import csv
+import json
 import os
 import selectors
 import stat
@@ -142,7 +143,10 @@ class LineReader:
         device, kind = self._whose(told)
         if self._form.fields is not None:
             return self._fields(kind).read(device, told)
-        return read_payload(kind, "" if self._form.device_field == "device" else device, line)
+        if self._form.device_field != "device" and self._form.device_field in told:
+            del told[self._form.device_field]
+            line = json.dumps(told).encode()
+        return read_payload(kind, device, line)
 
     def _whose(self, told: dict[str, Any]) -> tuple[str, Kind]:
         """Device and kind. Raises PayloadError (`device`, `unknown_device`)."""

@@ -165,7 +165,7 @@ def test_a_fifo_outlives_its_writers(tmp_path: Path) -> None:
         for i in range(3):
             with fifo.open("wb") as writer:
                 writer.write(b'{"pm25": %d}\n' % i)
-            assert collect(intake, 1)[0].values["pm25"] == i
+            assert collect(intake, 1) == [Reading("pole-1", None, {"pm25": float(i)})]
         assert not source.ended
     assert source.problem == ""
 
@@ -229,6 +229,14 @@ def test_a_stop_does_not_wait_for_a_full_intake(tmp_path: Path) -> None:
     begun_s = time.monotonic()
     source.stop()
     assert time.monotonic() - begun_s < 5
+
+
+def test_the_device_may_stand_in_another_field() -> None:
+    """The field that names the device is no quantity; a payload that names yet another device is refused."""
+    source = source_of('path = "x"\ndevice_field = "id"', Intake(POLES))
+    assert source._reader.read(b'{"id": "pole-2", "pm25": 3}') == [Reading("pole-2", None, {"pm25": 3.0})]
+    assert source._reader.read(b'{"id": "pole-2", "device": "pole-1", "pm25": 3}') == []
+    assert source.counts.refused == {"device": 1}
 
 
 @given(st.lists(st.binary(max_size=40).filter(lambda b: b"\n" not in b and b.strip())), st.integers(1, 9))
