@@ -9,14 +9,17 @@ import logging
 import os
 import secrets
 import signal
+import sqlite3
 import ssl
 import threading
 import time
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
+
+from sqlalchemy.exc import DatabaseError
 
 from devices.clock import Clock, read_clock
 from devices.places import CityFiles, load_city
@@ -35,7 +38,7 @@ from twin.deliver.cases import Cases
 from twin.deliver.links import Links, link_secret
 from twin.deliver.post import Sender
 from twin.detect.rules import parse_rules
-from twin.errors import JournalFull, SettingsError, TwinError
+from twin.errors import JournalBroken, JournalFull, SettingsError, TwinError
 from twin.ingest.endpoint import LinkSettings
 from twin.ingest.pump import Pump
 from twin.journal import Journal
@@ -83,7 +86,8 @@ def run(settings: Settings) -> None:
         signal.signal(number, told)
     with contextlib.ExitStack() as stack:
         try:
-            server = Server(settings, stack)
+            with _damage_told(Path(settings.data_dir)):
+                server = Server(settings, stack)
             opening.clear()
         except _ToldToStop:
             LOG.info("stopped while starting")
@@ -275,7 +279,7 @@ class Server:
             except TwinError:
                 raise
             except Exception as error:
-                raise TwinError(f"{face.name}: {error}") from error
+                raise TwinError(f"{error} ([{face.name}] host and port say where)") from error
             self._stack.callback(running.stop)
             self.links.base = self.links.base or running.url
             note = {"url": running.url, "open": running.open_url(), "token": token, "pid": os.getpid()}
@@ -357,6 +361,20 @@ class _NamesOfKind:
 
     def __getitem__(self, row: int) -> str:
         return self._registry.device(self._kind, row)
+
+
+@contextlib.contextmanager
+def _damage_told(data: Path) -> Iterator[None]:
+    """Say of data that cannot be read which file it is and what to do. Raises TwinError."""
+    fix = "restore the data directory from a backup, or give this server another one (data_dir)"
+    try:
+        yield
+    except JournalBroken as error:
+        raise error if "backup" in str(error) else JournalBroken(f"{error}; {fix}") from error
+    except sqlite3.DatabaseError as error:
+        raise JournalBroken(f"{data / 'journal.db'} cannot be read: {error}; {fix}") from error
+    except DatabaseError as error:
+        raise TwinError(f"{data / 'cases.db'} cannot be read or written: {error.orig}; {fix}") from error
 
 
 def _within(seconds: float, stop: Callable[[], object]) -> None:

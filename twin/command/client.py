@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from twin.errors import SettingsError
 from twin.settings import Settings, load_settings
@@ -21,9 +22,14 @@ CONFIG = typer.Option(None, "--config", "-c", help="The TOML file that the serve
 JSON = typer.Option(False, "--json", help="Print JSON for scripts.")
 
 
+def words(told: object) -> Text:
+    """A line or cell as it was told: "[web] port" is no markup, and what devices say does not steer the terminal."""
+    return Text("".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in str(told)))
+
+
 def fail(message: str, code: int = 1) -> typer.Exit:
     """Say what is wrong on standard error; raise what is returned."""
-    ERR.print(f"[red]citywhistle:[/red] {message}", highlight=False, soft_wrap=True)
+    ERR.print(Text("citywhistle: ", "red") + words(message), highlight=False, soft_wrap=True)
     return typer.Exit(code)
 
 
@@ -82,7 +88,7 @@ class Client:
             told = {"error": answer.text[:300]}
         if answer.status_code >= 400:
             fix = f" ({told['fix']})" if isinstance(told, dict) and told.get("fix") else ""
-            words = told.get("error", told) if isinstance(told, dict) else told
+            words = (told.get("detail") or told.get("error", told)) if isinstance(told, dict) else told
             raise fail(f"{words}{fix}", 4 if answer.status_code == 404 else 1)
         return told
 

@@ -23,7 +23,7 @@ from rich.table import Table
 
 from devices.clock import read_clock
 from devices.errors import DeviceError
-from twin.command.client import CONFIG, JSON, OUT, read_note, settings_of
+from twin.command.client import CONFIG, JSON, OUT, read_note, settings_of, words
 from twin.errors import SettingsError
 from twin.settings import Settings, read_secret
 
@@ -56,7 +56,7 @@ def doctor(config: Path | None = CONFIG, as_json: bool = JSON) -> None:
         table = Table("", "what", "found", "what to do", box=None)
         colour = {"ok": "[green]ok[/green]", "warn": "[yellow]warn[/yellow]", "bad": "[red]bad[/red]"}
         for sign in signs:
-            table.add_row(colour[sign.verdict], sign.what, sign.found, sign.advice)
+            table.add_row(colour[sign.verdict], words(sign.what), words(sign.found), words(sign.advice))
         OUT.print(table)
     if any(sign.verdict == "bad" for sign in signs):
         raise typer.Exit(1)

@@ -7,7 +7,7 @@ from pathlib import Path
 import typer
 from rich.table import Table
 
-from twin.command.client import CONFIG, JSON, OUT, Client
+from twin.command.client import CONFIG, JSON, OUT, Client, words
 from twin.command.whistles import clock
 
 
@@ -15,7 +15,7 @@ def open_(config: Path | None = CONFIG, as_json: bool = JSON) -> None:
     """Print a fresh link to the live page; it opens once."""
     client = Client(config)
     link = client.url + client.post("/api/session/token", {})["path"]
-    OUT.print_json(data={"url": link}) if as_json else OUT.print(link, soft_wrap=True)
+    OUT.print_json(data={"url": link}) if as_json else OUT.print(words(link), soft_wrap=True)
 
 
 def health(config: Path | None = CONFIG, as_json: bool = JSON) -> None:
@@ -25,7 +25,7 @@ def health(config: Path | None = CONFIG, as_json: bool = JSON) -> None:
         OUT.print_json(data=told)
         return
     for name, value in told.items():
-        OUT.print(f"{name:>10}  {value}", highlight=False)
+        OUT.print(words(f"{name:>10}  {value}"), soft_wrap=True)
 
 
 def account(
@@ -47,8 +47,8 @@ def account(
         rejected = ", ".join(f"{why} {n}" for why, n in row["rejected"].items())
         missing = str(row["missing"]) if row["accountable"] else "not accountable"
         table.add_row(
-            row["device"] or "total", str(row["received"]), str(row["journalled"]), str(row["stored"]),
-            str(row["duplicate"]), str(row["late"]), missing, rejected or "0",
+            words(row["device"] or "total"), str(row["received"]), str(row["journalled"]), str(row["stored"]),
+            str(row["duplicate"]), str(row["late"]), missing, words(rejected or "0"),
         )  # fmt: skip
     OUT.print(table)
 
@@ -65,5 +65,6 @@ def rejects(
         return
     table = Table("at (UTC)", "reason", "topic", "detail", "payload", box=None)
     for one in told:
-        table.add_row(clock(one["at_ms"]), one["reason"], one["topic"], one["detail"], one["payload"][:60])
+        told_of = (one["reason"], one["topic"], one["detail"], one["payload"][:60])
+        table.add_row(clock(one["at_ms"]), *(words(text) for text in told_of))
     OUT.print(table if told else "Nothing was refused.")

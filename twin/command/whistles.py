@@ -13,7 +13,7 @@ import typer
 from rich.table import Table
 
 from devices.errors import DeviceError
-from twin.command.client import CONFIG, JSON, OUT, Client, fail, settings_of
+from twin.command.client import CONFIG, JSON, OUT, Client, fail, settings_of, words
 from twin.errors import TwinError
 
 app = typer.Typer(no_args_is_help=True, help="Digital whistles: list, show, accept, close, verify, route.")
@@ -39,8 +39,8 @@ def list_(
     table = Table("id", "opened (UTC)", "state", "!", "type", "subject", "children", "department", box=None)
     for case in cases:
         table.add_row(
-            case["id"], clock(case["opened_ms"]), case["state"], str(case["severity"]), case["type"], case["subject"],
-            str(case["children"] or ""), case["department"],
+            case["id"], clock(case["opened_ms"]), case["state"], str(case["severity"]), words(case["type"]),
+            words(case["subject"]), str(case["children"] or ""), words(case["department"]),
         )  # fmt: skip
     OUT.print(table if cases else "No open whistle.")
 
@@ -59,20 +59,21 @@ def show(case: str, config: Path | None = CONFIG, as_json: bool = JSON) -> None:
         OUT.print_json(data=told)
         return
     head: dict[str, Any] = told["case"]
-    OUT.print(f"[bold]{head['id']}[/bold] {head['type']} at {head['subject']}: {head['state']}")
-    OUT.print(head["en"])
-    OUT.print(head["zh"])
+    OUT.print(words(f"{head['id']} {head['type']} at {head['subject']}: {head['state']}"), style="bold", soft_wrap=True)
+    OUT.print(words(head["en"]), soft_wrap=True)
+    OUT.print(words(head["zh"]), soft_wrap=True)
     steps = Table("at (UTC)", "who", "step", "reason", box=None, title="history", title_justify="left")
     for step in told["history"]:
-        steps.add_row(clock(step["at_ms"]), step["actor"], f"{step['before']} > {step['after']}", step["reason"])
+        change = f"{step['before']} > {step['after']}"
+        steps.add_row(clock(step["at_ms"]), words(step["actor"]), change, words(step["reason"]))
     OUT.print(steps)
     sent = Table("channel", "purpose", "state", "attempts", "key", box=None, title="sent", title_justify="left")
     for one in told["deliveries"]:
-        sent.add_row(one["channel"], one["purpose"], one["state"], str(one["attempts"]), one["key"])
+        sent.add_row(one["channel"], one["purpose"], one["state"], str(one["attempts"]), words(one["key"]))
     OUT.print(sent)
     if head["children"]:
         below = ", ".join(child["subject"] for child in told["children"][:20])
-        OUT.print(f"children ({head['children']}): {below}")
+        OUT.print(words(f"children ({head['children']}): {below}"), soft_wrap=True)
 
 
 @app.command()
@@ -161,12 +162,10 @@ def route(
     if as_json:
         OUT.print_json(data=told)
         return
-    OUT.print(
-        f"{found.department.id} by {found.department.channel} {found.department.address}".rstrip(), soft_wrap=True
-    )
+    OUT.print(words(f"{told['department']} by {told['channel']} {told['address']}".rstrip()), soft_wrap=True)
     if explain:
-        OUT.print(found.en, soft_wrap=True)
-        OUT.print(found.zh, soft_wrap=True)
+        OUT.print(words(found.en), soft_wrap=True)
+        OUT.print(words(found.zh), soft_wrap=True)
 
 
 def _act(config: Path | None, case: str, verb: str, reason: str) -> None:

@@ -1,0 +1,261 @@
+"""The server under bad circumstances, as a process: what it cannot do without it says; without the rest it goes on."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import sqlite3
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.broker import TestBroker
+from tests.servers import free_port
+from tests.twin.app.serving import begin, refused, serving, settings_in, write_config
+from tests.twin.ingest.conftest import Publisher, until
+from twin.settings import JournalSettings, StoreSettings, WebSettings
+
+TOPIC = "city/091001/pole/pole-0001/telemetry"
+
+
+def reading(seq: int) -> bytes:
+    return b'{"boot": 1, "seq": %d, "t": %d, "voltage": 231.0}' % (seq, time.time_ns() // 1_000_000)
+
+
+def test_without_a_broker_it_starts_says_so_and_goes_on(tmp_path: Path, broker: TestBroker) -> None:
+    """Broker absent at start: page and ticks are there, health names it; when it comes the city is heard, and marks
+    and stored readings follow; when it goes and comes back, again."""
+    broker.stop()
+    with serving(tmp_path, settings_in(tmp_path, broker.host, broker.port)) as server:
+        until(lambda: server.health()["tick"]["last"] > 2, "it ticks without a broker")
+        told = server.health()
+        assert (told["ready"], told["link"]) == (False, "down")
+        assert str(broker.port) in told["link_detail"]
+        assert any(trouble["part"] == "link" and trouble["zh"] for trouble in told["troubles"])
+        assert server.ask("/readyz").status_code == 503
+        for first in (1, 4):
+            broker.start()
+            until(lambda: server.health()["link"] == "drained", "the link is up and drained", 40)
+            device = Publisher(broker)
+            for seq in range(first, first + 3):
+                device.say(TOPIC, reading(seq))
+            device.close()
+            until(lambda n=first + 2: server.ask("/api/accounting").json()["total"]["stored"] == n, "all is stored")
+            assert server.health()["ready"]
+            broker.stop()
+            until(lambda: server.health()["link"] == "down", "the broken link is seen")
+        assert server.end() == 0
+    with serving(tmp_path, settings_in(tmp_path, broker.host, broker.port)) as again:
+        assert again.ask("/api/accounting").json()["total"]["journalled"] == 6
+
+
+def test_a_second_server_on_the_same_data_is_refused(tmp_path: Path) -> None:
+    """The second one names the first's process and the way out; the first goes on, its note stays."""
+    settings = settings_in(tmp_path)
+    with serving(tmp_path, settings) as first:
+        code, said = refused(first.config)
+        assert code == 1
+        assert str(first.process.pid) in said
+        assert "its own data folder" in said
+        assert first.health()["tick"]["last"] > 0
+
+
+def test_a_taken_port_is_said(tmp_path: Path) -> None:
+    """With the page's port taken the start ends with one sentence: which address, and what to do."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        code, said = refused(write_config(tmp_path, replace(settings_in(tmp_path), web=WebSettings(port=port))))
+    assert code == 1
+    assert f"127.0.0.1:{port}" in said
+    assert "[web]" in said
+    assert "another port" in said
+    assert not (tmp_path / "data" / "running.json").exists()
+
+
+@pytest.mark.parametrize("kind", ["influxdb", "victoriametrics"])
+def test_without_its_store_it_starts_and_ticks(tmp_path: Path, kind: str) -> None:
+    """Nobody at the store's address: the server starts, ticks, says so; a query is 503 with a time to come again."""
+    store = StoreSettings(kind=kind, url=f"http://127.0.0.1:{free_port()}")
+    with serving(tmp_path, replace(settings_in(tmp_path), store=store)) as server:
+        until(lambda: server.health()["tick"]["last"] > 2, "it ticks without its store")
+        until(lambda: not server.health()["store"]["up"], "the store is said to be down")
+        answer = server.ask("/api/devices/pole-0001/series?quantity=voltage")
+        assert answer.status_code == 503
+        assert int(answer.headers["retry-after"]) > 0
+        assert server.ask("/metrics").status_code == 200
+        assert server.end() == 0
+
+
+def test_damaged_checkpoints_cost_only_time(tmp_path: Path, broker: TestBroker) -> None:
+    """With its newest checkpoint damaged, and with all of them, the server starts and has every reading."""
+    settings = settings_in(tmp_path, broker.host, broker.port)
+    with serving(tmp_path, settings) as server:
+        device = Publisher(broker)
+        for seq in range(1, 6):
+            device.say(TOPIC, reading(seq))
+        device.close()
+        until(lambda: server.ask("/api/accounting").json()["total"]["journalled"] == 5, "all is journalled")
+        until(lambda: len(list((server.data / "checkpoints").glob("*.check"))) == 2, "two checkpoints")
+        assert server.end() == 0
+    for damaged in (1, 2):
+        files = sorted((tmp_path / "data" / "checkpoints").glob("*.check"), reverse=True)
+        for file in files[:damaged]:
+            file.write_bytes(file.read_bytes()[:-9] + b"damage..!")
+        with serving(tmp_path, settings) as again:
+            total = again.ask("/api/accounting").json()["total"]
+            assert (total["journalled"], total["missing"]) == (5, 0)
+            assert files[0].name in again.log
+            assert again.end() == 0
+
+
+def spoil_file(data: Path) -> str:
+    (data / "journal.db").write_bytes(b"this is no database, whatever its name says" * 1000)
+    return "journal"
+
+
+def spoil_pages(data: Path) -> str:
+    path = data / "journal.db"
+    raw = bytearray(path.read_bytes())
+    raw[len(raw) // 2 :] = os.urandom(len(raw) - len(raw) // 2)
+    path.write_bytes(raw)
+    return "journal"
+
+
+def spoil_entry(data: Path) -> str:
+    with sqlite3.connect(data / "journal.db") as link:
+        link.execute("UPDATE entry SET body = x'00ff00ff' WHERE n = (SELECT max(n) FROM entry)")
+    link.close()
+    return "entry"
+
+
+def spoil_cases(data: Path) -> str:
+    (data / "cases.db").write_bytes(b"neither is this one a database at all" * 1000)
+    return "cases.db"
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a server that was killed, with everything in its files and nothing in their logs."""
+    folder = tmp_path_factory.mktemp("killed")
+    with serving(folder, settings_in(folder)) as server:
+        until(lambda: server.health()["tick"]["last"] > 3, "some entries")
+        server.process.kill()
+        server.process.wait()
+    for log in ("journal.db", "cases.db"):
+        with sqlite3.connect(folder / "data" / log) as link:
+            link.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        link.close()
+    return folder
+
+
+@pytest.mark.parametrize("spoil", [spoil_file, spoil_pages, spoil_entry, spoil_cases])
+def test_damaged_data_is_an_error_that_says_what_to_do(
+    tmp_path: Path, killed: Path, spoil: Callable[[Path], str]
+) -> None:
+    """A damaged journal or case database ends the start with one sentence that names it, not with a traceback."""
+    shutil.copytree(killed / "data", tmp_path / "data")
+    word = spoil(tmp_path / "data")
+    code, said = refused(write_config(tmp_path, settings_in(tmp_path)))
+    assert code == 1, said
+    assert "Traceback" not in said
+    assert word in said
+    assert "backup" in said
+
+
+def test_a_secret_that_cannot_be_read_is_a_wrong_configuration(tmp_path: Path) -> None:
+    """The password file is not there: exit status 2, its name is said, and nothing was opened."""
+    settings = settings_in(tmp_path)
+    settings = replace(settings, broker=replace(settings.broker, password_file=str(tmp_path / "nothing")))
+    code, said = refused(write_config(tmp_path, settings))
+    assert code == 2
+    assert "nothing" in said
+    assert not (tmp_path / "data" / "journal.db").exists()
+
+
+def test_sigterm_at_any_time_of_the_start_ends_it_well(tmp_path: Path) -> None:
+    """However early SIGTERM comes once the command runs, the server ends with status 0 and leaves no note."""
+    for mark in ("journal.db.lock", "cases.db", "checkpoints", "running.json"):
+        folder = tmp_path / mark
+        config = write_config(folder, settings_in(folder))
+        running = begin(config, folder / "data")
+        try:
+            until(lambda at=folder / "data" / mark: at.exists(), f"{mark} is there", 40)
+            assert running.end() == 0, running.log
+            assert not (folder / "data" / "running.json").exists()
+            assert "Traceback" not in running.log
+        finally:
+            if running.process.poll() is None:
+                running.process.kill()
+                running.process.wait()
+            running.sink.close()
+
+
+def test_sigterm_under_load_loses_nothing(tmp_path: Path, broker: TestBroker) -> None:
+    """SIGTERM while readings pour in: status 0 in time, and the next start has all of them, each once."""
+    settings = settings_in(tmp_path, broker.host, broker.port)
+    device = Publisher(broker)
+    with serving(tmp_path, settings) as server:
+        until(lambda: server.health()["link"] == "drained", "the link is up and drained")
+        for seq in range(1, 2001):
+            device.client.publish(TOPIC, reading(seq), qos=1)
+        assert server.end() == 0
+    with serving(tmp_path, settings) as again:
+        until(lambda: again.ask("/api/accounting").json()["total"]["journalled"] == 2000, "all is journalled", 40)
+        assert again.ask("/api/accounting").json()["total"]["missing"] == 0
+        assert again.end() == 0
+    device.close()
+
+
+SMALL = 'mount -t tmpfs -o size=40m none "$0" && exec "$@"'
+
+
+def test_a_full_disk_is_said_and_waited_out(tmp_path: Path, broker: TestBroker) -> None:
+    """The disk of the data directory full under load: nothing more is acknowledged, health says so, the server stays;
+    with room again everything that the broker held comes in, each once, by itself."""
+    data = tmp_path / "data"
+    data.mkdir()
+    wrap = ("unshare", "-Urm", "sh", "-c", SMALL, str(data))
+    if subprocess.run([*wrap, "true"], capture_output=True, check=False).returncode != 0:
+        pytest.skip("a small disk needs user namespaces, which are not allowed here")
+    settings = settings_in(tmp_path, broker.host, broker.port)
+    settings = replace(settings, journal=JournalSettings(max_bytes=16 << 20, checkpoint_every_s=3600))
+    running = begin(write_config(tmp_path, settings), data, wrap=wrap)
+    running.data = Path(f"/proc/{running.process.pid}/root{data}")  # the disk as the server sees it
+    try:
+        running.ready()
+        until(lambda: running.health()["link"] == "drained", "the link is up and drained")
+        hog = running.data / "hog"
+        with hog.open("wb") as out:
+            os.posix_fallocate(out.fileno(), 0, shutil.disk_usage(running.data).free)
+        device = Publisher(broker)
+        sent = 0
+        until_full = time.monotonic() + 60
+        while not running.health()["journal"]["full"]:
+            assert time.monotonic() < until_full, "the disk never got full"
+            for _ in range(200):
+                sent += 1
+                device.client.publish(TOPIC, reading(sent), qos=1)
+        assert sent > 0
+        until(lambda: running.health()["ready"] is False, "health is not ready")
+        told = running.health()
+        assert any(trouble["part"] == "journal" for trouble in told["troubles"])
+        for _ in range(100):
+            sent += 1
+            device.client.publish(TOPIC, reading(sent), qos=1)
+        hog.unlink()
+        until(lambda: running.ask("/api/accounting").json()["total"]["journalled"] == sent, "all that was held", 60)
+        total = running.ask("/api/accounting").json()["total"]
+        assert (total["missing"], total["journalled"]) == (0, sent)
+        until(lambda: running.health()["ready"], "it is ready again")
+        device.close()
+        assert running.end() == 0, running.log
+    finally:
+        if running.process.poll() is None:
+            running.process.kill()
+            running.process.wait()
+        running.sink.close()
