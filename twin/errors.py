@@ -39,6 +39,14 @@ class IllegalStep(TwinError):
     """A case cannot take that step from where it stands; the message names the steps that it can take."""
 
 
+class LinkRefused(TwinError):
+    """A link to answer by does not open: `why` is "forged", "expired" or "used"."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(f"this link is {why}")
+        self.why = why
+
+
 class DeliveryFailed(TwinError):
     """A channel could not deliver. `retry` says whether another attempt makes sense, `after_s` when."""
 

@@ -95,6 +95,9 @@ class WebSettings:
 
     host: str = _key("127.0.0.1", "address to bind; loopback until real log-in comes")
     port: int = _key(8080, "0 = any free one")
+    public_url: str = _key(
+        "", "address that people outside reach this server by, for links in messages; empty: its own"
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 from twin.channels.http import Poster
 from twin.channels.protocol import Options, Pace
-from twin.channels.text import cut, headline, lines, zone
+from twin.channels.text import answer_line, cut, headline, lines, zone
 from twin.errors import DeliveryFailed, SettingsError
 from twin.records import Delivery
 
@@ -74,7 +74,8 @@ class Gateway:
 
     def _text(self, delivery: Delivery) -> str:
         payload, purpose = delivery.payload, delivery.purpose
-        told = [headline(payload, purpose, self._language), *lines(payload, self._language, self._zone)]
+        head, answer = headline(payload, purpose, self._language), answer_line(payload, self._language)
+        told = [head, *([answer] if answer else []), *lines(payload, self._language, self._zone)]
         return cut("\n".join(told), self.longest_bytes)
 
 

@@ -89,6 +89,16 @@ def lines(payload: Mapping[str, Any], language: str, where: ZoneInfo) -> list[st
     return [line for line in told if line]
 
 
+def answer_line(payload: Mapping[str, Any], languages: str) -> str:
+    """Where to answer, by the link that the message carries; '' for none."""
+    told = payload.get("answer")
+    url = told.get("url") if isinstance(told, Mapping) else ""
+    if not isinstance(url, str) or not url:
+        return ""
+    words = {"zh": "回复：", "en": "Answer here: "}.get(languages, "回复 / Answer here: ")
+    return words + url
+
+
 def _department(told: Any, language: str) -> str:
     return _pick(told, language) if isinstance(told, Mapping) else ""
 
@@ -98,7 +108,8 @@ def write(payload: Mapping[str, Any], purpose: str, languages: str, where: ZoneI
     wanted = ("zh", "en") if languages == "both" else (languages,)
     heads = [headline(payload, purpose, language) for language in wanted]
     blocks = ["\n".join(lines(payload, language, where)) for language in wanted]
-    return " / ".join(heads), "\n\n".join(blocks)
+    answer = answer_line(payload, languages)  # first, so that no cut takes it
+    return " / ".join(heads), "\n\n".join([answer, *blocks] if answer else blocks)
 
 
 def cut(text: str, most_bytes: int) -> str:

@@ -240,6 +240,22 @@ class Cases:
             rows = connection.execute(query.order_by(DELIVERIES.c.queue).limit(_bound(limit))).mappings().all()
         return [dict(row) for row in rows]
 
+    def delivery(self, key: str) -> Delivery | None:
+        """One delivery with what it said; None where there is none of that key."""
+        with self._engine.connect() as connection:
+            found = connection.execute(select(DELIVERIES).where(DELIVERIES.c.key == key)).mappings().first()
+        if found is None:
+            return None
+        payload = json.loads(found["payload"])
+        return Delivery(found["key"], found["case_id"], found["channel"], found["address"], found["purpose"], payload)
+
+    def steps_by(self, case: str, actor: str) -> int:
+        """How many steps of a case are recorded under a name."""
+        query = select(func.count()).select_from(TRANSITIONS)
+        with self._engine.connect() as connection:
+            query = query.where(TRANSITIONS.c.case_id == case, TRANSITIONS.c.actor == actor)
+            return int(connection.execute(query).scalar_one())
+
     def counts(self) -> dict[str, int]:
         """Figures for health and /metrics: open cases, and messages by state."""
         with self._engine.connect() as connection:

@@ -20,7 +20,7 @@ from twin.channels.protocol import Channel, Pace
 from twin.deliver.cases import Queued
 from twin.deliver.lane import Item, Lane, Limits
 from twin.errors import DeliveryFailed, TwinError
-from twin.records import Outcome
+from twin.records import Delivery, Outcome
 
 LOG = logging.getLogger(__name__)
 
@@ -52,8 +52,14 @@ class Sender:
         *,
         limits: Limits | None = None,
         seed: int | None = None,
+        dress: Callable[[Delivery], Delivery] | None = None,
     ) -> None:
-        """`append` journals an outcome and returns when it is durable; a TwinError of it is tried again."""
+        """`append` journals an outcome and returns when it is durable; a TwinError of it is tried again.
+
+        `dress` puts on a message what only its sending knows (the link to answer by); it gives the same message
+        whenever the same one is sent.
+        """
+        self._dress = dress
         self._outbox, self._channels, self._append = outbox, channels, append
         self._limits = limits or Limits()
         self._rng = random.Random(seed)  # noqa: S311 - jitter, no secret
@@ -185,7 +191,7 @@ class Sender:
         try:
             if channel is None:
                 raise DeliveryFailed(f"no channel {delivery.channel!r} is configured", retry=False)
-            detail = await channel.send(delivery)
+            detail = await channel.send(delivery if self._dress is None else self._dress(delivery))
         except DeliveryFailed as why:
             await self._failed(lane, item, str(why), retry=why.retry, after_s=why.after_s)
         except Exception as error:  # one channel's mistake must not stop the others

@@ -79,6 +79,25 @@ class Account:
     clock_offset_ms: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class Letter:
+    """One message that was sent, as the link in it opens it.
+
+    `offers`: what its receiver may do now, of "accept", "return", "extend", "handle", "comment". `actor` is the name
+    under which an answer by this link is recorded. `department`: id, name in English, in Chinese.
+    """
+
+    case: Case
+    key: str
+    purpose: str
+    department: tuple[str, str, str]
+    title: tuple[str, str]  # English, Chinese
+    place: tuple[str, str]
+    offers: tuple[str, ...]
+    actor: str
+    expires_ms: int  # machine time
+
+
 class Desk(Protocol):
     """The running city, as seen from outside."""
 
@@ -121,6 +140,9 @@ class Desk(Protocol):
 
         `request` makes a repeated call one action; `arguments` are the verb's own (twin/whistle/actions.py).
         """
+
+    def letter(self, token: str) -> Letter:
+        """What a link to answer by opens. Raises LinkRefused: forged, expired, or used up."""
 
     def series(self, device: str, quantity: str, start_ms: int, end_ms: int, points: int = 1000) -> Series:
         """(store) Observed against expected. Raises KeyError for an unknown device or quantity."""
