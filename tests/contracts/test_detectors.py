@@ -47,6 +47,7 @@ class Story:
     noise: float = 0.0  # of the clean values, one sigma
     silent: bool = False
     first: dict[str, float] = field(default_factory=dict)  # said once by device 0 before the fault
+    everybody: bool = False  # shows the fault, not only device 0
     skew_ms: int = 0  # of device 0's clock, in the fault
 
 
@@ -83,6 +84,10 @@ STORIES: dict[str, Story] = {
     "clock_skew": Story("pole", {}, "clock_skew:pole-0", skew_ms=-90_000),
     "sleeping_cell": Story("cell", {"prbLoadDown": 1.0}, "sleeping_cell:cell-0", every_s=300, warm=150, rounds=20,
                            noise=1.0),
+    "night_noise": Story("pole", {"LAeq": 75.0}, "night_noise:pole-0", {"LAeq": 44.0}, every_s=300, warm=60, rounds=10,
+                         noise=1.0),
+    "dust": Story("pole", {"pm10": 800.0}, "dust:pole-0", {"pm10": 60.0}, every_s=300),
+    "air_episode": Story("pole", {"pm25": 110.0}, "air_episode:010101", {"pm25": 20.0}, every_s=300, everybody=True),
     "false_fix": Story("truck", {"longitude": 0.09}, "terminal_tampering:truck-0", every_s=5.0),
 }  # fmt: skip
 
@@ -94,7 +99,7 @@ def rounds(story: Story, faulty: bool, seed: int = 7) -> Iterator[tuple[int, lis
     """(time, what each device says) of a story, with or without its fault."""
     rng = np.random.default_rng(seed)
     usual = {**CLEAN[story.kind], **story.clean}
-    noisy = {"pm25", "pm10", "connectedUsers", "rsrp", "sinr", "prbLoadDown"}
+    noisy = {"pm25", "pm10", "connectedUsers", "rsrp", "sinr", "prbLoadDown", "LAeq"}
     for n in range(story.warm + story.rounds):
         now = story.start_ms + int(n * story.every_s * 1000)
         told: list[Told] = []
@@ -103,7 +108,7 @@ def rounds(story: Story, faulty: bool, seed: int = 7) -> Iterator[tuple[int, lis
             values = dict(usual)
             if i == 0 and faulty and n == story.warm - 1:
                 values |= story.first
-            if i == 0 and faulty and n >= story.warm:
+            if (i == 0 or story.everybody) and faulty and n >= story.warm:
                 if story.silent:
                     continue
                 values |= story.fault

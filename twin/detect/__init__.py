@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from twin.city import City
+from twin.detect.air_episode import AirEpisode
 from twin.detect.backhaul import Backhaul
 from twin.detect.base import Detector, Moment
 from twin.detect.behaviour import Behaviour
 from twin.detect.clock_skew import ClockSkew
 from twin.detect.day_burner import DayBurner
 from twin.detect.dumping import Dumping, Loading
+from twin.detect.dust import Dust
 from twin.detect.false_fix import FalseFix
 from twin.detect.lamp_out import LampOut
 from twin.detect.limits import LIMIT_DETECTORS
+from twin.detect.night_noise import NightNoise
 from twin.detect.off_route import OffRoute
 from twin.detect.outage import Outage
 from twin.detect.overload import Overload
@@ -47,6 +50,9 @@ DETECTORS: dict[str, Callable[[City, Rules], Detector]] = {
     "clock_skew": ClockSkew,
     "false_fix": FalseFix,
     "sleeping_cell": SleepingCell,
+    "night_noise": NightNoise,
+    "dust": Dust,
+    "air_episode": AirEpisode,
 }
 
 __all__ = ["DETECTORS", "Detector", "Moment", "Rules", "default_rules", "parse_rules"]

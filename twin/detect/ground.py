@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from devices.places import LonLat, Node
-from twin.records import F64
+from twin.city import City
+from twin.records import F64, I32
 
 EARTH_M = 6_371_000.0
 
@@ -46,6 +47,22 @@ class Sites:
         far[np.isnan(far)] = np.inf
         nearest = np.argmin(far, axis=1)
         return far[np.arange(len(far)), nearest], nearest
+
+
+class NearSites:
+    """Which construction site stands nearest to a pole."""
+
+    def __init__(self, city: City) -> None:
+        self.city = city
+        nodes = [node for node in city.files.nodes if node.cls == "site"]
+        self.sites = Sites(nodes)
+        self._named = {node.id: node.name or node.id for node in nodes}
+
+    def of(self, rows: I32) -> tuple[F64, list[str]]:
+        """By row of pole: metres to the edge of the nearest site (infinite: there is none), and that site's name."""
+        roster = self.city.roster("pole")
+        far, nearest = self.sites.distance(roster.lon[rows], roster.lat[rows])
+        return far, [self._named[self.sites.ids[i]] if len(self.sites.ids) else "" for i in nearest]
 
 
 class Lines:

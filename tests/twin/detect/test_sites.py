@@ -1,0 +1,86 @@
+"""Noise and dust: what counts near a site, what counts elsewhere, and what the whole district says."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from devices.places import Node
+from tests.twin.tick.town import Day, said, town_files
+from twin.city import City, Registry
+from twin.detect import DETECTORS, default_rules
+
+POLES = [f"pole-{i}" for i in range(12)]
+MINUTES = 60_000
+
+
+def town_with_site() -> City:
+    """A site 11 m from pole-0; pole-11 stands 370 m away."""
+    files = town_files()
+    site = Node("site-1", "site", "Quay", "码头", "", -0.0001, 0.0, 5.0, "010101-1")
+    return City(replace(files, nodes=(*files.nodes, site)), Registry())
+
+
+def hours(
+    detector: str, quantity: str, usual: float, changed: dict[str, float], warm: int = 60, rounds: int = 12
+) -> Day:
+    """All poles say the usual (with a little noise) every five minutes, then these poles something else."""
+    rng = np.random.default_rng(5)
+    day = Day(town_with_site())
+    day.world.detectors = {detector: DETECTORS[detector](day.city, default_rules())}
+    for n in range(warm + rounds):
+        day.now += 5 * MINUTES
+        values = [changed.get(p, usual) if n >= warm else usual for p in POLES]
+        values = [x + 0.01 * usual * rng.normal() for x in values]
+        day.tick([said(day.city, "pole", POLES, day.now, **{quantity: values})])
+    return day
+
+
+def test_noise_counts_earlier_near_a_site_and_names_it() -> None:
+    """60 dB at night: too loud near the site, a street's own voice 370 m away."""
+    day = hours("night_noise", "LAeq", 44.0, {"pole-0": 60.0, "pole-11": 60.0})
+    assert day.keys() == ["night_noise:pole-0"]
+    assert "m from Quay" in day.found[0].en
+    assert day.found[0].evidence["site"] == "Quay"
+
+
+def test_noise_is_over_after_half_an_hour_of_quiet() -> None:
+    """The finding ends by itself, once."""
+    day = hours("night_noise", "LAeq", 44.0, {"pole-0": 72.0})
+    for _ in range(12):
+        day.now += 5 * MINUTES
+        day.tick([said(day.city, "pole", POLES, day.now, LAeq=44.0)])
+    assert day.keys(active=False) == ["night_noise:pole-0"]
+
+
+def test_dust_counts_earlier_near_a_site() -> None:
+    """220 ug/m3 against 40 around: dust near the site, not yet elsewhere."""
+    day = hours("dust", "pm10", 40.0, {"pole-0": 220.0, "pole-11": 220.0})
+    assert day.keys() == ["dust:pole-0"]
+
+
+def test_what_the_district_reads_is_no_dust() -> None:
+    """A sandstorm of 1,200 ug/m3 everywhere accuses no pole; it is one episode of the area, with its poles listed."""
+    storm = dict.fromkeys(POLES, 1200.0)
+    assert hours("dust", "pm10", 40.0, storm).found == []
+    day = hours("air_episode", "pm10", 40.0, storm)
+    assert day.keys() == ["air_episode:010101"]
+    assert sorted(day.found[0].evidence["children"]) == sorted(POLES)
+
+
+def test_the_first_to_report_a_storm_is_not_alone() -> None:
+    """Poles that speak one after the other, each with a tick of its own, are compared over the same quarter hour."""
+    day = Day(town_with_site())
+    day.world.detectors = {"dust": DETECTORS["dust"](day.city, default_rules())}
+    for n in range(24):
+        day.now += 5 * MINUTES
+        for i, pole in enumerate(POLES):
+            t = day.now + 1000 * i
+            day.tick([said(day.city, "pole", pole, t, pm10=40.0 if n < 12 else 1200.0)])
+    assert day.found == []
+
+
+def test_some_poles_make_no_episode() -> None:
+    """Half of the district's poles above the limit are not the district."""
+    assert hours("air_episode", "pm25", 20.0, dict.fromkeys(POLES[:6], 200.0)).found == []
