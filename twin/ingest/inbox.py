@@ -65,6 +65,11 @@ class Inbox:
             self.wake()
         return taken
 
+    def gather(self, timeout_s: float, enough: int = TAKE_BYTES) -> None:
+        """(pump) Let more gather: until `enough` bytes wait, or for `timeout_s`."""
+        with self._change:
+            self._change.wait_for(lambda: self.bytes >= enough, timeout_s)
+
     def interrupt(self) -> None:
         """Let the `take` that waits, or else the next one, return at once."""
         with self._change:

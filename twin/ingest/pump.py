@@ -21,6 +21,7 @@ from twin.ingest.columns import SAMPLE_BYTES, SAMPLES, Columniser, Messages, Rec
 from twin.ingest.endpoint import LinkFigures, LinkSettings
 from twin.ingest.forms import Registry
 from twin.ingest.frames import Parcel
+from twin.ingest.inbox import TAKE_BYTES
 from twin.ingest.ledger import Ledger
 from twin.ingest.link import Link
 from twin.ingest.parts import Window
@@ -82,9 +83,11 @@ class Pump:
         *,
         kinds: Mapping[str, Kind] | None = None,
         window: Window | None = None,
-        gather_s: float = 0.015,
+        gather_s: float = 0.03,
     ) -> None:
-        """`now_ms`: city time, which is what messages arrive at. `gather_s`: at least so long between two commits."""
+        """`now_ms`: city time, which is what messages arrive at. `gather_s`: at least so long between two commits, unless
+        a megabyte waits: few commits cost little when little comes, and many hold nothing up when much does.
+        """
         self.link = Link(settings, now_ms)
         self.ledger = ledger
         self.figures = Figures()
@@ -178,7 +181,8 @@ class Pump:
             offers = self._take_offers()
             if taken or offers:
                 wait = self._gather_s - (time.monotonic() - self._committed_at)
-                if wait > 0 and not self._stopping.wait(wait):
+                if wait > 0 and sum(one.size for one in taken if isinstance(one, Parcel)) < TAKE_BYTES:
+                    inbox.gather(wait)
                     taken += inbox.take(0)
                     offers += self._take_offers()
                 self._pass_on(taken, offers)
