@@ -88,6 +88,8 @@ STORIES: dict[str, Story] = {
                          noise=1.0),
     "dust": Story("pole", {"pm10": 800.0}, "dust:pole-0", {"pm10": 60.0}, every_s=300),
     "air_episode": Story("pole", {"pm25": 110.0}, "air_episode:010101", {"pm25": 20.0}, every_s=300, everybody=True),
+    "lamp_degraded": Story("pole", {"powerConsumption": 70.0}, "lamp_degraded:pole-0", every_s=3600, warm=110,
+                           rounds=110),
     "false_fix": Story("truck", {"longitude": 0.09}, "terminal_tampering:truck-0", every_s=5.0),
 }  # fmt: skip
 

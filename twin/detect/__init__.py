@@ -14,6 +14,7 @@ from twin.detect.day_burner import DayBurner
 from twin.detect.dumping import Dumping, Loading
 from twin.detect.dust import Dust
 from twin.detect.false_fix import FalseFix
+from twin.detect.lamp_degraded import LampDegraded
 from twin.detect.lamp_out import LampOut
 from twin.detect.limits import LIMIT_DETECTORS
 from twin.detect.night_noise import NightNoise
@@ -53,6 +54,7 @@ DETECTORS: dict[str, Callable[[City, Rules], Detector]] = {
     "night_noise": NightNoise,
     "dust": Dust,
     "air_episode": AirEpisode,
+    "lamp_degraded": LampDegraded,
 }
 
 __all__ = ["DETECTORS", "Detector", "Moment", "Rules", "default_rules", "parse_rules"]
