@@ -18,6 +18,8 @@ from twin.settings import Settings, load_settings
 ERR = Console(stderr=True)
 OUT = Console()
 
+ANSWER_S = 30.0
+
 CONFIG = typer.Option(None, "--config", "-c", help="The TOML file that the server was started with.")
 JSON = typer.Option(False, "--json", help="Print JSON for scripts.")
 
@@ -54,13 +56,8 @@ class Client:
         told = read_note(found)
         if told is None:
             raise fail(f"the server that {found} speaks of has ended; start it again with `citywhistle up`")
-        self._http = httpx.Client(
-            base_url=told["url"],
-            headers={"Authorization": f"Bearer {told['token']}"},
-            timeout=30.0,
-            trust_env=False,
-        )
         self.url: str = told["url"]
+        self._key = {"Authorization": f"Bearer {told['token']}"}
 
     def get(self, path: str, **query: str | int | bool) -> Any:
         """GET as JSON. Ends the command with the server's own words on an error."""
@@ -79,7 +76,10 @@ class Client:
         headers: dict[str, str] | None = None,
     ) -> Any:
         try:
-            answer = self._http.request(method, path, params=query, json=body, headers=headers)
+            answer = httpx.request(
+                method, self.url + path, params=query, json=body, headers=self._key | (headers or {}),
+                timeout=ANSWER_S, trust_env=False,
+            )  # fmt: skip
         except httpx.HTTPError as error:
             raise fail(f"{self.url} does not answer ({error}); `citywhistle doctor` looks into it") from error
         try:
