@@ -12,7 +12,7 @@ from fastapi.responses import FileResponse, PlainTextResponse, Response
 from fastapi.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
-from dashboards.api import accounts, cases, city, ingest, probes, session
+from dashboards.api import accounts, answer, cases, city, ingest, probes, session
 from dashboards.api.errors import add_refusals
 from dashboards.api.subject import Ingest, Subject
 from dashboards.gate import Doors, Gate
@@ -22,6 +22,7 @@ from twin.query.desk import Desk
 
 DIST = Path(__file__).parent / "page" / "dist"
 CALLS_S, CALLS_BURST = 50.0, 200.0  # calls of one client
+ANSWERS_S, ANSWERS_BURST = 1.0, 30.0  # looks and answers from one address; answers by one link
 LOGINS_S, LOGINS_BURST = 0.2, 10.0  # tokens tried from one address
 
 NOT_BUILT = "The page is not built. Run `make install` (or `npm ci && npm run build` in dashboards/page).\n"
@@ -47,10 +48,12 @@ def build_app(
         redoc_url=None, openapi_url="/api/openapi.json", description="What the city's devices say, what is wrong, and "
         "who was told. Errors are {error, detail, fix}.",
     )  # fmt: skip
-    app.state.subject = Subject(desk, keys, ingest_with, Buckets(LOGINS_S, LOGINS_BURST, clock))
+    app.state.subject = Subject(
+        desk, keys, ingest_with, Buckets(LOGINS_S, LOGINS_BURST, clock), Buckets(ANSWERS_S, ANSWERS_BURST, clock)
+    )
     app.state.doors = doors
     app.state.live = live
-    for part in (city, cases, accounts, ingest, session, probes):
+    for part in (answer, city, cases, accounts, ingest, session, probes):
         app.include_router(part.routes)
     add_refusals(app)
 

@@ -16,6 +16,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from dashboards.api.errors import refuse
+from dashboards.api.letter import STYLE_HASH
 from dashboards.keys import Buckets, Keys
 
 CSP = (
@@ -30,6 +31,13 @@ HEADERS = {
     "Cross-Origin-Opener-Policy": "same-origin",
     "Cross-Origin-Resource-Policy": "same-origin",
     "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
+}
+ANSWER = "/answer/"  # pages behind a signed link: the link is the whole authority, no cookie and no key counts
+ANSWER_HEADERS = {
+    "Content-Security-Policy": f"default-src 'none'; style-src 'sha256-{STYLE_HASH}'; base-uri 'none'; "
+    "form-action 'self'; frame-ancestors 'none'",
+    "Referrer-Policy": "same-origin",  # a form's Origin would be null under no-referrer; no other site sees the link
+    "X-Robots-Tag": "noindex, nofollow",
 }
 OPEN = ("/", "/healthz", "/readyz", "/api/session", "/favicon.svg")  # and everything under /assets/
 WRITES = ("POST", "PUT", "PATCH", "DELETE")
@@ -105,12 +113,12 @@ class Gate:
             return refuse(403, "host", "This server does not answer to that name.",
                           "Open the address that the server printed, or name the host in its settings.")  # fmt: skip
         actor = self._actor(headers)
-        if actor is None and path not in OPEN and not path.startswith("/assets/"):
+        if actor is None and path not in OPEN and not path.startswith(("/assets/", ANSWER)):
             return refuse(401, "no_session", "No session and no key.",
                           "Open the address that the server printed (`citywhistle open` gives a new one), or send "
                           "Authorization: Bearer KEY.")  # fmt: skip
         foreign = "origin" in headers and not same_origin(headers)
-        silent = "origin" not in headers and actor != "script"
+        silent = "origin" not in headers and actor != "script" and not path.startswith(ANSWER)
         if method in WRITES and (foreign or silent):
             return refuse(403, "origin", "A write from another site.", "Write from the page, or with a key.")
         wait = self.calls.take(_client(scope, session_of(headers, self.doors.cookie), actor))
@@ -133,6 +141,9 @@ def dress(headers: MutableHeaders, path: str) -> None:
     """Put on the security headers; built assets carry a hash in their name and may be kept, the rest may not."""
     for name, value in HEADERS.items():
         headers[name] = value
+    if path.startswith(ANSWER):
+        for name, value in ANSWER_HEADERS.items():
+            headers[name] = value
     if path.startswith("/assets/"):
         headers["Cache-Control"] = "public, max-age=31536000, immutable"
     elif "Cache-Control" not in headers:

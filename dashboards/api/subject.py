@@ -26,6 +26,7 @@ class Subject:
     keys: Keys
     ingest: Ingest | None
     logins: Buckets
+    answers: Buckets
     at_once: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(4))
 
 

@@ -16,9 +16,10 @@ from dataclasses import replace
 from typing import Any
 
 from devices.kinds import KINDS
-from twin.query.desk import Account, Moved, Row, Series
+from twin.errors import LinkRefused
+from twin.query.desk import Account, Letter, Moved, Row, Series
 from twin.records import Case, Reject, Transition
-from twin.whistle.lifecycle import CITY_VERBS, after
+from twin.whistle.lifecycle import CITY_VERBS, after, verbs
 
 CENTRE = (24.9415, 60.1695)
 START_MS = 1_753_730_000_000
@@ -312,6 +313,20 @@ class FakeDesk:
                 self._state(self.index[before.subject], 0)
             self.requests[request] = then
             return then
+
+    def letter(self, token: str) -> Letter:
+        """A token is "CASE", which opens; anything else is forged, "old" expired and "spent" used."""
+        if token not in self.book:
+            raise LinkRefused({"old": "expired", "spent": "used"}.get(token, "forged"))
+        case = self.book[token]
+        steps = [step for step in ("accept", "return", "extend", "handle") if step in verbs(case.state)]
+        mine = case.department == "lighting" and case.state not in ("closed", "cancelled")
+        offers = (*steps, "comment") if mine else ()
+        return Letter(
+            case, f"{case.id}:dispatch:1:webhook", "dispatch", ("lighting", "Street lighting", "照明管理所"),
+            ("lamp out", "路灯不亮"), (f"Pole {case.subject}", f"灯杆{case.subject}"), offers,
+            f"lighting by link {case.id}:dispatch:1:webhook", START_MS + 14 * 86_400_000,
+        )  # fmt: skip
 
     def series(self, device: str, quantity: str, start_ms: int, end_ms: int, points: int = 1000) -> Series:
         KINDS[self.rows[self.index[device]].kind].quantity(quantity)
