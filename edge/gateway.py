@@ -17,6 +17,7 @@ from devices.wire import Wire
 from edge.config import EdgeConfig
 from edge.errors import EdgeError, SpoolError
 from edge.health import Health, resident_kb
+from edge.notify import notify
 from edge.policy import Policy
 from edge.sources.intake import Intake, Source, Taken
 from edge.spool import Spool
@@ -72,6 +73,7 @@ class Gateway:
         try:
             for source in self._sources:
                 source.start()
+            notify("READY=1")
             while not self.stopping.is_set():
                 self._turn(time.monotonic())
                 if once and self._through():
@@ -95,6 +97,7 @@ class Gateway:
             self._sweep()
         if now_s - self._status_s >= self.config.status_every_s:
             self._status_s = now_s
+            notify("WATCHDOG=1")
             self._write_status()
         if self._wire.failure is not None:
             raise EdgeError(f"the sending thread has ended: {self._wire.failure}") from self._wire.failure
@@ -173,6 +176,7 @@ class Gateway:
 
     def _end(self) -> None:
         """Stop the sources, write what they have handed over, wait a little for marks, disconnect."""
+        notify("STOPPING=1")
         self._intake.stopping.set()
         for source in self._sources:
             source.stop()
@@ -244,7 +248,8 @@ class Gateway:
         }
 
     def _write_status(self, running: bool = True) -> None:
-        self._say()
+        if running:
+            self._say()
         try:
             write_aside(self.config.status_file, self.status(running))
         except OSError as error:

@@ -135,8 +135,9 @@ class Uplink:
 
     @property
     def unmarked(self) -> list[str]:
-        """Devices that have sent and have never seen a mark: not registered, or not behind this gateway."""
-        return [name for name, line in self._lines.items() if line.held and line.mark is None and self._marks]
+        """Devices that have sent, in vain and again, and have never seen a mark: perhaps not registered behind us."""
+        patience_s = self._limits.patience_s
+        return [name for name, line in self._lines.items() if line.mark is None and line.patience_s > patience_s]
 
     def close(self) -> None:
         """State our absence and disconnect."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import queue
 import threading
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
@@ -78,29 +77,37 @@ class Source(Protocol):
 class Intake:
     """The queue between sources and gateway. When it is full a source waits: the bus, or its broker, holds the rest."""
 
-    def __init__(self, addresses: Mapping[str, Address], *, room: int = 1000) -> None:
+    def __init__(self, addresses: Mapping[str, Address], *, room: int = 2000) -> None:
         self.addresses = addresses  # device id -> where it speaks; other devices are unknown
         self.stopping = threading.Event()
-        self._queue: queue.Queue[Taken] = queue.Queue(room)
+        self._room = room
+        self._pieces: deque[Taken] = deque()
+        self._waiting = 0
+        self._changed = threading.Condition()
 
     def give(self, taken: Taken) -> bool:
-        """Hand over; waits for room. False if the gateway stops meanwhile and it was not taken."""
-        while True:
-            try:
-                self._queue.put(taken, timeout=WAIT_S)
-                return True
-            except queue.Full:
+        """Hand over; waits while `room` readings wait. False if the gateway stops meanwhile and it was not taken."""
+        with self._changed:
+            while self._waiting >= self._room:
                 if self.stopping.is_set():
                     return False
+                self._changed.wait(WAIT_S)
+            self._pieces.append(taken)
+            self._waiting += len(taken.readings)
+            self._changed.notify_all()
+            return True
 
     def take(self, timeout_s: float) -> Taken | None:
         """The next one, None if nothing comes in time."""
-        try:
-            return self._queue.get(timeout=timeout_s) if timeout_s > 0 else self._queue.get_nowait()
-        except queue.Empty:
-            return None
+        with self._changed:
+            if not self._changed.wait_for(lambda: bool(self._pieces), timeout_s):
+                return None
+            taken = self._pieces.popleft()
+            self._waiting -= len(taken.readings)
+            self._changed.notify_all()
+            return taken
 
     @property
     def waiting(self) -> int:
-        """How many pieces wait."""
-        return self._queue.qsize()
+        """How many readings wait."""
+        return self._waiting

@@ -37,7 +37,7 @@ from edge.sources.fields import TIME_FORMS, Field, FieldMap, TimeForm, kind_of, 
 from edge.sources.intake import Intake, SourceCounts, Taken
 
 MAX_LINE = 64 * 1024
-CHUNK = 64 * 1024
+CHUNK = 16 * 1024
 AGAIN_S = (0.5, 15.0)  # first and longest wait before opening again
 KEYS = frozenset((
     "type", "name", "path", "baud", "format", "columns", "header", "delimiter", "time", "time_form", "device",
