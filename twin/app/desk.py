@@ -130,8 +130,8 @@ class CityDesk:
                     "value": float(column[row]),
                     "unit": quantity.unit,
                     "expected": _number(expected[0]),
-                    "low": _number(low[0]),
-                    "high": _number(high[0]),
+                    "low": _number(np.maximum(low[0], quantity.low)),
+                    "high": _number(np.minimum(high[0], quantity.high)),
                     "t_ms": t_ms,
                     "age_s": max(0.0, (self.clock.now_ms() - t_ms) / 1000),
                 }
@@ -192,10 +192,12 @@ class CityDesk:
             buckets = self.store.downsample(known.kind, row, quantity, start_ms, end_ms, step)
             t, observed = buckets.t, buckets.mean
         expected, low, high = expectation(self.heart.world, known.kind, row, quantity, t)
+        limits = KINDS[known.kind].quantity(quantity)
+        low, high = np.maximum(low, limits.low), np.minimum(high, limits.high)
         return Series(
             device,
             quantity,
-            KINDS[known.kind].quantity(quantity).unit,
+            limits.unit,
             t.tolist(),
             observed.tolist(),
             expected.tolist(),
