@@ -13,10 +13,14 @@ import typer
 from rich.table import Table
 
 from devices.errors import DeviceError
+from twin.command.answer import add_steps
 from twin.command.client import CONFIG, JSON, OUT, Client, fail, settings_of, words
 from twin.errors import TwinError
 
-app = typer.Typer(no_args_is_help=True, help="Digital whistles: list, show, accept, close, verify, route.")
+app = typer.Typer(
+    no_args_is_help=True, help="Digital whistles: list, show, verify, route, and every step of a case's life."
+)
+add_steps(app)
 
 
 def clock(ms: int) -> str:

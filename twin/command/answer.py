@@ -1,0 +1,154 @@
+"""`citywhistle whistles VERB CASE`: every step of a case's life but accept and close, which stand with the list."""
+
+from __future__ import annotations
+
+import uuid
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from twin.command.client import CONFIG, OUT, Client
+
+REASON = typer.Option("", "--reason", "-r", help="A word for the record.")
+WHY = typer.Option(..., "--reason", "-r", prompt=True, help="Why; it is recorded.")
+OVERRIDE = typer.Option("", help="Why, although telemetry still shows the trouble.")
+HOURS = typer.Option(..., min=0.1, max=8784, help="Working hours more.")
+
+
+def step(config: Path | None, case: str, verb: str, reason: str, **arguments: Any) -> None:
+    """Take one step and say where the case stands; arguments that are None or empty are not sent."""
+    body = {"reason": reason} | {name: value for name, value in arguments.items() if value not in (None, "")}
+    key = uuid.uuid4().hex
+    told = Client(config).post(f"/api/cases/{case}/{verb}", body, key=key)
+    OUT.print(f"{told['id']}: {told['state']}" + (f" (mute {key})" if verb == "mute" else ""), soft_wrap=True)
+
+
+def handle(case: str, config: Path | None = CONFIG, reason: str = REASON) -> None:
+    """Report a case as handled; telemetry verifies it."""
+    step(config, case, "handle", reason)
+
+
+def redo(case: str, config: Path | None = CONFIG, reason: str = WHY) -> None:
+    """Not accepted: the department must do it again."""
+    step(config, case, "redo", reason)
+
+
+def give_back(case: str, config: Path | None = CONFIG, reason: str = WHY) -> None:
+    """Return a case: it is not this department's."""
+    step(config, case, "return", reason)
+
+
+def transfer(case: str, department: str, config: Path | None = CONFIG, reason: str = WHY) -> None:
+    """Give a case to another department."""
+    step(config, case, "transfer", reason, department=department)
+
+
+def dispatch(
+    case: str,
+    config: Path | None = CONFIG,
+    department: str = typer.Option("", help="To this one; empty: where the routes say."),
+    reason: str = REASON,
+) -> None:
+    """Send a filed case."""
+    step(config, case, "dispatch", reason, department=department)
+
+
+def extend(case: str, config: Path | None = CONFIG, hours: float = HOURS, reason: str = WHY) -> None:
+    """Ask for more time."""
+    step(config, case, "extend", reason, extra_s=hours * 3600)
+
+
+def approve(
+    case: str,
+    config: Path | None = CONFIG,
+    hours: float | None = typer.Option(None, min=0.1, max=8784, help="Working hours; empty: as asked for."),
+    reason: str = REASON,
+) -> None:
+    """Grant an extension."""
+    step(config, case, "approve", reason, extra_s=None if hours is None else hours * 3600)
+
+
+def deny(case: str, config: Path | None = CONFIG, reason: str = WHY) -> None:
+    """Refuse an extension."""
+    step(config, case, "deny", reason)
+
+
+def confirm(case: str, config: Path | None = CONFIG, override: str = OVERRIDE, reason: str = REASON) -> None:
+    """Call a case verified by what a person saw."""
+    step(config, case, "verify", reason, override=override)
+
+
+def evaluate(
+    case: str,
+    config: Path | None = CONFIG,
+    false: bool = typer.Option(False, "--false", help="It was a false whistle."),
+    score: int | None = typer.Option(None, min=1, max=5, help="How well it was handled."),
+    reason: str = REASON,
+) -> None:
+    """Say what a closed case was worth."""
+    step(config, case, "evaluate", reason, verdict="false" if false else "useful", score=score)
+
+
+def reopen(case: str, config: Path | None = CONFIG, reason: str = WHY) -> None:
+    """Open a closed case again."""
+    step(config, case, "reopen", reason)
+
+
+def cancel(case: str, config: Path | None = CONFIG, reason: str = WHY) -> None:
+    """Cancel a case that is none."""
+    step(config, case, "cancel", reason)
+
+
+def merge(case: str, into: str, config: Path | None = CONFIG, reason: str = WHY) -> None:
+    """Put a case under another one, its cause."""
+    step(config, case, "merge", reason, into=into)
+
+
+def split(case: str, config: Path | None = CONFIG, reason: str = WHY) -> None:
+    """Take a case out from under its cause."""
+    step(config, case, "split", reason)
+
+
+def comment(case: str, config: Path | None = CONFIG, reason: str = WHY) -> None:
+    """Leave a word on a case."""
+    step(config, case, "comment", reason)
+
+
+def resend(
+    case: str,
+    config: Path | None = CONFIG,
+    key: str = typer.Option("", help="Key of the dead letter; empty: the newest."),
+    reason: str = REASON,
+) -> None:
+    """Send a dead letter again."""
+    step(config, case, "resend", reason, key=key)
+
+
+def mute(
+    case: str,
+    config: Path | None = CONFIG,
+    hours: float = typer.Option(..., min=0.1, max=8000, help="For how long, in hours of the city's clock."),
+    reason: str = WHY,
+) -> None:
+    """Keep this type on this subject quiet: recorded, not sent. Prints the mute's id."""
+    now_ms = int(Client(config).get("/api/city")["clock"]["city_ms"])
+    step(config, case, "mute", reason, until_ms=now_ms + round(hours * 3_600_000))
+
+
+def unmute(case: str, mute: str, config: Path | None = CONFIG, reason: str = REASON) -> None:
+    """End a mute before its time, by the id that `mute` printed."""
+    step(config, case, "unmute", reason, mute=mute)
+
+
+COMMANDS = (
+    handle, redo, transfer, dispatch, extend, approve, deny, confirm, evaluate, reopen, cancel, merge, split, comment,
+    resend, mute, unmute,
+)  # fmt: skip
+
+
+def add_steps(app: typer.Typer) -> None:
+    """Mount every step on the whistles' commands."""
+    for command in COMMANDS:
+        app.command()(command)
+    app.command("return")(give_back)
