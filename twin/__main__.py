@@ -6,7 +6,7 @@ import typer
 
 from devices.command import app as devices
 from twin.broker.command import app as broker
-from twin.command import channels, config, demo, doctor, journal, look, up, whistles
+from twin.command import channels, config, demo, detect, doctor, journal, look, up, whistles
 from twin.survey.command import app as city
 
 app = typer.Typer(
@@ -18,6 +18,7 @@ app = typer.Typer(
 app.command("demo")(demo.demo)
 app.command("up")(up.up)
 app.command("doctor")(doctor.doctor)
+app.command("detect")(detect.detect)
 app.command("open")(look.open_)
 app.command("health")(look.health)
 app.command("account")(look.account)

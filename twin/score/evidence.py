@@ -1,0 +1,133 @@
+"""Evidence of one block of steps: how far each column leaves what was learnt, in several ways. Scored before learnt."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from twin.records import F64
+from twin.score.fit import LAGS, LONGEST, Fit, shapes
+
+BLOCK = 32  # steps
+CONTEXT = LONGEST  # steps before a block that its evidence may look at
+LEVEL_MEMORY = 1024.0  # steps
+MEANS = (1.0, 3.0, 10.0, 30.0)  # steps
+NOISE_MEMORY = 16.0
+SISTER_MEMORY = 8.0
+EVIDENCE = ("spike", "level", "level", "level", "level", "noise", "stuck", "shape", "pattern", "sisters", "sisters")
+
+
+def _weights(memory: float) -> tuple[F64, F64]:
+    """An exponential mean over a block as a matrix: what the block's values and the mean before it weigh."""
+    keep = 1.0 - 1.0 / memory
+    i = np.arange(BLOCK)
+    lag = i[:, None] - i
+    inner: F64 = np.where(lag >= 0, keep ** np.maximum(lag, 0) / memory, 0.0)
+    return inner, np.asarray(keep ** (i + 1.0), np.float64)
+
+
+_WEIGHTS = {m: _weights(m) for m in (*MEANS, NOISE_MEMORY, SISTER_MEMORY)}
+
+
+@dataclass(frozen=True, slots=True)
+class Carry:
+    """What goes from block to block, by column."""
+
+    level: F64  # [C]
+    means: F64  # [len(MEANS), C]
+    noise: F64  # [C]
+    sister: F64  # [C]
+    run: F64  # [C], how often the last value was repeated
+
+    @classmethod
+    def fresh(cls, level: F64, noise: F64) -> Carry:
+        zero = np.zeros_like(level)
+        return cls(level, np.zeros((len(MEANS), len(level))), noise, zero, zero)
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A block's evidence: `y` [BLOCK, C, E] as ln(1 + ratio), NaN where nothing was measured; what was expected, the
+    residual in units of its spread, the block with gaps filled, and what the next block starts from."""
+
+    y: F64
+    expected: F64
+    residual: F64
+    filled: F64
+    carry: Carry
+
+
+def judge(block: F64, before: F64, step: int, learnt: Fit, carry: Carry, gain: float) -> Told:
+    """Evidence of a block [BLOCK, C] that starts at `step`, after `before` [CONTEXT, C]; `gain`: of the level."""
+    known = ~np.isnan(block)
+    season = learnt.season(step - LAGS, BLOCK + LAGS)
+    filled = np.where(known, block, carry.level + season[LAGS:])
+    tame = np.clip(filled, learnt.low, learnt.high)
+    level, after = _level(tame - season[LAGS:], carry.level, gain)
+    expected = level + season[LAGS:]
+    residual = (filled - expected) / learnt.spread
+    means = [_mean(np.clip(residual, -12.0, 12.0) if m > 1 else residual, m, carry.means[i])
+             for i, m in enumerate(MEANS)]  # fmt: skip
+    miss = np.abs(_miss(filled, tame, before, season, learnt)) / learnt.miss
+    noise = _mean(np.where(known, np.minimum(miss, 6.0), learnt.noise), NOISE_MEMORY, carry.noise)
+    run, last = _runs(filled, known, before[-1], carry.run)
+    whole = np.concatenate([before[len(before) - learnt.window + 1 :], filled])
+    shape, pattern = _shapes(np.clip(whole, 3 * learnt.low - 2 * learnt.high, 3 * learnt.high - 2 * learnt.low), learnt)
+    louder = np.abs(np.log((noise + 0.05) / (learnt.noise + 0.05)))
+    pieces = [np.log1p(miss), *(np.log1p(np.abs(m)) for m in means), louder,
+              np.log1p(run * -np.log(learnt.repeat)), shape, pattern]  # fmt: skip
+    sister = carry.sister
+    if block.shape[1] > 1:
+        alone = np.clip(residual, -6.0, 6.0) @ learnt.sisters / np.diag(learnt.sisters)
+        longer = _mean(alone, SISTER_MEMORY, carry.sister)
+        sister = longer[-1]
+        pieces += [np.log1p(np.abs(alone)), np.log1p(np.abs(longer))]
+    y = np.where(known[:, :, None], np.stack(pieces, axis=2), np.nan)
+    fresh = replace(
+        carry, level=after, means=np.stack([m[-1] for m in means]), noise=noise[-1], sister=sister, run=last
+    )
+    return Told(y, expected, residual, filled, fresh)
+
+
+def _mean(x: F64, memory: float, start: F64) -> F64:
+    inner, old = _WEIGHTS[memory]
+    out: F64 = inner @ x + old[:, None] * start
+    return out
+
+
+def _level(x: F64, start: F64, gain: float) -> tuple[F64, F64]:
+    """The level before each step of a block, and after its last: an exponential mean of what the season leaves."""
+    keep = 1.0 - gain
+    i = np.arange(BLOCK)
+    lag = i[:, None] - i
+    path = np.where(lag >= 0, keep ** np.maximum(lag, 0) * gain, 0.0) @ x + (keep ** (i + 1.0))[:, None] * start
+    return np.concatenate([start[None], path[:-1]]), path[-1]
+
+
+def _miss(filled: F64, tame: F64, before: F64, season: F64, learnt: Fit) -> F64:
+    """What the one-step prediction misses by."""
+    past = np.concatenate([np.clip(before[-LAGS:], learnt.low, learnt.high), tame]) - season - learnt.centre
+    guess = sum(learnt.lags[k] * past[LAGS - 1 - k : LAGS - 1 - k + BLOCK] for k in range(LAGS))
+    out: F64 = filled - season[LAGS:] - learnt.centre - guess
+    return out
+
+
+def _runs(filled: F64, known: np.ndarray[tuple[int, ...], np.dtype[np.bool_]], last: F64, run: F64) -> tuple[F64, F64]:
+    """How often each value was repeated so far."""
+    same = (np.concatenate([last[None], filled[:-1]]) == filled) & known
+    i = np.arange(1, BLOCK + 1)[:, None]
+    broken = np.maximum.accumulate(np.where(same, 0, i), axis=0)
+    out = np.where(broken > 0, i - broken, i + run).astype(np.float64)
+    return out, out[-1]
+
+
+def _shapes(whole: F64, learnt: Fit) -> tuple[F64, F64]:
+    """Distance of each window from the usual shapes: by their covariance, and to the nearest one seen."""
+    now = np.ascontiguousarray(shapes(whole, learnt.window).transpose(1, 0, 2))
+    off = now - learnt.usual[:, None]
+    far = np.sqrt(np.maximum(((off @ learnt.whiten) * off).sum(axis=2), 0.0))
+    gap = learnt.lengths - 2.0 * (now.astype(np.float32) @ learnt.library)
+    squared = gap.min(axis=2) + (now**2).sum(axis=2)
+    near = np.sqrt(np.maximum(squared, 0.0) / now.shape[2]) / learnt.spread[:, None]
+    return np.log1p(far).T, np.log1p(near).T

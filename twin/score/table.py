@@ -1,0 +1,238 @@
+"""Reads a CSV as it comes: recognises compression, encoding, delimiter, decimal mark, header, times and values."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import gzip
+import io
+import itertools
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, BinaryIO, cast
+
+import numpy as np
+
+from twin.errors import TwinError
+from twin.records import F64
+from twin.score.times import READERS, Reader, number, recognise
+
+SAMPLE = 200  # rows by which a table is recognised
+CHUNK = 4096  # rows read at once
+COLUMNS = 10_000
+FIELD = 1 << 20  # characters
+TIME_NAMES = {"time", "timestamp", "datetime", "date", "ts", "t", "sdate", "index", "idx", "no", "step", "", "时间",
+              "日期", "时间戳", "unnamed: 0"}  # fmt: skip
+# Answers, not measurements: judging by them would be cheating.
+LABELS = {"label", "labels", "is_anomaly", "anomaly", "ground_truth", "is_anomalous", "is_outlier", "outlier"}
+_CALENDAR = {"year", "month", "day", "hour", "minute", "second"}
+
+
+class TableBroken(TwinError):
+    """A table that cannot be scored as it is: the message says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """How a table is written. `time` is -1 where no column holds times: rows are numbered."""
+
+    encoding: str
+    delimiter: str
+    decimal_comma: bool
+    header: bool
+    names: tuple[str, ...]
+    time: int
+    time_format: str
+    values: tuple[int, ...]
+    left_out: tuple[str, ...]
+
+    @property
+    def value_names(self) -> tuple[str, ...]:
+        return tuple(self.names[i] for i in self.values)
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Rows as read: times as text and as numbers [N], values [N, C] (NaN: none), bytes of the file used so far."""
+
+    texts: list[str]
+    t: F64
+    x: F64
+    used: int
+
+
+class Table:
+    """An open CSV. Raises TableBroken with what to do where it cannot be understood."""
+
+    def __init__(self, path: Path, time: str = "", values: Sequence[str] = ()) -> None:
+        try:
+            raw = path.open("rb")
+        except OSError as error:
+            raise TableBroken(f"{path} cannot be read: {error.strerror or error}") from error
+        self.raw: BinaryIO = raw
+        try:
+            self.rows, self.shape, self.first = self._open(path, time, values)
+        except BaseException:
+            raw.close()
+            raise
+
+    def _open(self, path: Path, time: str, values: Sequence[str]) -> tuple[Iterator[list[str]], Shape, list[list[str]]]:
+        head = cast("io.BufferedReader", self.raw).peek(2)[:2]
+        stream = cast("IO[bytes]", gzip.GzipFile(fileobj=self.raw)) if head == b"\x1f\x8b" else self.raw
+        buffered = io.BufferedReader(cast("io.RawIOBase", stream), 1 << 18)
+        try:
+            start = buffered.peek(1 << 16)[: 1 << 16]
+        except (OSError, EOFError) as error:
+            raise TableBroken(f"{path} is no whole gzip file: {error}") from error
+        encoding = encoding_of(start)
+        lines = start.decode(encoding, "replace").splitlines()[: SAMPLE + 1]
+        if not any(line.strip() for line in lines):
+            raise TableBroken(f"{path} holds no rows")
+        delimiter = delimiter_of(lines)
+        csv.field_size_limit(FIELD)
+        text = io.TextIOWrapper(buffered, encoding=encoding, errors="replace", newline="")
+        self.text = text  # it closes the file when it is let go
+        rows = _parsed(text, delimiter, path)
+        first = list(itertools.islice(rows, SAMPLE + 1))
+        return rows, shape_of(encoding, delimiter, first, time, values), first
+
+    def chunks(self) -> Iterator[Chunk]:
+        """All rows in input order; rows that are too short have NaN where they end, empty lines are no rows."""
+        rows = itertools.chain(self.first[1 if self.shape.header else 0 :], self.rows)
+        read = READERS[self.shape.time_format] if self.shape.time >= 0 else number
+        number_of = 0
+        while lines := list(itertools.islice(rows, CHUNK)):
+            yield self._chunk(lines, read, number_of)
+            number_of += len(lines)
+
+    def _chunk(self, lines: list[list[str]], read: Reader, first: int) -> Chunk:
+        time, comma = self.shape.time, self.shape.decimal_comma
+        if time >= 0:
+            texts = [row[time].strip() if time < len(row) else "" for row in lines]
+            t = np.array([read(text) for text in texts])
+        else:
+            t = np.arange(first, first + len(lines), dtype=np.float64)
+            texts = [str(i) for i in range(first, first + len(lines))]
+        x = np.array([[_value(row[i], comma) if i < len(row) else math.nan for i in self.shape.values]
+                      for row in lines])  # fmt: skip
+        return Chunk(texts, t, x.reshape(len(lines), len(self.shape.values)), self.raw.tell())
+
+    def close(self) -> None:
+        self.raw.close()
+
+
+def _parsed(text: io.TextIOWrapper, delimiter: str, path: Path) -> Iterator[list[str]]:
+    if delimiter == " ":
+        source: Iterator[list[str]] = (line.split() for line in text)
+    else:
+        source = csv.reader((line.replace("\0", "") for line in text), delimiter=delimiter)
+    try:
+        yield from (row for row in source if (row and any(cell.strip() for cell in row)) or len(row) > 1)
+    except csv.Error as error:
+        raise TableBroken(f"{path}: a row cannot be read: {error}") from error
+    except (OSError, EOFError) as error:
+        raise TableBroken(f"{path} ends in the middle: {error}") from error
+
+
+def _value(text: str, comma: bool) -> float:
+    return number(text.replace(",", ".") if comma else text)
+
+
+def encoding_of(start: bytes) -> str:
+    """utf-8, utf-16, gb18030 or latin-1, by byte-order mark and by what can be decoded."""
+    if start.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    for encoding in ("utf-8-sig", "gb18030"):
+        try:
+            codecs.getincrementaldecoder(encoding)().decode(start)
+        except UnicodeDecodeError:
+            continue
+        return encoding
+    return "latin-1"
+
+
+def delimiter_of(lines: Sequence[str]) -> str:
+    """The character that splits most lines into the same number (at least two) of cells; a comma where none does."""
+    lines = [line for line in lines if line.strip()][:50]
+    best, found = 0.0, ","
+    for candidate in ("\t", ";", ",", "|", " "):
+        counts = [len(line.split()) - 1 if candidate == " " else line.count(candidate) for line in lines]
+        usual = max(set(counts), key=counts.count)
+        share = counts.count(usual) / len(counts)
+        if usual > 0 and share > best + (0.2 if candidate == " " else 0.0):
+            best, found = share, candidate
+    return found
+
+
+def shape_of(encoding: str, delimiter: str, rows: list[list[str]], time: str, values: Sequence[str]) -> Shape:
+    """What the first rows tell. `time`, `values`: columns named by the analyst, by name or number from 0."""
+    width = max(len(row) for row in rows)
+    if width > COLUMNS:
+        raise TableBroken(f"the table has {width} columns; at most {COLUMNS} can be scored")
+    comma = delimiter != "," and sum(cell.strip().replace(",", "", 1).lstrip("-").isdigit() and "," in cell
+                                     for row in rows for cell in row) > 0  # fmt: skip
+    header = _has_header(rows, comma)
+    body = rows[1:] if header else rows
+    named = [cell.strip() for cell in rows[0]] if header else []
+    names = tuple(named[i] if i < len(named) and named[i] else f"column {i}" for i in range(width))
+    raw = [name.lower() for name in named] + ["?"] * (width - len(named))
+    columns = [[row[i].strip() if i < len(row) else "" for row in body] for i in range(width)]
+    at = _place(time, names) if time else _time_column(raw, columns, width)
+    form = recognise(columns[at]) if at >= 0 else ""
+    if at >= 0 and not form:
+        raise TableBroken(f"the column {names[at]!r} holds no times that can be read; name another with --time-column")
+    calendar = _CALENDAR if {"year", "month", "day"} <= set(raw) else set()
+    left_out: list[str] = []
+    if values:
+        chosen = [_place(value, names) for value in values]
+    else:
+        chosen = [i for i in range(width) if i != at and _numeric(columns[i], comma)]
+        left_out = [names[i] for i in chosen if raw[i] in LABELS | calendar]
+        chosen = [i for i in chosen if raw[i] not in LABELS | calendar]
+    if not chosen:
+        raise TableBroken("no column of numbers was found; name them with --value-columns")
+    return Shape(encoding, delimiter, comma, header, names, at, form, tuple(chosen), tuple(left_out))
+
+
+def _has_header(rows: list[list[str]], comma: bool) -> bool:
+    """A first row without a single number, over rows with some, is a header."""
+
+    def numbers(row: list[str]) -> int:
+        return sum(math.isfinite(_value(cell, comma)) for cell in row)  # fmt: skip
+
+    if numbers(rows[0]) or not any(cell.strip() for cell in rows[0]):
+        return False
+    return len(rows) == 1 or any(numbers(row) for row in rows[1:]) or not recognise([rows[0][0].strip()])
+
+
+def _numeric(cells: Sequence[str], comma: bool) -> bool:
+    told = [cell for cell in cells if cell and cell.lower() not in ("na", "nan", "null", "none", "-", "#")]
+    return bool(told) and sum(not math.isnan(_value(cell, comma)) for cell in told) >= 0.5 * len(told)
+
+
+def _time_column(raw: Sequence[str], columns: Sequence[Sequence[str]], width: int) -> int:
+    """The column with dates, else one named like a time that holds numbers, else a first one that counts; -1: none."""
+    for i in range(width):
+        if recognise(columns[i]) not in ("", "number"):
+            return i
+    if width < 2:
+        return -1
+    for i in range(width):
+        if raw[i] in TIME_NAMES and recognise(columns[i]) == "number":
+            return i
+    first = [number(cell) for cell in columns[0]]
+    even = len(first) > 2 and all(b - a == first[1] - first[0] > 0 for a, b in itertools.pairwise(first))
+    return 0 if even else -1
+
+
+def _place(name: str, names: Sequence[str]) -> int:
+    if name in names:
+        return names.index(name)
+    lowered = [one.lower() for one in names]
+    if name.lower() in lowered:
+        return lowered.index(name.lower())
+    if name.isdigit() and int(name) < len(names):
+        return int(name)
+    raise TableBroken(f"there is no column {name!r}; the table has {', '.join(names[:30])}")

@@ -1,0 +1,96 @@
+"""Recognises how a column writes its times, and reads them as seconds (numbers stay as they are). Pure."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import re
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime, timedelta
+
+Reader = Callable[[str], float]
+_CLOCK = r"(\d{1,2})[:时](\d{1,2})(?:[:分](\d{1,2})秒?(?:[.,](\d+))?)?\s*([AaPp][Mm])?"
+_DATE = re.compile(rf"(\d{{1,4}})[-/.年](\d{{1,2}})[-/.月](\d{{1,4}})日?(?:[ T]+{_CLOCK})?")
+_PACKED = re.compile(r"((?:19|20)\d\d)(\d\d)(\d\d)(?:[T ]?(\d\d)(\d\d)(\d\d)?)?")
+_ORDERS = {"ymd": (0, 1, 2), "mdy": (2, 0, 1), "dmy": (2, 1, 0)}
+_START = datetime(1970, 1, 1, tzinfo=UTC)
+NAN = float("nan")
+
+
+def number(text: str) -> float:
+    """A number, NaN for anything else."""
+    try:
+        return float(text) if "_" not in text else NAN
+    except ValueError:
+        return NAN
+
+
+def iso(text: str) -> float:
+    """ISO 8601; without an offset, UTC."""
+    try:
+        at = datetime.fromisoformat(text)
+    except ValueError:
+        return NAN
+    return _seconds(at)
+
+
+def packed(text: str) -> float:
+    """20260131, 202601311200, 20260131120000."""
+    found = _PACKED.fullmatch(text)
+    if found is None:
+        return NAN
+    return _moment([int(p or 0) for p in found.groups()])
+
+
+def dated(order: str) -> Reader:
+    """Dates whose parts stand in this order (ymd, mdy, dmy), with or without a time of day."""
+    place = _ORDERS[order]
+
+    def read(text: str) -> float:
+        found = _DATE.fullmatch(text)
+        if found is None:
+            return NAN
+        parts = [int(found[1]), int(found[2]), int(found[3])]
+        year, month, day = (parts[i] for i in place)
+        if year < 100:
+            year += 2000 if year < 70 else 1900
+        hour = int(found[4] or 0)
+        if found[8]:
+            hour = hour % 12 + (12 if found[8].lower() == "pm" else 0)
+        whole = _moment([year, month, day, hour, int(found[5] or 0), int(found[6] or 0)])
+        return whole + (float(f"0.{found[7]}") if found[7] else 0.0)
+
+    return read
+
+
+def _moment(parts: Sequence[int]) -> float:
+    year, month, day, hour, minute, second = parts
+    try:
+        at = datetime(year, month, day, tzinfo=UTC) + timedelta(hours=hour, minutes=minute, seconds=second)
+    except (ValueError, OverflowError):
+        return NAN
+    return _seconds(at)
+
+
+def _seconds(at: datetime) -> float:
+    return ((at if at.tzinfo else at.replace(tzinfo=UTC)) - _START).total_seconds()
+
+
+READERS: dict[str, Reader] = {
+    "packed": packed, "number": number, "iso": iso, "ymd": dated("ymd"), "mdy": dated("mdy"), "dmy": dated("dmy"),
+}  # fmt: skip
+
+
+def recognise(sample: Sequence[str]) -> str:
+    """The name of the reader that reads most of the sample; of equals, the one under which times rise most often.
+    Empty where fewer than nine in ten can be read."""
+    told = [text for text in sample if text]
+    best, name = (0.9, -1.0), ""
+    for candidate, read in READERS.items():
+        at = [read(text) for text in told]
+        known = [t for t in at if math.isfinite(t)]
+        share = len(known) / max(1, len(told))
+        rising = sum(b > a for a, b in itertools.pairwise(known)) / max(1, len(known) - 1)
+        if known and (share, rising) > best:
+            best, name = (share, rising), candidate
+    return name
