@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import resource
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -22,7 +23,7 @@ def family(name: str, kind: str, help_: str, samples: Iterable[Sample]) -> list[
     lines = [f"# HELP {name} {help_}", f"# TYPE {name} {kind}"]
     for labels, value in samples:
         inner = ",".join(f'{key}="{_escaped(text)}"' for key, text in labels.items())
-        lines.append(f"{name}{{{inner}}} {value:g}" if inner else f"{name} {value:g}")
+        lines.append(f"{name}{{{inner}}} {_figure(value)}" if inner else f"{name} {_figure(value)}")
     return lines
 
 
@@ -67,6 +68,15 @@ def render(
                 [({}, usage.ru_maxrss * 1024)]),
     ]  # fmt: skip
     return "\n".join(lines) + "\n"
+
+
+def _figure(value: float) -> str:
+    """A value as the format writes it: counts in full (six digits would make rates jump), NaN, +Inf."""
+    if math.isnan(value):
+        return "NaN"
+    if math.isinf(value):
+        return "+Inf" if value > 0 else "-Inf"
+    return str(int(value)) if value == int(value) else repr(float(value))
 
 
 def _escaped(text: str) -> str:

@@ -1,0 +1,134 @@
+"""High-water marks: changed ones go out, what cannot is owed, and after a reconnect everything goes again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import paho.mqtt.client as mqtt
+from paho.mqtt.enums import CallbackAPIVersion
+
+from devices.envelope import decode_mark
+from devices.records import Mark
+from tests.broker import TestBroker
+from tests.twin.ingest.conftest import until
+from twin.app.marks import Courier, Marks
+from twin.settings import BrokerSettings
+
+
+class Senders:
+    """Senders whose marks move when the test says so; what was asked for is noted."""
+
+    def __init__(self) -> None:
+        self.marks: dict[str, Mark] = {}
+        self.fresh: set[str] = set()
+        self.asked: list[bool] = []
+
+    def move(self, device: str, seq: int) -> None:
+        self.marks[device] = Mark(device, 1, seq)
+        self.fresh.add(device)
+
+    def changed(self, everything: bool) -> Iterable[tuple[str, str, Mark]]:
+        self.asked.append(everything)
+        told = set(self.marks) if everything else self.fresh
+        self.fresh = set()
+        return [("d1", "pole", self.marks[device]) for device in sorted(told)]
+
+
+class Wire:
+    """A connection that may be down."""
+
+    def __init__(self) -> None:
+        self.up, self.connects = True, 1
+        self.sent: list[tuple[str, int]] = []
+
+    def publish(self, topic: str, payload: bytes) -> bool:
+        if self.up:
+            device = topic.split("/")[3]
+            self.sent.append((topic, decode_mark(device, payload).seq))
+        return self.up
+
+
+def test_changed_marks_go_out_and_all_after_a_reconnect() -> None:
+    """A round publishes what moved; what cannot be published is owed, the newest of each sender; a new connection
+    brings every sender's mark again, because the broker may have lost what it held."""
+    senders, wire = Senders(), Wire()
+    marks = Marks(senders.changed, wire.publish, 60.0, lambda: wire.connects)
+    senders.move("p-1", 5)
+    senders.move("p-2", 7)
+    marks._round()
+    assert wire.sent == [("city/d1/pole/p-1/mark", 5), ("city/d1/pole/p-2/mark", 7)]
+    marks._round()
+    assert len(wire.sent) == 2
+    wire.up = False
+    senders.move("p-1", 6)
+    marks._round()
+    senders.move("p-1", 8)
+    marks._round()
+    assert len(wire.sent) == 2
+    wire.up = True
+    marks._round()
+    assert wire.sent[2:] == [("city/d1/pole/p-1/mark", 8)]
+    wire.connects += 1
+    marks._round()
+    assert wire.sent[3:] == [("city/d1/pole/p-1/mark", 8), ("city/d1/pole/p-2/mark", 7)]
+    assert senders.asked[-1] is True
+    assert marks.published == 5
+
+
+def test_the_last_marks_go_out_at_the_end() -> None:
+    """What moved just before the end is published by `stop`."""
+    senders, wire = Senders(), Wire()
+    marks = Marks(senders.changed, wire.publish, 3600.0, lambda: wire.connects)
+    marks.start()
+    senders.move("p-1", 5)
+    marks.stop()
+    assert [seq for _, seq in wire.sent] == [5]
+
+
+def await_retained(broker: TestBroker, wanted: dict[str, int]) -> None:
+    """Wait until the broker's retained marks are these, as a sender that subscribes then would get them."""
+    got: dict[str, int] = {}
+    client = mqtt.Client(CallbackAPIVersion.VERSION2)
+
+    def message(_c: mqtt.Client, _u: object, m: mqtt.MQTTMessage) -> None:
+        device = m.topic.split("/")[3]
+        if m.retain:
+            got[device] = decode_mark(device, m.payload).seq
+
+    client.on_message = message
+    client.connect(broker.host, broker.port)
+    client.loop_start()
+    try:  # each subscription brings what is retained by then
+        until(lambda: client.subscribe("city/+/+/+/mark", qos=1)[0] == 0 and got == wanted, f"retained: {wanted}")
+    finally:
+        client.disconnect()
+        client.loop_stop()
+
+
+def test_a_real_broker_keeps_marks_and_gets_them_again(broker: TestBroker) -> None:
+    """Marks are retained; a broker that was killed and forgot them has them again after the courier reconnects; a
+    courier that starts before its broker connects when that comes."""
+    broker.stop()
+    settings = BrokerSettings(host=broker.host, port=broker.port, user="", client_id="marks-test")
+    senders = Senders()
+    courier = Courier(settings, "")
+    marks = Marks(senders.changed, courier.publish, 0.05, lambda: courier.connects)
+    senders.move("p-1", 5)
+    senders.move("p-2", 7)
+    courier.start()
+    marks.start()
+    try:
+        assert courier.publish("x", b"") is False
+        broker.start()
+        until(lambda: courier.connects == 1, "the first connection")
+        await_retained(broker, {"p-1": 5, "p-2": 7})
+        broker.kill()
+        for saved in broker.files.dir.rglob("mosquitto.db"):
+            saved.unlink()
+        senders.move("p-1", 9)
+        broker.start()
+        until(lambda: courier.connects == 2, "the second connection")
+        await_retained(broker, {"p-1": 9, "p-2": 7})
+    finally:
+        marks.stop()
+        courier.stop()
