@@ -224,12 +224,13 @@ class CityDesk:
         link = self.pump.link_state()
         late_s = max(0.0, (self.clock.now_ms() - pulse.last_now_ms) / 1000 / self.clock.speed)
         return {
-            "ready": link.state != "down" and not size.full and not pulse.stalled and pulse.ticks > 0,
+            "ready": link.state == "up" and not (size.full or pulse.stalled or self.pump.stalled) and pulse.ticks > 0,
             "link": "drained" if link.drained else "up" if link.state == "up" else "down",
             "link_detail": link.trouble,
             "journal": {"bytes": size.bytes, "bound_bytes": size.max_bytes, "full": size.full, "entries": size.entries},
             "store": {"name": self.store.name, "up": written.up, "behind": written.behind, "detail": written.error},
             "tick": {"last": pulse.last_tick, "lag_ms": round(late_s * 1000), "stalled": pulse.stalled},
+            "ingest": {"stalled": self.pump.stalled},
             "disk": {"free_bytes": free, "low": free < LOW_DISK_BYTES},
             "uptime_s": round(time.monotonic() - self._began_s, 1),
         }

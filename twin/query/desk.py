@@ -158,7 +158,7 @@ class Desk(Protocol):
     def health(self) -> Mapping[str, Any]:
         """What works. Keys: ready (bool), link ("up" | "down" | "drained"), journal ({bytes, bound_bytes, full}),
         store ({name, up, behind (entries), detail}), tick ({last, lag_ms, stalled (why, "" if not)}),
-        disk ({free_bytes, low}).
+        disk ({free_bytes, low}), ingest ({stalled}).
         """
 
     def metrics(self) -> str:

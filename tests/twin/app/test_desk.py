@@ -1,0 +1,162 @@
+"""The desk over a whole server in this process, asked as page, API and command line ask it."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.metadata
+import inspect
+import json
+import math
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.twin.app.serving import settings_in
+from tests.twin.ingest.conftest import until
+from twin.app.server import Server
+from twin.errors import IllegalStep
+from twin.query.desk import Desk
+
+POLE = "city/091001/pole/pole-0001/telemetry"
+
+
+class Face:
+    """Stands where the web stands: takes the desk and the way in."""
+
+    name = "web"
+    url = "http://127.0.0.1:1"
+
+    def __init__(self) -> None:
+        self.desk: Any = None
+        self.ingest: Any = None
+
+    def load(self) -> Any:
+        return self.serve
+
+    def serve(self, desk: Desk, *, ingest: Any, **_more: Any) -> Face:
+        self.desk, self.ingest = desk, ingest
+        return self
+
+    def open_url(self) -> str:
+        return self.url
+
+    def stop(self) -> None:
+        self.desk = None
+
+    def say(self, seq: int, t_ms: int, **values: float) -> None:
+        """One reading of pole-0001 by HTTP's way in; returns when it is durable."""
+        told = {"boot": 1, "seq": seq, "t": t_ms, **values}
+        self.ingest(POLE, json.dumps(told).encode()).result(20)
+
+
+@pytest.fixture(scope="module")
+def face(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Face]:
+    """A server without a broker that has heard a leaking pole and a message that is none."""
+    made = Face()
+    with pytest.MonkeyPatch.context() as patched, ExitStack() as stack:
+        patched.setattr(importlib.metadata, "entry_points", lambda **_group: [made])
+        server = Server(settings_in(tmp_path_factory.mktemp("desk")), stack)
+        server.start()
+        now_ms = made.desk.city()["clock"]["city_ms"]
+        for seq in range(1, 6):
+            made.say(seq, now_ms - 5000 + seq * 100, leakageCurrent=0.2, voltage=230.0 + seq)
+        made.ingest(POLE, b"not JSON").result(20)
+        until(made.desk.cases, "a case")
+        until(lambda: made.desk.account().stored == 5, "all is stored")
+        yield made
+
+
+def test_it_is_a_desk(face: Face) -> None:
+    """Every question of the protocol is answered, with the same parameters."""
+    for name, method in inspect.getmembers(Desk, inspect.isfunction):
+        if not name.startswith("_"):
+            mine = inspect.signature(getattr(type(face.desk), name))
+            assert list(mine.parameters) == list(inspect.signature(method).parameters), name
+
+
+def test_the_city_and_its_devices(face: Face) -> None:
+    """City, rows and movements agree; a device tells its relations, its last values and its open cases."""
+    city = face.desk.city()
+    assert {"name", "name_zh", "version", "centre", "clock"} <= city.keys()
+    rows = face.desk.devices()
+    moved = face.desk.moved(0)
+    assert len(moved.index) == len(rows)
+    told = face.desk.device("pole-0001")
+    assert (told["id"], told["kind"], told["relations"]["feeder"]) == ("pole-0001", "pole", "feeder-01")
+    values = {one["quantity"]: one for one in told["values"]}
+    assert (values["voltage"]["value"], values["voltage"]["unit"]) == (235.0, "V")
+    assert values["voltage"]["age_s"] >= 0
+    assert [case.type for case in told["cases"]] == ["leakage"]
+    assert next(row.state for row in rows if row.id == "pole-0001") == 3
+    assert face.desk.device("nobody") is None
+    json.dumps({**told, "cases": []}, allow_nan=False)
+
+
+def test_a_series(face: Face) -> None:
+    """Raw readings in order over a short range, steps over a long one; unknown devices and quantities are KeyErrors."""
+    end = face.desk.city()["clock"]["city_ms"] + 1
+    raw = face.desk.series("pole-0001", "voltage", end - 60_000, end)
+    assert list(raw.observed) == [231.0, 232.0, 233.0, 234.0, 235.0]
+    assert list(raw.t_ms) == sorted(raw.t_ms)
+    assert len(raw.expected) == len(raw.low) == len(raw.high) == 5
+    assert (raw.unit, raw.complete_to_ms >= raw.t_ms[-1]) == ("V", True)
+    day = face.desk.series("pole-0001", "voltage", end - 86_400_000, end, 100)
+    assert 1 <= len(day.t_ms) <= 2
+    assert math.isclose(sum(day.observed) / len(day.observed), 233.0, abs_tol=2.0)
+    for device, quantity in (("nobody", "voltage"), ("pole-0001", "colour")):
+        with pytest.raises(KeyError):
+            face.desk.series(device, quantity, 0, 1)
+
+
+def test_account_rejects_and_metrics(face: Face) -> None:
+    """Totals and the device's own account agree; the refused message is readable; metrics carry the same figures."""
+    total = face.desk.account()
+    assert (total.journalled, total.stored, total.missing, dict(total.rejected)) == (5, 5, 0, {"syntax": 1})
+    (own,) = face.desk.accounts(after="pole-0000", limit=1)
+    assert (own.device, own.journalled, own.accountable) == ("pole-0001", 5, True)
+    (reject,) = face.desk.rejects()
+    assert (reject.topic, reject.payload) == (POLE, b"not JSON")
+    assert 'citywhistle_readings_total{fate="journalled"} 5\n' in face.desk.metrics()
+
+
+def test_health_without_a_broker(face: Face) -> None:
+    """The link is down, so that the server is not ready, and the reason is there; the rest is well."""
+    told = face.desk.health()
+    assert (told["ready"], told["link"]) == (False, "down")
+    assert told["link_detail"]
+    assert told["store"]["up"]
+    assert (told["tick"]["stalled"], told["ingest"]["stalled"], told["journal"]["full"]) == ("", "", "")
+
+
+def test_an_action_waits_for_its_tick(face: Face) -> None:
+    """The answer is the case as it stands after the tick; a repeated request is one; what cannot be is refused."""
+
+    async def act(verb: str, case: str, request: str) -> Any:
+        return await asyncio.wait_for(face.desk.act(verb, case, "li", "seen", request), 20)
+
+    (case,) = face.desk.cases()
+    assert asyncio.run(act("accept", case.id, "r1")).state == "accepted"
+    asyncio.run(act("accept", case.id, "r1"))
+    assert [step.event for step in face.desk.history(case.id)].count("accept") == 1
+    with pytest.raises(IllegalStep):
+        asyncio.run(act("accept", case.id, "r2"))
+    with pytest.raises(KeyError):
+        asyncio.run(act("accept", "CW-0", "r3"))
+    assert face.desk.case(case.id).state == "accepted"
+    assert face.desk.deliveries(case.id)
+    assert face.desk.children(case.id) == []
+
+
+def test_a_server_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Opened, started and closed, a server has removed its note, written a checkpoint, and lets another one in."""
+    made = Face()
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda **_group: [made])
+    for _ in range(2):
+        with ExitStack() as stack:
+            Server(settings_in(tmp_path), stack).start()
+            assert (tmp_path / "data" / "running.json").stat().st_mode & 0o777 == 0o600
+        assert not (tmp_path / "data" / "running.json").exists()
+        assert list((tmp_path / "data" / "checkpoints").glob("*.check"))
