@@ -84,7 +84,7 @@ STORIES: dict[str, Story] = {
     "clock_skew": Story("pole", {}, "clock_skew:pole-0", skew_ms=-90_000),
     "sleeping_cell": Story("cell", {"prbLoadDown": 1.0}, "sleeping_cell:cell-0", every_s=300, warm=150, rounds=20,
                            noise=1.0),
-    "night_noise": Story("pole", {"LAeq": 75.0}, "night_noise:pole-0", {"LAeq": 44.0}, every_s=300, warm=60, rounds=10,
+    "night_noise": Story("pole", {"LAeq": 75.0}, "night_noise:pole-0", {"LAeq": 44.0}, every_s=120, warm=140, rounds=15,
                          noise=1.0),
     "dust": Story("pole", {"pm10": 800.0}, "dust:pole-0", {"pm10": 60.0}, every_s=300),
     "air_episode": Story("pole", {"pm25": 110.0}, "air_episode:010101", {"pm25": 20.0}, every_s=300, everybody=True),

@@ -16,7 +16,8 @@ _FIELDS: dict[str, tuple[Any, float]] = {
     "block": (np.int64, -1),  # number of the open block
     "sum": (np.float64, 0.0),
     "count": (np.float64, 0.0),
-    "mean": (np.float64, np.nan),  # of the last closed block
+    "mean": (np.float64, np.nan),  # of the last closed block, of so many readings
+    "readings": (np.float64, 0.0),
     "end": (np.int64, 0),  # and its end, ms
 }
 
@@ -52,6 +53,7 @@ class Blocks:
         closing = moved & (a["count"][r] > 0)
         done = r[closing]
         a["mean"][done] = a["sum"][done] / a["count"][done]
+        a["readings"][done] = a["count"][done]
         a["end"][done] = (a["block"][done] + 1) * self.length_ms
         a["sum"][r] = np.where(moved, 0.0, a["sum"][r]) + np.add.reduceat(x[at], first)
         a["count"][r] = np.where(moved, 0.0, a["count"][r]) + np.diff(np.r_[first, len(mine)])

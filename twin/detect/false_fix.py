@@ -16,7 +16,7 @@ from twin.detect.rules import Rules, Value
 from twin.detect.words import number
 from twin.records import Finding, Frame
 
-_FIELDS = ("lon", "lat", "t", "ignition", "here_lon", "here_lat", "base_m", "kmh", "run_m")
+_FIELDS = ("lon", "lat", "t", "ignition", "here_lon", "here_lat", "here_t", "base_m", "kmh", "run_m")
 
 
 class FalseFix(Rule):
@@ -63,10 +63,11 @@ class FalseFix(Rule):
         jumped = (kmh > p["jump_kmh"]) & (far > p["jump_m"]) & ~(a["ignition"][r] == 0)
         moved = ~(metres_between(a["here_lon"][r], a["here_lat"][r], lon, lat) < p["still_m"])
         run = odometer - a["base_m"][r]
-        anew = moved | ~(run >= 0)  # a counter that starts again counts from there
+        lately = t - a["here_t"][r] <= 1000.0 * p["gap_s"]  # or it may have been away and back
+        anew = moved | ~lately | ~(run >= 0)  # a counter that starts again counts from there
         run = np.where(anew, 0.0, run)
         a["base_m"][r] = np.where(anew, odometer, a["base_m"][r])
-        a["here_lon"][r], a["here_lat"][r] = lon, lat
+        a["here_lon"][r], a["here_lat"][r], a["here_t"][r] = lon, lat, t
         for name, now in (("lon", lon), ("lat", lat), ("t", t), ("ignition", ignition)):
             a[name][r] = np.where(jumped, a[name][r], now)
         a["kmh"][r], a["run_m"][r] = np.where(jumped, kmh, np.nan), run

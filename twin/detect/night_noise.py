@@ -44,6 +44,7 @@ class NightNoise(Rule):
         on, off = np.zeros(len(frame), bool), np.zeros(len(frame), bool)
         x = np.clip(frame.observed["LAeq"], QUANTITY.low, QUANTITY.high)
         at = self.blocks.add(frame.rows, frame.t, 10.0 ** (x / 10.0))
+        at = at[self.blocks.arrays["readings"][frame.rows[at]] >= p["least_readings"]]
         if len(at):
             level, limit = self._level(frame, at), self._limit(frame, at, p)
             usual = expected_of(frame, COLUMN)[0][at]

@@ -42,3 +42,13 @@ def test_a_truck_that_was_off_may_wake_elsewhere() -> None:
 def test_a_truck_that_drives_is_not_accused() -> None:
     """50 m in 5 s, by fix and odometer alike."""
     assert drive([(0.00045 * i, 50.0 * i) for i in range(60)]).found == []
+
+
+def test_away_and_back_between_two_readings_is_no_frozen_fix() -> None:
+    """A truck heard every quarter of an hour may have driven a round meanwhile."""
+    day = Day()
+    day.world.detectors = {"false_fix": DETECTORS["false_fix"](day.city, default_rules())}
+    for n in range(10):
+        day.now += 900_000
+        day.say("truck", "truck-0", longitude=0.001, latitude=0.0, odometer=4500.0 * n, fixQuality=3.0, ignition=1.0)
+    assert day.found == []

@@ -23,14 +23,14 @@ def town_with_site() -> City:
 
 
 def hours(
-    detector: str, quantity: str, usual: float, changed: dict[str, float], warm: int = 60, rounds: int = 12
+    detector: str, quantity: str, usual: float, changed: dict[str, float], warm: int = 150, rounds: int = 30
 ) -> Day:
-    """All poles say the usual (with a little noise) every five minutes, then these poles something else."""
+    """All poles say the usual (with a little noise) every two minutes, then these poles something else."""
     rng = np.random.default_rng(5)
     day = Day(town_with_site())
     day.world.detectors = {detector: DETECTORS[detector](day.city, default_rules())}
     for n in range(warm + rounds):
-        day.now += 5 * MINUTES
+        day.now += 2 * MINUTES
         values = [changed.get(p, usual) if n >= warm else usual for p in POLES]
         values = [x + 0.01 * usual * rng.normal() for x in values]
         day.tick([said(day.city, "pole", POLES, day.now, **{quantity: values})])
@@ -48,8 +48,8 @@ def test_noise_counts_earlier_near_a_site_and_names_it() -> None:
 def test_noise_is_over_after_half_an_hour_of_quiet() -> None:
     """The finding ends by itself, once."""
     day = hours("night_noise", "LAeq", 44.0, {"pole-0": 72.0})
-    for _ in range(12):
-        day.now += 5 * MINUTES
+    for _ in range(30):
+        day.now += 2 * MINUTES
         day.tick([said(day.city, "pole", POLES, day.now, LAeq=44.0)])
     assert day.keys(active=False) == ["night_noise:pole-0"]
 
