@@ -85,8 +85,10 @@ class Pump:
         window: Window | None = None,
         gather_s: float = 0.03,
     ) -> None:
-        """`now_ms`: city time, which is what messages arrive at. `gather_s`: so long at least between two commits (unless
-        a megabyte waits): few commits cost little when little comes, and many hold nothing up when much does.
+        """`now_ms`: city time, which is what messages arrive at.
+
+        `gather_s`: so long at least between two commits, unless a megabyte waits: few commits cost little when little
+        comes, and many hold nothing up when much does.
         """
         self.link = Link(settings, now_ms)
         self.ledger = ledger
