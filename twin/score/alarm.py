@@ -26,7 +26,7 @@ class Alarms:
         for i, value in enumerate(rarity):
             if value > ALARM + self.raised:
                 out[i] = True
-                self.raised += RAISE if self.quiet >= QUIET else 0.0
+                self.raised += RAISE if self.quiet >= QUIET else RAISE / QUIET
                 self.quiet = 0
             else:
                 self.quiet += 1

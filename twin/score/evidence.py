@@ -75,14 +75,15 @@ def judge(block: F64, before: F64, step: int, learnt: Fit, carry: Carry, gain: f
     whole = np.concatenate([before[len(before) - learnt.window + 1 :], filled])
     shape, pattern = _shapes(np.clip(whole, 3 * learnt.low - 2 * learnt.high, 3 * learnt.high - 2 * learnt.low), learnt)
     louder = np.abs(np.log((noise + 0.05) / (learnt.noise + 0.05)))
-    pieces = [np.log1p(miss), *(np.log1p(np.abs(m)) for m in means), louder,
-              np.log1p(run * -np.log(learnt.repeat)), shape, pattern]  # fmt: skip
+    wide = [np.log1p(np.abs(m) * np.sqrt(2.0 * k - 1.0)) for m, k in zip(means, MEANS, strict=True)]
+    stuck = np.log1p(run * -np.log(learnt.repeat))
+    pieces = [np.log1p(miss), *wide, louder, stuck, shape, pattern]
     sister = carry.sister
     if block.shape[1] > 1:
-        alone = np.clip(residual, -6.0, 6.0) @ learnt.sisters / np.diag(learnt.sisters)
+        alone = np.clip(residual, -6.0, 6.0) @ learnt.sisters / np.sqrt(np.diag(learnt.sisters))
         longer = _mean(alone, SISTER_MEMORY, carry.sister)
         sister = longer[-1]
-        pieces += [np.log1p(np.abs(alone)), np.log1p(np.abs(longer))]
+        pieces += [np.log1p(np.abs(alone)), np.log1p(np.abs(longer) * np.sqrt(2.0 * SISTER_MEMORY - 1.0))]
     y = np.where(known[:, :, None], np.stack(pieces, axis=2), np.nan)
     fresh = replace(
         carry, level=after, means=np.stack([m[-1] for m in means]), noise=noise[-1], sister=sister, run=last

@@ -17,7 +17,7 @@ RING = 4096  # steps remembered
 CELLS = 1 << 18  # steps x columns remembered at most, but 1024 steps
 MOST = 15.0  # no rarity is told beyond 1e-15
 ALARM = 4.0  # rarity of an alarm: one row in 10,000
-SCALED = 1e6  # values are held within so many first scales
+SCALED = 1e15  # values are held within so many first scales
 
 
 @dataclass(frozen=True, slots=True)
