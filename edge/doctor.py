@@ -92,7 +92,7 @@ def _sources(config: EdgeConfig) -> Iterator[Sign]:
     for sheet in config.sources:
         if sheet.word("type") == "lines":
             yield _lines(sheet.word("path"))
-        else:
+        elif sheet.word("type") == "mqtt_local":
             host, port = sheet.word("host", "127.0.0.1"), sheet.whole("port", 1883)
             yield _reach(f"source {host}:{port}", host, port)
     if not config.sources:

@@ -107,22 +107,21 @@ class Gateway:
             self._batch_s = now_s
         self._taken.append(taken)
         for reading in taken.readings:
-            kind = KINDS[self.config.addresses[reading.device].kind]
+            kind = KINDS[self._intake.addresses[reading.device].kind]
             left = self._policy.sift(kind, reading, now_s) if taken.thin else reading
             if left is None:
                 self.suppressed += 1
             else:
-                self._batch.append(self._timed(left))
+                self._batch.append(self._timed(left, taken.came_ms))
 
-    def _timed(self, reading: Reading) -> Reading:
-        """A reading without a time gets ours, which is when it came; while we have no clock it stays without."""
+    def _timed(self, reading: Reading, came_ms: int) -> Reading:
+        """A reading without a time gets that at which it came; while we have no clock it stays without."""
         if reading.t_ms is not None:
             return reading
-        now_ms = time.time_ns() // 1_000_000
-        if now_ms < NO_CLOCK_MS:
+        if came_ms < NO_CLOCK_MS:
             self.untimed += 1
             return reading
-        return Reading(reading.device, now_ms, reading.values)
+        return Reading(reading.device, came_ms, reading.values)
 
     def _own_reading(self) -> Reading:
         values = {

@@ -10,7 +10,9 @@ When `max_bytes` is reached the oldest readings go, whoever's they are, and are 
 
 from __future__ import annotations
 
+import fcntl
 import json
+import os
 import sqlite3
 import threading
 from collections.abc import Iterator, Sequence
@@ -78,10 +80,15 @@ class Spool:
         self._told = threading.Lock()  # of `_covers`
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
+            self._lock_file = _lock(path.with_name(path.name + ".lock"))
+        except OSError as error:
+            raise SpoolError(f"{path}: cannot be taken ({error}); does another gateway use it?") from error
+        try:
             self._db = self._open()
             self._reader = _connect(path)
             self._load()
         except (OSError, sqlite3.Error, DeviceError) as error:
+            os.close(self._lock_file)
             raise SpoolError(f"{path}: the spool cannot be opened ({error})") from error
 
     def _open(self) -> sqlite3.Connection:
@@ -302,6 +309,18 @@ class Spool:
             with self._lock:
                 self._reader.close()
             self._db.close()
+            os.close(self._lock_file)
+
+
+def _lock(path: Path) -> int:
+    """A descriptor that holds the lock; two gateways on one spool would give the same numbers. Raises OSError."""
+    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(fd)
+        raise
+    return fd
 
 
 def _connect(path: Path) -> sqlite3.Connection:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ class Taken:
     readings: Sequence[Reading]
     thin: bool = True  # False: the policy does not thin these out
     acknowledge: Callable[[], None] | None = None
+    came_ms: int = field(default_factory=lambda: time.time_ns() // 1_000_000)  # by the gateway's clock
 
 
 @dataclass(slots=True)

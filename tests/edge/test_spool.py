@@ -165,6 +165,14 @@ def test_a_full_disk_loses_nothing_that_was_durable(path: Path, spool: Spool) ->
     assert numbers(spool) == list(range(1, 102))
 
 
+def test_two_gateways_cannot_share_a_spool(path: Path, spool: Spool) -> None:
+    """They would give the same numbers; the second is told so, and the first goes on."""
+    with pytest.raises(SpoolError, match="does another gateway use it"):
+        Spool(path)
+    spool.put([reading()])
+    assert numbers(spool) == [1]
+
+
 def test_a_damaged_file_is_put_aside(path: Path) -> None:
     """The gateway goes on unattended: a new spool is begun under a new boot, the old file is kept, and it says so."""
     spool = Spool(path)
