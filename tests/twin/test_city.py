@@ -93,7 +93,7 @@ def test_permits_and_neighbours_by_row() -> None:
     city = town()
     assert [p.id for p in city.permits[0]] == ["permit-1"]
     assert 1 not in city.permits
-    assert city.cell_neighbours[0].tolist() == [1, -1, -1, -1, -1, -1, -1, -1]
+    assert city.cell_neighbours[0].tolist() == [1, 2, 3, -1, -1, -1, -1, -1]
     assert set(city.pole_neighbours[0][:2].tolist()) == {1, 2}
 
 
