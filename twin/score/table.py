@@ -168,6 +168,8 @@ def delimiter_of(lines: Sequence[str]) -> str:
 
 def shape_of(encoding: str, delimiter: str, rows: list[list[str]], time: str, values: Sequence[str]) -> Shape:
     """What the first rows tell. `time`, `values`: columns named by the analyst, by name or number from 0."""
+    if not rows:
+        raise TableBroken("the table holds no rows")
     width = max(len(row) for row in rows)
     if width > COLUMNS:
         raise TableBroken(f"the table has {width} columns; at most {COLUMNS} can be scored")
