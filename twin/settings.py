@@ -335,7 +335,7 @@ def _toml(value: Any) -> str:
 
 EXAMPLES = {
     "channels": """\
-# Ways out beside webhook and mqtt: mail, dingtalk, wecom, feishu, sms, voice; docs/operations.md names their keys.
+# Ways out beside webhook and mqtt: mail, dingtalk, wecom, feishu, sms, voice; `citywhistle channels list` shows them.
 # Secrets stand in files: password_file, secret_file, url_file. `citywhistle channels test NAME` tries one.
 # [channels.mail]
 # host = "mail.example.org"
