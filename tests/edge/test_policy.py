@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from devices.kinds.pole import POLE
@@ -28,6 +28,7 @@ def temperature(value: float) -> Reading:
     return Reading("p", None, {"temperature": value})
 
 
+@settings(deadline=None)
 @given(RULES, SERIES)
 def test_what_the_city_believes_is_within_the_deadband_or_soon_will_be(
     rule: Rule, series: list[tuple[float, float]]
@@ -44,6 +45,7 @@ def test_what_the_city_believes_is_within_the_deadband_or_soon_will_be(
         assert within or now_s - sent[1] < rule.shortest_s
 
 
+@settings(deadline=None)
 @given(RULES, SERIES)
 def test_never_more_often_than_shortest_and_never_longer_silent_than_longest(
     rule: Rule, series: list[tuple[float, float]]
@@ -61,6 +63,7 @@ def test_never_more_often_than_shortest_and_never_longer_silent_than_longest(
         sent_s = now_s if passed else sent_s
 
 
+@settings(deadline=None)
 @given(RULES, SERIES, st.lists(st.booleans(), min_size=60, max_size=60))
 def test_states_always_pass_and_nothing_is_made_up(
     rule: Rule, series: list[tuple[float, float]], doors: list[bool]
@@ -77,6 +80,7 @@ def test_states_always_pass_and_nothing_is_made_up(
         assert (left.t_ms, left.boot, left.seq) == (5, 1, 2)
 
 
+@settings(deadline=None)
 @given(SERIES)
 def test_without_rules_everything_passes(series: list[tuple[float, float]]) -> None:
     """No policy is no filter."""

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from devices.records import Reading
@@ -239,6 +239,7 @@ def test_the_device_may_stand_in_another_field() -> None:
     assert source.counts.refused == {"device": 1}
 
 
+@settings(deadline=None)
 @given(st.lists(st.binary(max_size=40).filter(lambda b: b"\n" not in b and b.strip())), st.integers(1, 9))
 def test_any_cut_of_the_stream_gives_the_same_lines(lines: list[bytes], size: int) -> None:
     """Where reads happen to cut the stream changes nothing."""
@@ -248,6 +249,7 @@ def test_any_cut_of_the_stream_gives_the_same_lines(lines: list[bytes], size: in
     assert got + list(cutter.end()) == lines
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=200), st.booleans())
 def test_no_line_can_break_the_reader(line: bytes, is_csv: bool) -> None:
     """Whatever bytes come, they are readings or counted refusals, never an exception."""
