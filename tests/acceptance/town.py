@@ -18,6 +18,7 @@ from devices.clock import SimulatedClock, write_clock
 from devices.log import Log, read_log
 from devices.places import CityFiles, load_city
 from tests.broker import TestBroker, guarded_broker
+from twin.broker.process import free_port
 from twin.broker.provision import provision
 from twin.demo.inbox import Inbox
 from twin.settings import (
@@ -171,7 +172,7 @@ def town(root: Path, *, speed: float, store: StoreSettings | None = None) -> Ite
                 journal=JournalSettings(checkpoint_every_s=2.0),
                 store=store or StoreSettings(),
                 whistle=WhistleSettings(webhook_url=inbox.url),
-                web=WebSettings(port=0),
+                web=WebSettings(port=free_port()),  # the same after every start: messages name it
             )
             (root / "citywhistle.toml").write_text(commented(settings), encoding="utf-8")
             made = Town(root, files, broker, inbox)

@@ -49,7 +49,7 @@ class Inbox:
             return
         try:
             message = json.loads(request.rfile.read(length))
-        except ValueError as error:
+        except (ValueError, OSError) as error:
             self._answer(request, 400, f"not JSON: {error}")
             return
         key = request.headers.get("ce-id") or (message.get("id", "") if isinstance(message, dict) else "")
@@ -73,4 +73,7 @@ class Inbox:
         request.send_header("content-type", "application/json")
         request.send_header("content-length", str(len(body)))
         request.end_headers()
-        request.wfile.write(body)
+        try:
+            request.wfile.write(body)
+        except OSError:
+            request.close_connection = True  # the caller died while it waited; what it sent is kept or refused above
