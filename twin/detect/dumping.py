@@ -17,7 +17,7 @@ from twin.records import F64, Finding, Frame
 
 
 class _LoadChange(Rule):
-    """The gross weight now against the weight when the truck last drove."""
+    """The gross weight now against the weight when the truck last drove, or last stood where its load may change."""
 
     kind = "truck"
     trigger = ("grossWeight", "hopperRaised", "speed")
@@ -41,6 +41,8 @@ class _LoadChange(Rule):
             lon, lat = frame.known["longitude"][at], frame.known["latitude"][at]
             away, _ = self.sites.distance(lon, lat)
             on[at] = (away > p["margin_m"]) & ~np.isnan(lon)
+            here = at[away <= p["margin_m"]]  # what changes where it may is the weight to compare with from then on
+            self.driven_kg[frame.rows[here]] = weight[here]
         return on, driving
 
     def changed(self, frame: Frame, change: F64, p: Mapping[str, Value]) -> Mask:
