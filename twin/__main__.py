@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import sys
+
 import typer
 
-from devices.command import app as devices
-from twin.broker.command import app as broker
-from twin.command import channels, config, demo, detect, doctor, journal, look, up, whistles
-from twin.survey.command import app as city
+try:
+    from devices.command import app as devices
+    from twin.broker.command import app as broker
+    from twin.command import channels, config, demo, detect, doctor, journal, look, up, whistles
+    from twin.survey.command import app as city
+except ModuleNotFoundError as missing:  # the base package is the edge's; the server's parts are an extra
+    sys.exit(f"citywhistle: {missing.name} is not installed; the server comes with: pip install 'citywhistle[server]'")
 
 app = typer.Typer(
     no_args_is_help=True,

@@ -8,6 +8,7 @@ any other unit is an error that names file, line and fix. Unknown keys are error
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 import re
 import tomllib
@@ -20,6 +21,7 @@ from typing import Any
 from twin.errors import SettingsError
 
 PREFIX = "CITYWHISTLE_"
+_OTHERS = ("CITYWHISTLE_BROKER_FROM",)  # read by set-up and demo, not by the server
 
 
 def _key(default: Any, doc: str) -> Any:
@@ -138,6 +140,20 @@ class Settings:
     departments: Mapping[str, DepartmentSettings] = field(default_factory=dict)
 
 
+# What can work at all; everything else is refused where it stands.
+_CHOICES: dict[tuple[str, str], tuple[object, ...]] = {
+    ("store", "kind"): ("embedded", "influxdb", "victoriametrics"),
+    ("broker", "mqtt_version"): (4, 5),
+}
+_LIMITS: dict[tuple[str, str], tuple[float, float]] = {
+    ("broker", "port"): (1, 65535),
+    ("broker", "mark_every_s"): (0.05, 3600),
+    ("web", "port"): (0, 65535),
+    ("journal", "max_bytes"): (1 << 20, math.inf),
+    ("journal", "checkpoint_every_s"): (0.1, 86400),
+    ("tick", "interval_s"): (0.05, 60),
+}
+
 _SECONDS = {"ms": 0.001, "s": 1.0, "sec": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "day": 86400.0, "days": 86400.0}
 _BYTES = {"B": 1.0, "kB": 1e3, "MB": 1e6, "GB": 1e9, "KiB": 1024.0, "MiB": 1024.0**2, "GiB": 1024.0**3}
 _UNITS: dict[str, tuple[dict[str, float], float]] = {
@@ -173,7 +189,7 @@ def _take(kind: type, key: str, value: Any, place: str) -> Any:
             if amount is None and re.fullmatch(r"\s*-?\d+(\.\d+)?\s*", value):
                 amount = float(value)
         if isinstance(amount, int | float):
-            if amount < 0 or (kind is int and amount != int(amount)):
+            if not math.isfinite(amount) or amount < 0 or (kind is int and amount != int(amount)):
                 raise SettingsError(f"{place}: {key} = {value!r} is out of range (give a whole number >= 0)")
             return kind(amount)
         raise SettingsError(f"{place}: {key} = {value!r} (give {_wish(key)})")
@@ -227,10 +243,22 @@ def _build(cls: type, told: Mapping[str, Any], section: str, where: tuple[str, s
             continue
         variable = PREFIX + (f"{section}_{name}" if section else name).upper()
         if variable in env:
-            values[name] = _take(kind, name, env[variable], f"environment {variable}")
+            values[name] = _fit(section, name, _take(kind, name, env[variable], f"environment {variable}"), variable)
         elif name in told:
-            values[name] = _take(kind, name, told[name], place)
+            values[name] = _fit(section, name, _take(kind, name, told[name], place), place)
     return cls(**values)
+
+
+def _fit(section: str, name: str, value: Any, place: str) -> Any:
+    """The value, if it can work. Raises SettingsError saying what can."""
+    choices = _CHOICES.get((section, name))
+    if choices is not None and value not in choices:
+        raise SettingsError(f"{place}: {name} = {value!r} (give one of {', '.join(map(str, choices))})")
+    low, high = _LIMITS.get((section, name), (0.0, math.inf))
+    if isinstance(value, int | float) and not low <= value <= high:
+        most = f" and at most {high:g}" if high < math.inf else ""
+        raise SettingsError(f"{place}: {name} = {value!r} is out of range (give at least {low:g}{most})")
+    return value
 
 
 def _tables(told: Any, name: str, place: str) -> Mapping[str, Mapping[str, Any]]:
@@ -311,8 +339,20 @@ def load_settings(path: Path | None, env: Mapping[str, str] | None = None) -> Se
         told = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"{path}: not TOML: {error}") from error
+    _known_variables(os.environ if env is None else env)
     built = _build(Settings, told, "", (str(path or "defaults"), text), os.environ if env is None else env)
     return typing.cast(Settings, built)
+
+
+def _known_variables(env: Mapping[str, str]) -> None:
+    """Refuse a variable that means a section of the settings but no key of it: a misspelt override must not pass."""
+    hints = typing.get_type_hints(Settings)
+    for section in ("city", "broker", "journal", "store", "tick", "whistle", "web"):
+        start = f"{PREFIX}{section}_".upper()
+        known = {start + f.name.upper() for f in dataclasses.fields(hints[section])}
+        for name in env:
+            if name.startswith(start) and name not in known and name not in _OTHERS:
+                raise SettingsError(f"environment {name}: no such key (known: {', '.join(sorted(known))})")
 
 
 def read_secret(path: str) -> str:

@@ -46,6 +46,11 @@ def test_amounts_take_units_of_their_dimension(tmp_path: Path) -> None:
         ("[web]\nport = -1\n", 2, "out of range"),
         ("[broker]\ntls = 3\n", 2, "true or false"),
         ("web = 3\n", 1, "is a section"),
+        ("[web]\nport = 99999\n", 2, "at most 65535"),
+        ("[web]\nport = inf\n", 2, "out of range"),
+        ("[tick]\ninterval_s = 0\n", 2, "at least 0.05"),
+        ("[store]\nkind = 'foo'\n", 2, "one of embedded"),
+        ("[broker]\nmqtt_version = 7\n", 2, "one of 4, 5"),
         ("[city]\ndir = 3\n", 2, "text in quotes"),
     ],
 )
@@ -73,3 +78,9 @@ def test_secrets_come_from_files(tmp_path: Path) -> None:
     assert read_secret("") == ""
     with pytest.raises(SettingsError, match="cannot be read"):
         read_secret(str(tmp_path / "absent"))
+
+
+def test_a_misspelt_override_is_refused() -> None:
+    """An environment variable that names a section but no key of it does not pass unnoticed."""
+    with pytest.raises(SettingsError, match="CITYWHISTLE_BROKER_PROT: no such key"):
+        load_settings(None, {"CITYWHISTLE_BROKER_PROT": "5"})
