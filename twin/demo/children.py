@@ -75,7 +75,7 @@ class Child:
             return False
         if time.monotonic() < self._not_before:
             return False
-        self._not_before = time.monotonic() + min(10.0, 0.5 * 2**self.restarts)
+        self._not_before = time.monotonic() + min(10.0, 0.5 * 2 ** min(5, self.restarts))
         self.restarts += 1
         self.start()
         return True

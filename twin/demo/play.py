@@ -72,7 +72,7 @@ def summary(stage: Stage) -> dict[str, Any]:
         "ran_s": round(stage.ran_s, 1),
         "devices": len(stage.city.devices),
         "accounting": accounting(sent, buffered, account, {"dropped": dropped, "waiting": waiting}),
-        "whistles": whistles(cases, deliveries, read_labels(stage.scene.truth)),
+        "whistles": whistles(cases, deliveries, read_labels(stage.scene.truth), stage.in_city),
         "rates": stage.rates(),
         "memory_mb": stage.memory_mb(),
         "cpu_s": stage.cpu_s(),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -53,8 +53,12 @@ def whistles(
     cases: Iterable[Mapping[str, Any]],
     deliveries: Mapping[str, Sequence[Mapping[str, Any]]],
     labels: Sequence[Label],
+    in_city: Callable[[int], int],
 ) -> list[dict[str, Any]]:
-    """Each case as the report lists it: id, type, cause, device, opened_at, delivered, injected."""
+    """Each case as the report lists it: id, type, cause, device, opened_at, delivered, injected.
+
+    `opened_at` and `at` are city time in ms; `in_city` turns machine time into it (of this run's clock).
+    """
     return [
         {
             "id": case["id"],
@@ -66,7 +70,12 @@ def whistles(
             "past": case["past"],
             "children": case["children"],
             "delivered": [
-                {"channel": one["channel"], "at": one["sent_at_ms"], "key": one["key"]}
+                {
+                    "channel": one["channel"],
+                    "at": in_city(one["sent_at_ms"]),
+                    "at_machine": one["sent_at_ms"],
+                    "key": one["key"],
+                }
                 for one in deliveries.get(case["id"], ())
                 if one["state"] == "sent"
             ],

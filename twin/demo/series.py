@@ -91,12 +91,14 @@ def _start(child: Child, health: str) -> None:
         child.start()
     except OSError as error:
         raise DemoFailed(f"{child.name} cannot be started: {error}") from error
+    trouble = ""
     until = time.monotonic() + READY_S
     while time.monotonic() < until and child.code is None:
         try:
             if httpx.get(health, timeout=2, trust_env=False).status_code < 400:
                 return
-        except httpx.HTTPError:
-            time.sleep(0.1)
+        except httpx.HTTPError as error:
+            trouble = str(error)
+        time.sleep(0.1)
     child.stop()
-    raise DemoFailed(f"{child.name} was not ready within {READY_S:g} s:\n{child.tail()}")
+    raise DemoFailed(f"{child.name} was not ready within {READY_S:g} s ({trouble}):\n{child.tail()}")

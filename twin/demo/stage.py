@@ -18,6 +18,7 @@ import psutil
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from devices.clock import SimulatedClock
 from devices.errors import DeviceError
 from devices.places import CityFiles, load_city
 from twin.broker import nats
@@ -72,6 +73,8 @@ class Stage:
     _told: set[str] = field(default_factory=set)
     _api: httpx.Client | None = None
     _store: StoreSettings = field(default_factory=StoreSettings)
+    _opened: str = ""
+    _clock: SimulatedClock | None = None
     _broker_mb: float = 0.0
     _broker_cpu_s: float = 0.0
 
@@ -102,7 +105,7 @@ class Stage:
         self._inbox = Inbox(self.scene.inbox)
         self.say(f"  inbox     departments receive at {self._inbox.url}")
         self._write_past()
-        clock = wind(self.scene, self.city.timezone, self.wishes.speed)
+        clock = self._clock = wind(self.scene, self.city.timezone, self.wishes.speed)
         self.scene.config.write_text(commented(self._settings(host, port, files)), encoding="utf-8")
         self._start("server", ["up", "--config", str(self.scene.config)])
         self._wait_for_page()
@@ -138,6 +141,8 @@ class Stage:
         files = provisioned.files
         if self.wishes.broker:
             host, _, port = self.wishes.broker.rpartition(":")
+            if not host or not port.isdigit() or not 0 < int(port) < 65536:
+                raise DemoFailed(f"--broker {self.wishes.broker}: give HOST:PORT, like 192.0.2.7:1883")
             self.say(f"  broker    yours at {host}:{port}; it must know the users of {files.passwords}")
             return host, int(port), files
         try:
@@ -216,6 +221,7 @@ class Stage:
                         timeout=10.0,
                         trust_env=False,
                     )
+                    self._opened = told["open"]
                     self.say(f"  page      [bold]open {told['open']}[/bold]")
                     return
             if time.monotonic() > until:
@@ -271,6 +277,9 @@ class Stage:
         if self._api is None or not note.exists():
             return
         told = json.loads(note.read_text(encoding="utf-8"))
+        if told["open"] != self._opened:
+            self._opened = told["open"]
+            self.say(f"the server has started again; open [bold]{told['open']}[/bold]")
         self._api.base_url = httpx.URL(told["url"])
         self._api.headers["Authorization"] = f"Bearer {told['token']}"
 
@@ -304,6 +313,13 @@ class Stage:
                 told: dict[str, Any] = json.loads(line)
                 return told
         return {}
+
+    def in_city(self, machine_ms: int) -> int:
+        """City time at a machine time, by this run's clock."""
+        clock = self._clock
+        if clock is None:
+            return machine_ms
+        return clock.city_ms + round((machine_ms - clock.machine_ms) * clock.speed)
 
     def rates(self) -> dict[str, float]:
         """Messages a second over the run, by the senders' own words."""
