@@ -38,8 +38,8 @@ class Checkpoints:
 
     def write(self, parts: Mapping[str, Part]) -> Path:
         """Write one durably and forget all but the newest two. Raises OSError (disk full): nothing changed."""
-        lowest = min(part.n for part in parts.values())
-        path = self._directory / f"{lowest:015d}.check"
+        seen = sorted(part.n for part in parts.values())  # a quiet city's account stands still while its world ticks
+        path = self._directory / f"{seen[-1]:015d}-{seen[0]:015d}.check"
         aside = path.with_suffix(".new")
         try:
             with aside.open("wb") as file:
@@ -65,7 +65,7 @@ class Checkpoints:
     def floor(self) -> int:
         """Entries up to here are in every kept checkpoint; 0 unless two are kept: then the journal must keep all."""
         files = self.files()
-        return int(files[KEPT - 1].stem) if len(files) >= KEPT else 0
+        return int(files[KEPT - 1].stem.rpartition("-")[2]) if len(files) >= KEPT else 0
 
     @staticmethod
     def read(path: Path) -> dict[str, Part]:

@@ -310,7 +310,9 @@ class Page {
 
   private key(event: KeyboardEvent): void {
     const target = event.target as HTMLElement;
-    if (event.ctrlKey || event.metaKey || event.altKey || target.closest("input, textarea, dialog")) return;
+    const dialog = target.closest("dialog"); // one that was just closed may still hold the focus for a frame
+    const typing = dialog ? dialog.open : target.closest("input, textarea") !== null;
+    if (event.ctrlKey || event.metaKey || event.altKey || typing) return;
     const one = this.shown.case?.case;
     if (event.key === "j" || event.key === "k") {
       const id = this.queue.neighbour(event.key === "j" ? 1 : -1);
@@ -401,7 +403,7 @@ class Page {
       else this.cases.set(after.id, after);
       this.drawQueue();
       toast(t(said, `${typeName(after.type)}, ${after.subject} (${departmentName(this.city, after.department)})`));
-      await this.openCase(one.id, false);
+      if (this.shown.case?.case.id === one.id) await this.openCase(one.id, false); // unless the operator has left it
     } catch (error) {
       this.failed(error);
       for (const button of buttons) button.disabled = false;
