@@ -1,11 +1,13 @@
-"""Readings for the store contracts."""
+"""Readings for the contracts of stores and kinds."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from hypothesis import strategies as st
 
+from devices.records import Kind
 from twin.records import NOT_ACCOUNTABLE, Batch, Columns
 from twin.store.protocol import Rows
 
@@ -38,3 +40,17 @@ def batch(told: Sequence[Told], kind: str = "pole") -> Batch:
         values={name: np.array([values.get(name, np.nan) for *_, values in told]) for name in names},
     )
     return Batch((columns,), messages=len(told))
+
+
+@st.composite
+def values_of(draw: st.DrawFn, kind: Kind) -> dict[str, float]:
+    """One to all quantities of a kind, within their ranges."""
+    chosen = draw(st.lists(st.sampled_from(kind.quantities), min_size=1, max_size=6, unique_by=lambda q: q.name))
+    values: dict[str, float] = {}
+    for q in chosen:
+        if q.role == "state":
+            values[q.name] = float(draw(st.integers(0, int(q.high))))
+        else:
+            number = st.floats(q.low, q.high, allow_nan=False).filter(lambda v: v not in (-200.0, 2147483647.0))
+            values[q.name] = draw(number)
+    return values

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from devices.codec import (
     decode_columns,
-    decode_json,
     decode_senml,
     encode_columns,
     encode_json,
@@ -18,38 +17,14 @@ from devices.codec import (
     read_payload,
     salvage,
 )
-from devices.envelope import MAX_BYTES, MAX_NUMBER, MAX_READINGS
+from devices.envelope import MAX_BYTES, MAX_READINGS
 from devices.errors import REASONS, PayloadError
 from devices.kinds import KINDS
-from devices.records import Kind, Reading
+from devices.records import Reading
+from tests.contracts.readings import values_of
 
 POLE = KINDS["pole"]
 T0 = 1_700_000_000_000
-
-
-@st.composite
-def values_of(draw: st.DrawFn, kind: Kind) -> dict[str, float]:
-    """One to all quantities of a kind, within their ranges."""
-    chosen = draw(st.lists(st.sampled_from(kind.quantities), min_size=1, max_size=6, unique_by=lambda q: q.name))
-    values: dict[str, float] = {}
-    for q in chosen:
-        if q.role == "state":
-            values[q.name] = float(draw(st.integers(0, int(q.high))))
-        else:
-            number = st.floats(q.low, q.high, allow_nan=False).filter(lambda v: v not in (-200.0, 2147483647.0))
-            values[q.name] = draw(number)
-    return values
-
-
-numbers = st.integers(0, MAX_NUMBER)
-
-
-@given(st.sampled_from(sorted(KINDS)), st.data(), st.none() | st.integers(0, 4_000_000_000_000), st.booleans())
-def test_flat_json_round_trip(name: str, data: st.DataObject, t: int | None, counts: bool) -> None:
-    """Every reading comes back from flat JSON as it was."""
-    boot, seq = (data.draw(numbers), data.draw(numbers)) if counts else (None, None)
-    reading = Reading("d-1", t, data.draw(values_of(KINDS[name])), boot, seq)
-    assert decode_json(KINDS[name], encode_json(reading), "d-1") == reading
 
 
 @given(st.data(), st.integers(0, 2**40), st.booleans())

@@ -13,7 +13,6 @@ import sqlite3
 import ssl
 import threading
 import time
-import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -32,7 +31,7 @@ from twin.app.heart import Heart
 from twin.app.marks import Courier, Marks
 from twin.app.memory import Keeper, recount, restore
 from twin.app.picture import Picture
-from twin.app.ways import direct, open_channels, unreached
+from twin.app.ways import city_policy, city_toml, direct, open_channels, unreached
 from twin.city import City, Registry
 from twin.deliver.cases import Cases
 from twin.deliver.links import Links, link_secret
@@ -47,7 +46,6 @@ from twin.settings import Settings, read_secret
 from twin.store import Rows, open_store
 from twin.store.writer import StoreWriter
 from twin.tick import Ticked
-from twin.whistle.policy import Policy, parse_policy
 
 LOG = logging.getLogger(__name__)
 
@@ -183,7 +181,7 @@ class Server:
 
     def _journal_rules(self) -> None:
         """The city's own rules, if they are others than those in force, take effect from here on."""
-        text = _city_toml(self.files, "rules.toml")
+        text = city_toml(self.files, "rules.toml")
         wanted = parse_rules(text, "rules.toml") if text else {}
         if wanted != self.heart.world.rules.overrides():
             self.journal.append([Edit("rules", json.dumps(wanted, sort_keys=True))])
@@ -384,20 +382,6 @@ def _within(seconds: float, stop: Callable[[], object]) -> None:
     thread.join(seconds)
     if thread.is_alive():
         LOG.warning("the store does not answer; what it lacks is in the journal")
-
-
-def city_policy(files: CityFiles, settings: Settings) -> Policy:
-    """The city's policy.toml over the starting values. Raises SettingsError."""
-    told = _city_toml(files, "policy.toml")
-    return parse_policy(tomllib.loads(told) if told else {}, timezone=files.timezone, hold_s=settings.whistle.hold_s)
-
-
-def _city_toml(files: CityFiles, name: str) -> str:
-    """A TOML file of the city's directory; '' where it has none."""
-    path = files.folder / name if files.folder is not None else None
-    if path is None or not path.is_file():
-        return ""
-    return path.read_text(encoding="utf-8")
 
 
 def _tls(settings: Settings) -> ssl.SSLContext:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from dataclasses import replace
 from typing import Any
 
-from devices.places import CityFiles, Department
+from devices.places import CityFiles, Department, load_city
 from twin.channels import CHANNELS
 from twin.channels.protocol import Channel
+from twin.detect.rules import default_rules, parse_rules
 from twin.errors import SettingsError
 from twin.settings import ChannelSettings, Settings, read_secret
+from twin.whistle.policy import Policy, parse_policy
 
 ALWAYS = ("webhook", "mqtt")  # there without a table of their own
 SECRETS = ("password", "secret", "url")  # keys whose value may stand in a file: password_file = "..."
@@ -25,6 +28,43 @@ def open_channels(settings: Settings) -> dict[str, Channel]:
             raise SettingsError(f"{told.place()}: no channel {name!r} (known: {', '.join(CHANNELS)})")
     names = [name for name in CHANNELS if name in settings.channels or name in ALWAYS]
     return {name: open_channel(settings, name) for name in names}
+
+
+def check_settings(settings: Settings) -> list[str]:
+    """Everything that a start would read: channels, the city's files, its rules and policy, the departments' ways.
+
+    Raises SettingsError or CityFileError, naming file, line and fix; returns what works but is likely not meant.
+    """
+    open_channels(settings)
+    files = direct(load_city(settings.city.dir or "helsinki"), settings)
+    text = city_toml(files, "rules.toml")
+    default_rules().override(parse_rules(text, "rules.toml") if text else {}, "rules.toml")
+    city_policy(files, settings)
+    return [
+        f"department {department} is reached by {channel}, and there is no [channels.{channel}]"
+        for department, channel in unreached(files, settings).items()
+    ]
+
+
+def city_policy(files: CityFiles, settings: Settings) -> Policy:
+    """The city's policy.toml over the starting values. Raises SettingsError."""
+    told = city_toml(files, "policy.toml")
+    try:
+        table = tomllib.loads(told) if told else {}
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"policy.toml: {error}; text needs quotation marks") from error
+    return parse_policy(table, timezone=files.timezone, hold_s=settings.whistle.hold_s)
+
+
+def city_toml(files: CityFiles, name: str) -> str:
+    """A TOML file of the city's directory; '' where it has none. Raises SettingsError."""
+    path = files.folder / name if files.folder is not None else None
+    if path is None or not path.is_file():
+        return ""
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path}: cannot be read ({error}); save it as UTF-8") from error
 
 
 def open_channel(settings: Settings, name: str) -> Channel:

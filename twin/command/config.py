@@ -7,7 +7,8 @@ from pathlib import Path
 
 import typer
 
-from twin.command.client import JSON, OUT, fail, settings_of
+from devices.errors import CityFileError
+from twin.command.client import ERR, JSON, OUT, fail, settings_of, words
 from twin.errors import SettingsError
 from twin.settings import commented
 
@@ -30,14 +31,18 @@ def init(file: Path = FILE, force: bool = typer.Option(False, help="Overwrite an
 
 @app.command()
 def check(file: Path = FILE, as_json: bool = JSON) -> None:
-    """Read a configuration with the environment's overrides; errors name file, line and fix."""
-    from twin.app.ways import open_channels
+    """Read a configuration with the environment's overrides, and its city; errors name file, line and fix."""
+    from twin.app.ways import check_settings
 
     settings = settings_of(file)
     try:
-        open_channels(settings)
+        for warning in check_settings(settings):
+            ERR.print(words(warning), soft_wrap=True)
     except SettingsError as error:
         raise fail(str(error), 2) from error
+    except CityFileError as error:
+        notes = "".join(f"; {note}" for note in getattr(error, "__notes__", ()))
+        raise fail(f"{error}{notes}", 2) from error
     if as_json:
         OUT.print_json(data=dataclasses.asdict(settings))
         return

@@ -22,7 +22,7 @@ def check(config: Path | None = CONFIG, as_json: bool = JSON) -> None:
     """Read every entry; then replay the journal from nothing and compare the cases with those recorded."""
     from devices.places import load_city
     from twin.app.rerun import rerun
-    from twin.app.server import city_policy
+    from twin.app.ways import city_policy
     from twin.deliver.cases import Cases
     from twin.journal import Journal
 

@@ -139,8 +139,7 @@ def route(
 ) -> None:
     """Which department gets a case of that type on that subject, and by which channel."""
     from devices.places import load_city
-    from twin.app.server import city_policy
-    from twin.app.ways import direct
+    from twin.app.ways import city_policy, direct
     from twin.whistle.places import CityPlaces
     from twin.whistle.policy import TYPES
     from twin.whistle.route import route as decide

@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from devices.places import load_city
 from tests.broker import TestBroker, guarded_broker
+from tests.devices.small_city import write_small_city
 from tests.servers import free_port
 from tests.twin.app.serving import settings_in, write_config
 from tests.twin.whistle.city import Story
@@ -203,3 +204,40 @@ def test_journal_check_without_a_journal(tmp_path: Path) -> None:
     assert code == 1
     assert "no journal" in told
     assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "words"),
+    [
+        ("devices.csv", "cabinet-011", "cabinet-999", "cabinet 'cabinet-999' does not exist"),
+        ("rules.toml", "", "[lamp_out]\nshare = 'x'\n", "rules.toml: lamp_out.share must be a number"),
+        ("rules.toml", "", "[lamp_out\n", "rules.toml: "),
+        ("policy.toml", "", "[types\n", "policy.toml: "),
+    ],
+)
+def test_config_check_loads_the_city_too(tmp_path: Path, file: str, old: str, new: str, words: str) -> None:
+    """What a start would read of the city is read: files, rules, policy; and a department without a way is told."""
+    city = write_small_city(tmp_path / "town")
+    config = tmp_path / "citywhistle.toml"
+    config.write_text(f'[city]\ndir = "{city}"\n', encoding="utf-8")
+    code, told = call("config", "check", str(config))
+    assert code == 0, told
+    path = city / file
+    path.write_text((path.read_text(encoding="utf-8") if path.exists() else "").replace(old, new, 1) or new)
+    code, told = call("config", "check", str(config))
+    assert code == 2
+    assert words in told
+    config.write_text('[city]\ndir = "/no/such/city"\n', encoding="utf-8")
+    assert call("config", "check", str(config))[0] == 2
+
+
+def test_config_check_tells_of_a_department_that_nothing_reaches(tmp_path: Path) -> None:
+    """Its whistles would become dead letters: said, though the configuration is fine."""
+    city = write_small_city(tmp_path / "town")
+    path = city / "departments.toml"
+    path.write_text(path.read_text(encoding="utf-8").replace("areas =", 'channel = "mail"\nareas =', 1))
+    config = tmp_path / "citywhistle.toml"
+    config.write_text(f'[city]\ndir = "{city}"\n', encoding="utf-8")
+    code, told = call("config", "check", str(config))
+    assert code == 0
+    assert "there is no [channels.mail]" in told
