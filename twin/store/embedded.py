@@ -225,11 +225,13 @@ class EmbeddedStore:
         start_ms = max(start_ms, view.floor(kind))
         hot = [segment for segment in view.segments if segment.kind == kind]
         found = [self._hot.read(segment, quantities, start_ms, end_ms, row) for segment in hot]
-        for file in _within(view, kind, "raw", start_ms, end_ms):
+        files = _within(view, kind, "raw", start_ms, end_ms)
+        alone = len(files) == 1 and not any(map(len, found))
+        for file in files:
             if file.name not in covered:
                 reader = self._shelf.reader(file.name)
                 if newest:
-                    found.append(reader.newest(max(start_ms, file.start_ms), end_ms))
+                    found.append(reader.newest(max(start_ms, file.start_ms), end_ms, whole=not alone))
                     continue
                 names = quantities if quantities is not None else list(reader.scales)
                 found.append(reader.read(names, start_ms, end_ms, row, whole=whole))

@@ -37,11 +37,7 @@ def take(columns: Columns, which: NDArray[np.bool_] | NDArray[np.intp]) -> Colum
 
 def order(columns: Columns) -> NDArray[np.intp]:
     """Indices that sort by (row, t, boot, seq)."""
-    return order_by(columns.row, columns.t, columns.boot, columns.seq)
-
-
-def order_by(row: NDArray[Any], t: I64, boot: I64, seq: I64) -> NDArray[np.intp]:
-    """`order`, of columns that stand alone."""
+    row, t = columns.row, columns.t
     if len(row) == 0:
         return np.empty(0, np.intp)
     first = int(t.min())
@@ -52,7 +48,7 @@ def order_by(row: NDArray[Any], t: I64, boot: I64, seq: I64) -> NDArray[np.intp]
         key = key[found]
         if bool((key[1:] > key[:-1]).all()):
             return found
-    return np.lexsort((seq, boot, t, row))
+    return np.lexsort((columns.seq, columns.boot, t, row))
 
 
 def downsample(t: I64, values: F64, bucket_ms: int) -> Buckets:
