@@ -158,7 +158,7 @@ def delay_by_queries(folder: Path, ask: Callable[[], object], seconds: float) ->
 
 
 def influx_cost(quantities: int) -> float:
-    """CPU of encoding and compressing (zlib 1) truck rows for InfluxDB, µs a row."""
+    """CPU of encoding and compressing (ISA-L, level 1) truck rows for InfluxDB, µs a row."""
     feeder = Feeder("truck", 10_000, 3)
     columns = next(feeder.lots(T0, T0 + 60_000))
     columns.values = dict(list(columns.values.items())[:quantities])

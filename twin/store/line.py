@@ -9,12 +9,12 @@ that is sent again overwrites itself.
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 
 import msgspec
 import numpy as np
+from isal import isal_zlib
 
 from twin.records import F64, I64, NOT_ACCOUNTABLE, Batch, Columns
 from twin.store.protocol import Rows
@@ -93,7 +93,7 @@ class Heads:
 
 def pack(lines: Sequence[bytes], level: int = 1) -> bytes:
     """Lines as one gzip body."""
-    packer = zlib.compressobj(level, zlib.DEFLATED, 31)
+    packer = isal_zlib.compressobj(level, isal_zlib.DEFLATED, 31)
     return packer.compress(b"\n".join(lines)) + packer.flush()
 
 
