@@ -12,7 +12,7 @@ from fastapi.responses import FileResponse, PlainTextResponse, Response
 from fastapi.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
-from dashboards.api import accounts, answer, cap, cases, city, ingest, probes, session
+from dashboards.api import accounts, answer, cap, cases, city, ingest, probes, session, store
 from dashboards.api.errors import add_refusals
 from dashboards.api.subject import Ingest, Subject
 from dashboards.gate import Doors, Gate
@@ -53,7 +53,7 @@ def build_app(
     )
     app.state.doors = doors
     app.state.live = live
-    for part in (answer, cap, city, cases, accounts, ingest, session, probes):
+    for part in (answer, cap, city, cases, accounts, ingest, store, session, probes):
         app.include_router(part.routes)
     add_refusals(app)
 

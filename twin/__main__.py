@@ -9,7 +9,7 @@ import typer
 try:
     from devices.command import app as devices
     from twin.broker.command import app as broker
-    from twin.command import channels, config, demo, detect, doctor, journal, look, up, whistles
+    from twin.command import channels, config, demo, detect, doctor, journal, look, store, up, whistles
     from twin.survey.command import app as city
 except ModuleNotFoundError as missing:  # the base package is the edge's; the server's parts are an extra
     sys.exit(f"citywhistle: {missing.name} is not installed; the server comes with: pip install 'citywhistle[server]'")
@@ -26,6 +26,7 @@ app.command("doctor")(doctor.doctor)
 app.command("detect")(detect.detect)
 app.command("open")(look.open_)
 app.command("health")(look.health)
+app.command("export")(store.export_)
 app.command("account")(look.account)
 app.command("rejects")(look.rejects)
 app.add_typer(devices, name="devices")
@@ -34,6 +35,7 @@ app.add_typer(broker, name="broker")
 app.add_typer(whistles.app, name="whistles")
 app.add_typer(channels.app, name="channels")
 app.add_typer(journal.app, name="journal")
+app.add_typer(store.app, name="store")
 app.add_typer(config.app, name="config")
 
 

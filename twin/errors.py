@@ -31,6 +31,10 @@ class StoreBroken(TwinError):
     """A store's own files cannot be read (damaged, or of a newer version): the message says what to do."""
 
 
+class StoreElsewhere(TwinError):
+    """What was asked is the business of the server that holds the series: the message names its own tool."""
+
+
 class CheckpointBroken(TwinError):
     """A checkpoint cannot be read: the one before it is used."""
 

@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
-from twin.errors import IllegalStep, StoreDown
+from twin.errors import IllegalStep, StoreDown, StoreElsewhere
 
 
 class Refusal(BaseModel):
@@ -89,6 +89,10 @@ def add_refusals(app: FastAPI) -> None:
     @app.exception_handler(IllegalStep)
     def illegal(_: Request, error: IllegalStep) -> JSONResponse:
         return refuse(409, "illegal_step", str(error), "Reload the case and take a step that it names.")
+
+    @app.exception_handler(StoreElsewhere)
+    def elsewhere(_: Request, error: StoreElsewhere) -> JSONResponse:
+        return refuse(409, "store_elsewhere", str(error), "Ask the server that holds the series.")
 
     @app.exception_handler(StoreDown)
     def store(_: Request, error: StoreDown) -> JSONResponse:

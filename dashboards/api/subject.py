@@ -28,6 +28,7 @@ class Subject:
     logins: Buckets
     answers: Buckets
     at_once: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(4))
+    copying: asyncio.Lock = field(default_factory=asyncio.Lock)  # one backup at a time
 
 
 def _subject(request: Request) -> Subject:

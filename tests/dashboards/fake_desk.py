@@ -16,7 +16,7 @@ from dataclasses import replace
 from typing import Any
 
 from devices.kinds import KINDS
-from twin.errors import LinkRefused
+from twin.errors import LinkRefused, StoreElsewhere
 from twin.query.desk import Account, Letter, Moved, Row, Series
 from twin.records import Case, Reject, Transition
 from twin.whistle.lifecycle import CITY_VERBS, after, verbs
@@ -361,6 +361,12 @@ class FakeDesk:
 
     def health(self) -> Mapping[str, Any]:
         return self.health_told
+
+    def store_info(self) -> Mapping[str, Any]:
+        return {"backend": "fake", "position": 7, "cannot_keep": []}
+
+    def back_up(self) -> Mapping[str, Any]:
+        raise StoreElsewhere("the series lie in a fake: use its own tools")
 
     def metrics(self) -> str:
         return f"# TYPE citywhistle_received_total counter\ncitywhistle_received_total {self.count['received']}\n"

@@ -24,12 +24,14 @@ from twin.app.picture import Picture
 from twin.city import City
 from twin.deliver.cases import Cases
 from twin.deliver.links import Links
-from twin.errors import LinkRefused
+from twin.errors import LinkRefused, StoreDown, StoreElsewhere
 from twin.ingest.pump import Pump
 from twin.journal import Journal
 from twin.query.desk import Account, Letter, Moved, Row, Series
 from twin.records import Action, Case, Reject, Transition
 from twin.store import Store
+from twin.store.backup import back_up, elsewhere
+from twin.store.embedded import EmbeddedStore
 from twin.store.writer import StoreWriter
 from twin.tick import expectation
 
@@ -234,6 +236,20 @@ class CityDesk:
             "disk": {"free_bytes": free, "low": free < LOW_DISK_BYTES},
             "uptime_s": round(time.monotonic() - self._began_s, 1),
         }
+
+    def store_info(self) -> Mapping[str, Any]:
+        return self.store.info()
+
+    def back_up(self) -> Mapping[str, Any]:
+        if not isinstance(self.store, EmbeddedStore):
+            raise StoreElsewhere(elsewhere(self.store.name))
+        folder = self.data_dir / "backups" / time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
+        try:
+            made = back_up(self.store, self.journal.names(), folder)
+        except OSError as error:
+            raise StoreDown(f"no backup could be made in {folder}: {error.strerror or error}") from error
+        size = sum(made["files"].values())
+        return {"path": str(folder.resolve()), "position": made["position"], "rows": made["rows"], "bytes": size}
 
     def metrics(self) -> str:
         return render(self.account(), self.health(), self.heart.pulse, self.cases_, self.pump.stages())

@@ -50,7 +50,7 @@ class Client:
 
     def __init__(self, config: Path | None) -> None:
         """Find the server. Ends the command with what to do when none runs there."""
-        found = _runs_in(config)
+        found = runs_in(config)
         if found is None:
             raise fail("no server is running here; start one with `citywhistle up` or `citywhistle demo`")
         told = read_note(found)
@@ -109,7 +109,7 @@ def read_note(path: Path) -> dict[str, Any] | None:
     return told
 
 
-def _runs_in(config: Path | None) -> Path | None:
+def runs_in(config: Path | None) -> Path | None:
     """The note of a running server: of the configured data directory, else of the demo's."""
     places = [Path(settings_of(config).data_dir)]
     if config is None:

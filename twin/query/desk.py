@@ -161,5 +161,14 @@ class Desk(Protocol):
         disk ({free_bytes, low}), ingest ({stalled}).
         """
 
+    def store_info(self) -> Mapping[str, Any]:
+        """(store) The store of series: backend, position, what it holds and cannot keep; Store.info()."""
+
+    def back_up(self) -> Mapping[str, Any]:
+        """(store) Make a copy of the store's files in the data directory. Keys: path, position, rows, bytes.
+
+        Raises StoreElsewhere where the series lie in another server, StoreDown.
+        """
+
     def metrics(self) -> str:
         """Prometheus text; no per-device labels."""

@@ -7,6 +7,7 @@ compaction and roll-ups (twin/store/seal.py) hold appends back only for the chan
 
 from __future__ import annotations
 
+import shutil
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
@@ -45,6 +46,7 @@ class EmbeddedStore:
     ) -> None:
         """Open or make it. `journal`: id of the journal that feeds it; `seal_every_s` None: only `seal()` seals."""
         folder.mkdir(parents=True, exist_ok=True)
+        self.journal = journal
         self._hot = Hot(folder / "hot.duckdb", journal=journal, memory_bytes=memory_bytes, threads=threads)
         self._shelf = Shelf(folder / "sealed")
         self._rows = rows
@@ -183,6 +185,22 @@ class EmbeddedStore:
     def seal(self) -> None:
         """Seal everything now, compact and roll up the days that are over."""
         self._sealer.work(least_rows=1)
+
+    def copy_to(self, folder: Path) -> dict[str, int]:
+        """Copy everything into an empty folder, as of one moment; sizes in bytes by name. Appends wait for it.
+
+        Sealed files become links where the disk can, for they never change. Raises StoreDown, OSError.
+        """
+        (folder / "sealed").mkdir()
+        with self._hot.write_lock:
+            self._hot.copy_to(folder / "hot.duckdb")
+            for file in self._hot.view.files:
+                source, target = self._shelf.folder / file.name, folder / "sealed" / file.name
+                try:
+                    target.hardlink_to(source)
+                except OSError:
+                    shutil.copyfile(source, target)
+        return {str(p.relative_to(folder)): p.stat().st_size for p in sorted(folder.rglob("*")) if p.is_file()}
 
     def info(self) -> Mapping[str, Any]:
         """For people."""

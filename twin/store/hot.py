@@ -232,6 +232,20 @@ class Hot:
         """A connection of one's own, for one thread."""
         return self._link.cursor()
 
+    def copy_to(self, path: Path) -> None:
+        """Copy tables, catalogue and position into a new file. Raises StoreDown where the disk refuses."""
+        with self.write_lock, self.cursor() as cursor:
+            found = cursor.execute("SELECT current_database()").fetchone()
+            assert found is not None
+            try:
+                cursor.execute(f"ATTACH '{str(path).replace(chr(39), chr(39) * 2)}' AS backup_copy")
+                try:
+                    cursor.execute(f"COPY FROM DATABASE {quoted(found[0])} TO backup_copy")
+                finally:
+                    cursor.execute("DETACH backup_copy")
+            except duckdb.IOException as error:
+                raise StoreDown(f"the embedded store cannot be copied to {path}: {error}") from error
+
     def close(self) -> None:
         """Write the log into the file and close it."""
         with self.write_lock:

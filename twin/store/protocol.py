@@ -59,6 +59,10 @@ class Rows:
             self._devices[kind, row] = device
             self._rows[kind, device] = row
 
+    def names(self) -> list[tuple[str, int, str]]:
+        """(kind, row, device) of all."""
+        return [(kind, row, device) for (kind, row), device in self._devices.items()]
+
     def device(self, kind: str, row: int) -> str:
         """The device of a row. Raises KeyError."""
         return self._devices[kind, row]

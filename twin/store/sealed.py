@@ -261,6 +261,12 @@ class Reader:
         self._lengths = [meta.row_group(g).num_rows for g in groups]
         self._runs: dict[int, tuple[NDArray[np.int32], NDArray[np.uint32]]] = {}  # by group: rows, where each begins
 
+    def verify(self) -> int:
+        """Read every column of every row group; the number of rows. Raises StoreBroken where one cannot be read."""
+        for group in range(len(self._lengths)):
+            self._table([group], self._file.schema_arrow.names)
+        return sum(self._lengths)
+
     def buckets(self, bucket_ms: int) -> set[int]:
         """The numbers of the buckets of that length in which the file may hold readings."""
         found: set[int] = set()

@@ -187,3 +187,20 @@ def test_journal_check_of_a_stopped_server(tmp_path: Path) -> None:
         code, said = here.call("health")
         assert code == 1
         assert "no server is running" in said
+
+
+def test_the_store_is_told_copied_and_taken_out_while_it_runs(running: Running, tmp_path: Path) -> None:
+    """info, backup and export work beside the server, and leave nothing of theirs in its directory."""
+    told = running.read("store", "info")
+    assert told["backend"] == "embedded"
+    made = running.read("store", "backup", str(tmp_path / "copy"))
+    assert made["rows"] >= 12
+    assert running.call("store", "backup", str(tmp_path / "copy"))[0] == 1
+    code, words = running.call("store", "restore", str(tmp_path / "copy"), "--yes")
+    assert (code, "stop it" in words) == (1, True)
+    out = tmp_path / "poles.csv"
+    assert running.read("export", "pole", "--out", str(out)) == {"path": str(out), "rows": 12}
+    assert out.read_text(encoding="utf-8").count("pole-0002") == 4
+    code, words = running.call("export", "pole", "--out", str(out), "--from", "yesterday")
+    assert (code, "2026-11-30" in words) == (2, True)
+    assert list((running.server.data / "backups").iterdir()) == []

@@ -1,0 +1,244 @@
+"""`citywhistle store` and `citywhistle export`: the series on disk, of a running server or of a stopped one."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import typer
+from rich.progress import Progress
+
+from devices.kinds import KINDS
+from twin.command.client import CONFIG, ERR, JSON, OUT, Client, fail, read_note, runs_in, settings_of, words
+from twin.errors import TwinError
+from twin.settings import Settings
+from twin.store.backup import back_up, check, elsewhere, open_copy, restore
+from twin.store.embedded import EmbeddedStore
+from twin.store.export import export
+from twin.store.protocol import Rows
+
+app = typer.Typer(no_args_is_help=True, help="The store of series: what it holds, backups, setting one up.")
+
+DEMO = Path(".citywhistle/demo/data")
+TO = typer.Argument(..., help="A new directory for the backup.")
+BACKUP = typer.Argument(..., help="A backup's directory.")
+KIND = typer.Argument(..., help=f"What to take out: {', '.join(KINDS)}.")
+FILE = typer.Option(..., "--out", "-o", help="The file to write; .csv writes CSV, anything else Parquet.")
+START = typer.Option(
+    "", "--from", help="First instant of event time, like 2026-11-30 or 2026-11-30T06:00Z; empty: all."
+)
+END = typer.Option("", "--to", help="The instant before which it ends; empty: all.")
+
+
+@app.command()
+def info(config: Path | None = CONFIG, as_json: bool = JSON) -> None:
+    """Backend, position, rows, files and bytes, and what it cannot keep."""
+    if _running(config):
+        told = Client(config).get("/api/store")
+    else:
+        with _opened(config) as (store, _):
+            told = dict(store.info())
+    if as_json:
+        OUT.print_json(data=told)
+        return
+    for name, value in told.items():
+        OUT.print(words(f"{name:>16}  {value}"), soft_wrap=True)
+
+
+@app.command()
+def backup(to: Path = TO, config: Path | None = CONFIG, as_json: bool = JSON) -> None:
+    """Copy the embedded store, while the server runs or not; every file is read through once it lies there."""
+    if to.exists():
+        raise fail(f"{to} is there already; name a new directory")
+    with _told(as_json) as progress, _copy(config, to) as folder:
+        bar = progress.add_task("reading it through", total=1.0)
+        note = check(folder, lambda share: progress.update(bar, completed=share))
+    size = sum(note["files"].values())
+    if as_json:
+        OUT.print_json(data={"path": str(to), "position": note["position"], "rows": note["rows"], "bytes": size})
+    else:
+        OUT.print(words(f"{to}: {note['rows']:,} sealed rows, {size:,} bytes, up to entry {note['position']}"))
+
+
+@app.command("restore")
+def restore_(
+    folder: Path = BACKUP,
+    config: Path | None = CONFIG,
+    as_json: bool = JSON,
+    yes: bool = typer.Option(False, "--yes", help="Do not ask."),
+) -> None:
+    """Put a backup in the place of the embedded store of a stopped server; the former store is kept beside it."""
+    settings, data = _data(config)
+    _embedded(settings)
+    place = data / "store"
+    if _running(config):
+        raise fail("the server is running: stop it, restore, start it again; the journal fills in what came since")
+    if not yes and not as_json and place.exists():
+        typer.confirm(f"Replace the store in {place} (it is kept beside it)?", abort=True)
+    try:
+        if (place / "hot.duckdb").exists():
+            EmbeddedStore(place, Rows(), seal_every_s=None).close()  # refused while another process has it
+        with _told(as_json) as progress:
+            bar = progress.add_task("restoring", total=1.0)
+            kept = restore(folder, place, lambda share: progress.update(bar, completed=share))
+    except (TwinError, OSError) as error:
+        raise fail(str(error)) from error
+    if as_json:
+        OUT.print_json(data={"store": str(place), "former": str(kept) if kept else None})
+    else:
+        OUT.print(words(f"{place} is {folder} now" + (f"; the former store is {kept}" if kept else "")))
+
+
+@app.command()
+def init(
+    config: Path | None = CONFIG,
+    user: str = typer.Option("citywhistle", help="Name of the first user, where InfluxDB has none yet."),
+    password_file: Path | None = typer.Option(None, help="File with that user's password alone."),
+    operator_token_file: Path | None = typer.Option(None, help="File with the operator's token, where it is set up."),
+) -> None:
+    """Make the configured store ready: InfluxDB gets bucket, retention and a token that reaches this bucket alone."""
+    from twin.settings import read_secret
+    from twin.store.influxsetup import initialise
+
+    settings = settings_of(config)
+    told = settings.store
+    if told.kind != "influxdb":
+        OUT.print(f"the {told.kind} store needs no setting up")
+        return
+    if not told.token_file:
+        raise fail("name the file for the new token first: token_file in [store]", 2)
+    token_file = Path(told.token_file)
+    if token_file.exists() and token_file.stat().st_size:
+        raise fail(f"{token_file} holds a token already; remove it to make another")
+    secrets = [read_secret(str(path)) if path else "" for path in (operator_token_file, password_file)]
+    if not any(secrets):
+        raise fail("give --password-file for a new InfluxDB, or --operator-token-file for one that is set up", 2)
+    try:
+        token = initialise(
+            told.url or "http://127.0.0.1:8086", told.org, told.bucket, token=secrets[0], user=user,
+            password=secrets[1], retention_days=told.retention_days,
+        )  # fmt: skip
+        token_file.parent.mkdir(parents=True, exist_ok=True)
+        with os.fdopen(os.open(token_file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as out:
+            out.write(token + "\n")
+    except (TwinError, OSError) as error:
+        raise fail(str(error)) from error
+    OUT.print(words(f"bucket {told.bucket} of {told.org} is ready; its token is in {token_file}"), soft_wrap=True)
+
+
+def export_(
+    kind: str = KIND,
+    out: Path = FILE,
+    start: str = START,
+    end: str = END,
+    config: Path | None = CONFIG,
+    as_json: bool = JSON,
+) -> None:
+    """Write readings of one kind to a Parquet or CSV file; the server may run meanwhile."""
+    if kind not in KINDS:
+        raise fail(f"there is no kind {kind!r}; the kinds are {', '.join(KINDS)}", 2)
+    span = _instant(start, 0), _instant(end, 2**62)
+    try:
+        with _told(as_json) as progress, _readable(config) as (store, rows):
+            bar = progress.add_task(f"writing {out}", total=1.0)
+            count = export(store, rows, kind, *span, out, progress=lambda share: progress.update(bar, completed=share))
+    except (TwinError, OSError) as error:
+        raise fail(str(error)) from error
+    OUT.print_json(data={"path": str(out), "rows": count}) if as_json else OUT.print(words(f"{out}: {count:,} rows"))
+
+
+def _running(config: Path | None) -> bool:
+    """Whether a server has the store; what one that was killed left behind counts for nothing."""
+    note = runs_in(config)
+    return note is not None and read_note(note) is not None
+
+
+def _data(config: Path | None) -> tuple[Settings, Path]:
+    """Settings and data directory; without a configuration of one's own also the demo's."""
+    settings = settings_of(config)
+    data = Path(settings.data_dir)
+    if config is None and not data.exists() and DEMO.exists():
+        data = DEMO
+    return settings, data
+
+
+def _instant(text: str, default: int) -> int:
+    """Milliseconds since 1970 of an ISO 8601 date or time; without a zone it is UTC."""
+    if not text:
+        return default
+    try:
+        at = dt.datetime.fromisoformat(text)
+    except ValueError as error:
+        raise fail(f"{text!r} is no time; write 2026-11-30 or 2026-11-30T06:00Z", 2) from error
+    return int((at if at.tzinfo else at.replace(tzinfo=dt.UTC)).timestamp() * 1000)
+
+
+def _told(as_json: bool) -> Progress:
+    return Progress(console=ERR, disable=as_json, transient=True)
+
+
+def _embedded(settings: Settings) -> None:
+    if settings.store.kind != "embedded":
+        raise fail(elsewhere(settings.store.kind))
+
+
+@contextlib.contextmanager
+def _opened(config: Path | None) -> Iterator[tuple[EmbeddedStore, Rows]]:
+    """The embedded store of a stopped server."""
+    from twin.journal import Journal
+
+    settings, data = _data(config)
+    _embedded(settings)
+    if not (data / "store" / "hot.duckdb").exists():
+        raise fail(f"{data} holds no store; name the configuration with --config")
+    try:
+        with contextlib.ExitStack() as stack:
+            journal = Journal(data / "journal.db", max_bytes=settings.journal.max_bytes)
+            stack.callback(journal.close)
+            rows = Rows(journal.names())
+            store = EmbeddedStore(data / "store", rows, journal=journal.id, seal_every_s=None)
+            stack.callback(store.close)
+            yield store, rows
+    except TwinError as error:
+        raise fail(str(error)) from error
+
+
+@contextlib.contextmanager
+def _copy(config: Path | None, to: Path) -> Iterator[Path]:
+    """A backup at `to`; what was made of it is removed where something fails."""
+    try:
+        if _running(config):
+            made = Path(Client(config).post("/api/store/backup", {})["path"])
+            try:
+                shutil.copytree(made, to)
+            finally:
+                shutil.rmtree(made, ignore_errors=True)
+        else:
+            with _opened(config) as (store, rows):
+                back_up(store, rows.names(), to)
+        yield to
+    except (TwinError, OSError) as error:
+        shutil.rmtree(to, ignore_errors=True)
+        raise fail(str(error)) from error
+
+
+@contextlib.contextmanager
+def _readable(config: Path | None) -> Iterator[tuple[EmbeddedStore, Rows]]:
+    """The store to read from: of a running server a copy, made of links, that is removed afterwards."""
+    if not _running(config):
+        with _opened(config) as opened:
+            yield opened
+        return
+    made = Path(Client(config).post("/api/store/backup", {})["path"])
+    try:
+        store, rows = open_copy(made)
+        try:
+            yield store, rows
+        finally:
+            store.close()
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
