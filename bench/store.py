@@ -1,20 +1,22 @@
-"""Benchmark of the stores: `make bench NAME=store`, or `python -m bench.store --hours 24 --pole-share 1` for all of it.
+"""Benchmark of the stores: `make bench NAME=store` (about 20 minutes; ARGS="--hours 1" for a first look).
 
-Two loads into the embedded store: some hours of the full city (15,000 poles each 30 s, 10,000 trucks each 5 s, 51,000
-cells each 60 s) for append, bytes a row, a truck's series and all trucks at a moment; and seven days of a share of the
-poles for the long queries. Beside it: what a query costs an acknowledgement, and what a row costs the InfluxDB client.
+Two loads into the embedded store: 24 hours of the full city (15,000 poles each 30 s, 10,000 trucks each 5 s, 51,000
+cells each 60 s: 290 million rows) for append, bytes a row, a truck's series, all trucks at a moment, while the city's
+live load goes on coming in; and seven days of a share of the poles for the long queries. Beside it: what a query costs
+an acknowledgement, and what a row costs the InfluxDB client.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import gc
 import shutil
 import statistics
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +29,7 @@ from twin.records import Batch, Columns
 from twin.store import line
 from twin.store.embedded import EmbeddedStore
 from twin.store.protocol import DAY_MS, Rows
+from twin.store.shape import take
 
 HOUR_MS = 3_600_000
 T0 = 1_767_225_600_000  # 2026-01-01 UTC
@@ -60,9 +63,9 @@ class Feeder:
         self._level = {name: self._random.uniform(0.3, 0.7, devices) for name in SAID[kind]}
         self._seq = 0
 
-    def lots(self, start_ms: int, end_ms: int) -> Iterator[Columns]:
-        """Readings in order of arrival, about LOT rows at a time."""
-        rounds = max(1, LOT // self.devices)
+    def lots(self, start_ms: int, end_ms: int, step_ms: int = 0) -> Iterator[Columns]:
+        """Readings in order of arrival, about LOT rows or `step_ms` at a time."""
+        rounds = max(1, step_ms // self._cadence_ms or LOT // self.devices)
         for first in range(start_ms, end_ms, rounds * self._cadence_ms):
             last = min(end_ms, first + rounds * self._cadence_ms)
             yield self._lot(np.arange(first, last, self._cadence_ms))
@@ -111,7 +114,39 @@ def load(store: EmbeddedStore, feeders: list[Feeder], start_ms: int, hours: int,
                 cpu += time.process_time() - began
                 rows += len(columns)
         store.seal()
+        print(f"  loaded {hour + 1} of {hours} h, {rows:,} rows", flush=True)
     return rows, cpu
+
+
+@contextlib.contextmanager
+def live_load(store: EmbeddedStore, feeders: list[Feeder], start_ms: int, n: int) -> Iterator[None]:
+    """The city's load in real time, an append a second as the writer makes it, while the block runs."""
+    stop = threading.Event()
+    hour = [feeder.lots(start_ms, start_ms + HOUR_MS, 60_000) for feeder in feeders]
+
+    def feed() -> None:
+        nonlocal n
+        minutes = zip(*hour, strict=False)
+        while not stop.is_set():
+            for second in cut(next(minutes), 60):
+                n += 1
+                store.append(n, Batch(second, sum(map(len, second))))
+                if stop.wait(1.0):
+                    return
+
+    feeder = threading.Thread(target=feed)
+    feeder.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        feeder.join()
+
+
+def cut(columns: Sequence[Columns], parts: int) -> Iterator[tuple[Columns, ...]]:
+    """A minute of each kind in `parts` equal pieces."""
+    for i in range(parts):
+        yield tuple(take(c, np.arange(len(c) * i // parts, len(c) * (i + 1) // parts)) for c in columns)
 
 
 def p50_ms(ask: Callable[[], object], times: int = 15) -> float:
@@ -175,7 +210,7 @@ def influx_cost(quantities: int) -> float:
 def main() -> None:
     """Measure and report."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--hours", type=int, default=1, help="of the full city (24: about 290 M rows)")
+    parser.add_argument("--hours", type=int, default=24, help="of the full city (24: about 290 M rows)")
     parser.add_argument("--pole-share", type=float, default=0.05, help="share of the poles in the seven days")
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
@@ -198,9 +233,12 @@ def measure(folder: Path, hours: int, share: float, seed: int) -> None:
     row_bytes = {kind: sum(f.bytes for f in files) / sum(f.rows for f in files) for kind, files in sizes.items()}
     end = T0 + hours * HOUR_MS
     moment = end - 20 * 60_000 + 12_345
-    day = p50_ms(lambda: city.range("truck", 77, "speed", end - DAY_MS, end))
-    trucks = p50_ms(lambda: city.snapshot("truck", moment))
-    alone, beside = delay_by_queries(folder, lambda: city.snapshot("truck", moment), 10)
+    feeders = [Feeder(kind, count, seed + 1) for kind, count in CITY.items()]
+    with live_load(city, feeders, end, 10**6):
+        day = p50_ms(lambda: city.range("truck", 77, "speed", end - DAY_MS, end))
+        trucks = p50_ms(lambda: city.snapshot("truck", moment))
+        now = p50_ms(lambda: city.latest("truck"))
+        alone, beside = delay_by_queries(folder, lambda: city.snapshot("truck", moment), 10)
     city.close()
     shutil.rmtree(folder / "city")
 
@@ -230,9 +268,10 @@ def measure(folder: Path, hours: int, share: float, seed: int) -> None:
             "sealed cell row, bytes": round(row_bytes["cell"], 2),
             "roll-up, bytes per raw pole row": round(rollup, 2),
             "append p99 alone, ms": round(alone, 2),
+            "all trucks now, ms p50": round(now, 2),
         },
         notes=[
-            f"city load: {rows:,} rows, {hours} h of every device, 8 quantities a row; seed {seed}",
+            f"city load: {rows:,} rows, {hours} h of all, 8 quantities a row; seed {seed}; live load beside queries",
             f"long queries: {pole_rows:,} rows of {count} poles over 8 days",
         ],
     )
