@@ -5,6 +5,7 @@ Found by the entry point group `citywhistle.faces`, because the twin may not imp
 
 from __future__ import annotations
 
+import errno
 import logging
 import socket
 import threading
@@ -22,6 +23,7 @@ from twin.query.desk import Desk
 
 log = logging.getLogger(__name__)
 
+NEXT_PORTS = 20  # tried behind a port that is taken
 START_S = 15.0
 STOP_S = 5.0
 SEND_BYTES = 256 * 1024  # what the kernel holds for a page that reads slowly (it would grow to 4 MB)
@@ -69,10 +71,11 @@ def serve(
 ) -> Running:
     """Serve page and API of `desk` from a thread of its own; returns once it answers.
 
-    `port` 0 takes a free one. `token`: the long-lived key of scripts (Authorization: Bearer), at least 16 characters,
-    None: no scripts. `ingest(topic, payload)` returns a future that is done when the message is durable; None: no
-    POST /api/ingest. `hosts`: further names that this server answers to (behind a proxy). `ready` is called with
-    the address to open, which carries a one-time token. Raises NotServing: port taken, address not ours, short token.
+    `port` 0 takes a free one; so does a port that another program has. `token`: the long-lived key of scripts
+    (Authorization: Bearer), at least 16 characters, None: no scripts. `ingest(topic, payload)` returns a future that is
+    done when the message is durable; None: no POST /api/ingest. `hosts`: further names that this server answers to
+    (behind a proxy). `ready` is called with the address to open, which carries a one-time token. Raises NotServing:
+    address not ours, port not allowed, short token.
     """
     if token is not None and len(token) < 16:
         raise NotServing("The scripts' token is too short: give at least 16 characters.")
@@ -104,7 +107,27 @@ def serve(
 
 
 def _bind(host: str, port: int) -> socket.socket:
-    """A listening socket, or NotServing with what is in the way."""
+    """A listening socket on `port`, or where another program has that one on the next free one, which is said.
+
+    Raises NotServing with what is in the way.
+    """
+    for at in (port, *range(port + 1, min(port + NEXT_PORTS, 65_535) + 1), 0):
+        try:
+            listener = _listen(host, at)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or at == 0:
+                raise NotServing(
+                    f"{host}:{at} cannot be served ({error.strerror}); choose another address or port, or port 0."
+                ) from error
+        else:
+            if at != port:
+                told = int(listener.getsockname()[1])
+                log.warning("port %d of [web] is taken by another program; the page is at port %d", port, told)
+            return listener
+    raise AssertionError  # port 0 is either bound or refused
+
+
+def _listen(host: str, port: int) -> socket.socket:
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
@@ -112,9 +135,9 @@ def _bind(host: str, port: int) -> socket.socket:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, SEND_BYTES)  # accepted sockets inherit it
         listener.bind((host, port))
         listener.listen(1024)
-    except OSError as error:
+    except OSError:
         listener.close()
-        raise NotServing(f"{host}:{port} cannot be served ({error.strerror}); choose another port, or 0.") from error
+        raise
     return listener
 
 

@@ -46,14 +46,26 @@ def test_two_servers_do_not_share_cookies(desk: FakeDesk) -> None:
         two.stop()
 
 
-def test_port_taken(desk: FakeDesk) -> None:
-    """A port in use is named, with what to do."""
+def test_port_taken(desk: FakeDesk, caplog: pytest.LogCaptureFixture) -> None:
+    """A port in use is named, and the next free one serves."""
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
         port = other.getsockname()[1]
-        with pytest.raises(NotServing, match=f":{port} cannot be served"):
-            serve(desk, port=port)
+        running = serve(desk, port=port)
+        try:
+            assert running.port != port
+            assert httpx.get(f"{running.url}/healthz", trust_env=False).status_code == 200
+        finally:
+            running.stop()
+    assert f"port {port} of [web] is taken" in caplog.text
+    assert f"port {running.port}" in caplog.text
+
+
+def test_foreign_address(desk: FakeDesk) -> None:
+    """An address that is not this machine's is refused with what to do."""
+    with pytest.raises(NotServing, match=r"192\.0\.2\.1:\d+ cannot be served .*choose another address"):
+        serve(desk, host="192.0.2.1")
 
 
 def test_short_token(desk: FakeDesk) -> None:

@@ -66,14 +66,24 @@ def test_a_second_server_on_the_same_data_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_taken_port_is_said(tmp_path: Path) -> None:
-    """With the page's port taken the start ends with one sentence: which address, and what to do."""
+    """With the page's port taken the server says which, and serves at another, which its note names."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        code, said = refused(write_config(tmp_path, replace(settings_in(tmp_path), web=WebSettings(port=port))))
+        with serving(tmp_path, replace(settings_in(tmp_path), web=WebSettings(port=port))) as server:
+            note = server.note()
+            assert note is not None
+            assert not note["url"].endswith(f":{port}")
+            assert server.ask("/healthz").status_code == 200
+            assert f"port {port} of [web] is taken" in server.log
+
+
+def test_a_foreign_address_is_said(tmp_path: Path) -> None:
+    """With an address that is not this machine's the start ends with one sentence: which, and what to do."""
+    web = WebSettings(host="192.0.2.1")
+    code, said = refused(write_config(tmp_path, replace(settings_in(tmp_path), web=web)))
     assert code == 1
-    assert f"127.0.0.1:{port}" in said
+    assert "192.0.2.1:" in said
     assert "[web]" in said
-    assert "another port" in said
     assert not (tmp_path / "data" / "running.json").exists()
 
 
