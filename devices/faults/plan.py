@@ -13,12 +13,13 @@ from devices.faults.scenario import RandomPlan
 Candidates = Callable[[str, str], Sequence[str]]
 
 DROP = ("clock_skew",)  # never drawn unless asked for
+PROMPT = ("terminal_tampering", "outside_hours", "no_permit", "cover_open")  # trucks at work say so every five seconds
 
 
 class Plan:
     """Draws faults one after another. The same seed, plan and candidates give the same faults.
 
-    Every type comes once before any comes again; those that show at once come first.
+    Every type comes once before any comes again; those that show at once come first, acts within seconds before them.
     """
 
     def __init__(self, plan: RandomPlan, seed: str, start_ms: int) -> None:
@@ -31,16 +32,12 @@ class Plan:
 
     def _refill(self) -> None:
         types = self._plan.types or tuple(name for name in CATALOGUE if name not in DROP)
-        first = [name for name in types if CATALOGUE[name].sudden]
-        rest = [name for name in types if not CATALOGUE[name].sudden]
-        self._random.shuffle(first)
-        self._random.shuffle(rest)
-        if self._rounds:
-            first += rest
-            rest = []
-            self._random.shuffle(first)
+        order = list(types)
+        self._random.shuffle(order)
+        if not self._rounds:
+            order.sort(key=lambda name: (name not in PROMPT, not CATALOGUE[name].sudden))
         self._rounds += 1
-        self._left = first + rest
+        self._left = order
 
     def draw(self, now_ms: int, candidates: Candidates) -> Fault | None:
         """The fault that begins now; None if nothing fits this hour. Sets `next_ms`."""

@@ -3,7 +3,8 @@
 [[fault]]
 type = "lamp_out"          # a name of the catalogue
 subject = "pole-0012"      # device, or feeder, cabinet, gateway, district
-start_s = 30               # seconds of city time after the fleet began; or start = "2026-11-22T21:30" (local)
+start_s = 30               # seconds of city time after the fleet began; or start = "2026-11-22T21:30" (local).
+                           # Before it (negative): it has lasted already; a demo's history shows how it began.
 duration_s = 1800
 magnitude = 1.2            # 1 is about the size at which a city would call it a case
 quantity = "pm25"          # of sensor faults
@@ -38,7 +39,7 @@ RANDOM_KEYS = {"first_s", "every_s", "types", "magnitudes", "gross", "limit"}
 class RandomPlan:
     """Faults drawn by seed. Seconds are of city time. `gross`: share of faults of two to three times that size."""
 
-    first_s: float = 5.0
+    first_s: float = 1.0
     every_s: float = 20.0
     types: tuple[str, ...] = ()
     magnitudes: tuple[float, float] = (0.8, 1.5)
@@ -123,7 +124,7 @@ class _Reader:
 
     def when(self, table: dict[str, Any], head: int) -> int:
         if "start" not in table:
-            return self.start_ms + round(self.number(table, "start_s", 0.0, head, 0, 1e8) * 1000)
+            return self.start_ms + round(self.number(table, "start_s", 0.0, head, -1e8, 1e8) * 1000)
         told = table["start"]
         try:
             when = told if isinstance(told, datetime) else datetime.fromisoformat(str(told))
@@ -145,7 +146,7 @@ class _Reader:
         if not isinstance(sizes, list) or len(sizes) != 2 or not all(isinstance(s, int | float) for s in sizes):
             self.fail(head, "magnitudes", f"{sizes!r} is not [least, most]", "for example [0.8, 1.5]")
         return RandomPlan(
-            first_s=self.number(table, "first_s", 5.0, head, 0, 1e8),
+            first_s=self.number(table, "first_s", 1.0, head, 0, 1e8),
             every_s=self.number(table, "every_s", 20.0, head, 0.1, 1e8),
             types=tuple(types),
             magnitudes=(float(sizes[0]), float(sizes[1])),

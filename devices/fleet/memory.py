@@ -1,4 +1,4 @@
-"""What a fleet remembers from one start to the next: meters, odometers, faults that are not over, how many starts."""
+"""What a fleet remembers from one start to the next: meters, stuck sensors, faults that are not over, its starts."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ def recall(fleet: Fleet, told: dict[str, Any]) -> None:
     try:
         meters = {str(name): float(value) for name, value in told.get("meters", {}).items()}
         faults = [Fault(**fault) for fault in told.get("faults", ())]
+        frozen = {str(n): {str(q): float(x) for q, x in values.items()} for n, values in told.get("frozen", {}).items()}
     except (TypeError, ValueError, AttributeError) as error:
         raise DeviceError(f"the fleet's memory is damaged ({error}); delete its file to begin anew") from error
     for name, value in meters.items():
@@ -40,9 +41,12 @@ def recall(fleet: Fleet, told: dict[str, Any]) -> None:
             thing.energy = value
         elif isinstance(thing, Truck):
             thing.odometer = value
+    for name, values in frozen.items():
+        if name in fleet.things:
+            fleet.things[name].frozen.update(values)
     for fault in faults:
         if fault.end_ms > fleet.start_ms and fleet.members(fault):
-            fleet.inject(fault)
+            fleet.inject(fault, labelled=True)
 
 
 def write_memory(path: Path, fleet: Fleet, turn: int) -> None:
@@ -57,9 +61,11 @@ def write_memory(path: Path, fleet: Fleet, turn: int) -> None:
         {name: getattr(fault, name) for name in ("type", "subject", "start_ms", "end_ms", "magnitude", "quantity")}
         for fault in fleet.active.values()
     ]
+    frozen = {thing.id: thing.frozen for thing in fleet.things.values() if thing.frozen}
+    told = {"turn": turn, "meters": meters, "frozen": frozen, "faults": faults}
     aside = path.with_name(path.name + ".new")
     try:
-        aside.write_text(json.dumps({"turn": turn, "meters": meters, "faults": faults}) + "\n", encoding="utf-8")
+        aside.write_text(json.dumps(told) + "\n", encoding="utf-8")
         aside.replace(path)
     except OSError as error:
         raise DeviceError(f"{path}: the fleet's memory cannot be written ({error})") from error

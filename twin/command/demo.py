@@ -21,7 +21,7 @@ def demo(
     city: str = CITY,
     duration: float = typer.Option(0.0, min=0.0, help="Seconds after which it ends by itself; 0: on Ctrl-C."),
     report: Path | None = REPORT,
-    seed: int = typer.Option(1, help="Seed of the fleet and its faults; a folder of its own for each seed."),
+    seed: int = typer.Option(1, help="Seed of the fleet and its faults; each city, seed and schedule has its folder."),
     port: int = typer.Option(8080, min=0, max=65535, help="Port of the page; 0: any free one."),
     speed: float = typer.Option(1.0, min=0.01, max=3600.0, help="City seconds in a second."),
     faults: bool = typer.Option(True, help="Whether faults are injected."),
@@ -36,6 +36,7 @@ def demo(
 ) -> None:
     """Broker, server, a fleet with labelled faults and a real recording; says which address to open."""
     from twin.demo.play import play
+    from twin.demo.scene import folder_of
     from twin.demo.stage import Wishes
 
     console = Console()
@@ -54,7 +55,9 @@ def demo(
         broker=broker,
     )
     try:
-        told = play(home / f"seed-{seed}", wishes, console, fresh=fresh, want_report=report is not None)
+        told = play(
+            home / folder_of(city, seed, faults, scenario), wishes, console, fresh=fresh, want_report=report is not None
+        )
     except TwinError as error:
         raise fail(str(error)) from error
     if report is not None:

@@ -36,6 +36,7 @@ class Child:
     _process: subprocess.Popen[bytes] | None = None
     _sink: IO[bytes] | None = None
     _not_before: float = 0.0
+    _begins_at: int = 0  # bytes of the log that earlier demos wrote
 
     @property
     def pid(self) -> int | None:
@@ -55,6 +56,7 @@ class Child:
         self.log.parent.mkdir(parents=True, exist_ok=True)
         if self._sink is None:
             self._sink = self.log.open("ab")
+            self._begins_at = self._sink.tell()
         self._past_cpu_s += self._cpu_s
         self._cpu_s = 0.0
         self._process = subprocess.Popen(
@@ -98,11 +100,11 @@ class Child:
         return process.returncode if process is not None else None
 
     def tail(self, lines: int = 12) -> str:
-        """The last lines that it wrote."""
+        """The last lines that it wrote in this demo."""
         if not self.log.exists():
             return ""
         with self.log.open("rb") as log:
-            log.seek(max(0, self.log.stat().st_size - 16_384))
+            log.seek(max(self._begins_at, self.log.stat().st_size - 16_384))
             return "\n".join(log.read().decode("utf-8", "replace").splitlines()[-lines:])
 
     def _sample(self, pid: int) -> None:

@@ -1,19 +1,23 @@
-"""Four weeks before the demo's first evening: a faultless past of the same fleet, journalled before the server starts.
+"""Four weeks before the demo's first evening: the past of the same fleet, journalled before the server starts.
 
 The server replays it through its ordinary tick and stores it, so that expectations are learnt and charts have a past;
-nothing of it is whistled. The past is accounted for like everything else: it has numbers and a sender's log.
+nothing of it is whistled. What is wrong when it ends goes on, and is whistled once devices confirm it. The past is
+accounted for like everything else: it has numbers and a sender's log; the server never sees the labels of its faults.
 """
 
 from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from itertools import groupby
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
-from devices.fleet.fleet import history
+from devices.faults.fault import Fault
+from devices.faults.truth import TruthFile
+from devices.fleet.fleet import Fleet
+from devices.fleet.memory import write_memory
+from devices.fleet.past import history, slow_faults
 from devices.log import SentLog
 from devices.places import CityFiles
 from twin.city import City, Registry
@@ -24,61 +28,72 @@ from twin.records import Batch, Columns, Edit, Link, Tick
 WEEKS = 4
 KINDS = ("pole", "cell", "feeder", "gateway")  # a truck's trip cannot be told by a word every two hours
 DAY_MS = 86_400_000
-STEP_S = 7500.0  # two hours and five minutes: in four weeks it visits every hour of the day about equally
 BOOT = 1  # of the past; boots of the fleet are larger
 MOST_BYTES = 4 << 30
 LATER_MS = 1000  # a reading arrives a second after it was said
 
 
 def write_past(
-    scene: Scene, files: CityFiles, seed: int, end_ms: int, progress: Callable[[float], None] = lambda _share: None
+    scene: Scene,
+    files: CityFiles,
+    seed: int,
+    end_ms: int,
+    *,
+    faults: Sequence[Fault] | None = (),
+    progress: Callable[[float], None] = lambda _share: None,
 ) -> int:
     """Journal the weeks before `end_ms` for a city that has no journal yet; returns how many readings.
 
-    Made aside and put in place when complete: a run that is cut off leaves nothing behind.
+    `faults`: what happens in them; None: slow faults drawn by the seed. Made aside and put in place when complete: a
+    run that is cut off leaves nothing behind. The fleet's memory and the labels are put in place with it.
     """
     start_ms = end_ms - WEEKS * 7 * DAY_MS
     aside = scene.root / "past.new"
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
+    truth = TruthFile(aside / "truth.jsonl")
+    fleet = Fleet(files, seed, start_ms, truth=truth, kinds=KINDS)
+    for fault in slow_faults(fleet, end_ms) if faults is None else faults:
+        if start_ms <= fault.start_ms < end_ms and fleet.members(fault):
+            fleet.inject(fault)
     with contextlib.closing(Journal(aside / "journal.db", max_bytes=MOST_BYTES)) as journal:
-        city = City(files, Registry())
-        fresh = city.registry.drain()
-        journal.append([*([fresh] if fresh is not None else []), Edit("learning", "true"), Link("up"), Link("drained")])
-        journal.append([Tick(start_ms - LATER_MS)])
-        count = steps = 0
-        devices: set[str] = set()
-        for t_ms, said in _moments(files, seed, start_ms, end_ms):
-            steps += 1
-            columns = tuple(_columns(city.registry, kind, t_ms, steps, values) for kind, values in said)
-            batch = Batch(columns, messages=sum(map(len, columns)))
-            journal.append([batch, Tick(t_ms + 2 * LATER_MS)])
-            devices.update(device for _, values in said for device, _ in values)
-            count += len(batch)
-            progress((t_ms - start_ms) / (end_ms - start_ms))
-        journal.append([Link("down"), Tick(end_ms - 1), Edit("learning", "false"), Tick(end_ms)])
+        count, devices = _journal(journal, fleet, files, end_ms, progress)
+    truth.close()
     with contextlib.closing(SentLog(scene.senders / "past.sent.jsonl")) as log:
-        log.commit(log.stage([(device, BOOT, 1, steps) for device in sorted(devices)]))
+        log.commit(log.stage([(device, BOOT, 1, steps) for device, steps in sorted(devices.items())]))
+    write_memory(scene.senders / "fleet.json", fleet, turn=-1)
+    (aside / "truth.jsonl").replace(scene.truth)
     (aside / "journal.db").replace(scene.data / "journal.db")
     shutil.rmtree(aside)
     return count
 
 
-Said = Sequence[tuple[str, Sequence[tuple[str, dict[str, float]]]]]  # (kind, (device, values))
-
-
-def _moments(files: CityFiles, seed: int, start_ms: int, end_ms: int) -> Iterator[tuple[int, Said]]:
-    """What all devices say at each instant, by kind."""
-    told = history(files, seed, start_ms, end_ms, STEP_S, KINDS)
-    for t_ms, readings in groupby(told, key=lambda one: one[0]):
+def _journal(
+    journal: Journal, fleet: Fleet, files: CityFiles, end_ms: int, progress: Callable[[float], None]
+) -> tuple[int, dict[str, int]]:
+    """Journal what the fleet says up to `end_ms`; readings in all, and by device."""
+    city = City(files, Registry())
+    fresh = city.registry.drain()
+    journal.append([*([fresh] if fresh is not None else []), Edit("learning", "true"), Link("up"), Link("drained")])
+    journal.append([Tick(fleet.start_ms - LATER_MS)])
+    numbers: dict[str, int] = {}
+    count = 0
+    for t_ms, said in history(fleet, end_ms):
         by_kind: dict[str, list[tuple[str, dict[str, float]]]] = {}
-        for _, kind, device, values in readings:
-            by_kind.setdefault(kind, []).append((device, values))
-        yield t_ms, sorted(by_kind.items())
+        for thing, values in said:
+            numbers[thing.id] = numbers.get(thing.id, 0) + 1
+            by_kind.setdefault(thing.device.kind, []).append((thing.id, values))
+        columns = tuple(_columns(city.registry, kind, t_ms, numbers, by_kind[kind]) for kind in sorted(by_kind))
+        batch = Batch(columns, messages=len(said))
+        journal.append([batch, Tick(t_ms + 2 * LATER_MS)])
+        count += len(said)
+        progress((t_ms - fleet.start_ms) / (end_ms - fleet.start_ms))
+    journal.append([Link("down"), Tick(end_ms - 1), Edit("learning", "false"), Tick(end_ms)])
+    return count, numbers
 
 
 def _columns(
-    registry: Registry, kind: str, t_ms: int, seq: int, said: Sequence[tuple[str, dict[str, float]]]
+    registry: Registry, kind: str, t_ms: int, numbers: Mapping[str, int], said: Sequence[tuple[str, dict[str, float]]]
 ) -> Columns:
     """One instant of one kind as columns."""
     n = len(said)
@@ -88,7 +103,7 @@ def _columns(
         row=np.array([registry.allocate(kind, device) for device, _ in said], np.int32),
         t=np.full(n, t_ms, np.int64),
         boot=np.full(n, BOOT, np.int64),
-        seq=np.full(n, seq, np.int64),
+        seq=np.array([numbers[device] for device, _ in said], np.int64),
         arrived=np.full(n, t_ms + LATER_MS, np.int64),
         flags=np.zeros(n, np.uint8),
         values={name: np.array([values.get(name, np.nan) for _, values in said], np.float64) for name in names},

@@ -69,6 +69,7 @@ def summary(stage: Stage) -> dict[str, Any]:
     return {
         "seed": stage.wishes.seed,
         "ready_s": round(stage.ready_s, 2),
+        "ready_at": stage.ready_ms,
         "ran_s": round(stage.ran_s, 1),
         "devices": len(stage.city.devices),
         "accounting": accounting(sent, buffered, account, {"dropped": dropped, "waiting": waiting}),

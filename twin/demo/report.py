@@ -18,6 +18,7 @@ class Label:
     start_ms: int
     end_ms: int | None
     magnitude: float | None
+    members: frozenset[str] = frozenset()  # the devices that feel it
 
 
 def read_labels(path: Path) -> list[Label]:
@@ -27,25 +28,32 @@ def read_labels(path: Path) -> list[Label]:
     labels = []
     for line in path.read_text(encoding="utf-8").splitlines():
         told = json.loads(line)
-        labels.append(Label(told["type"], told["subject"], told["start_ms"], told.get("end_ms"), told.get("magnitude")))
+        members = frozenset(told.get("members", ()))
+        labels.append(
+            Label(told["type"], told["subject"], told["start_ms"], told.get("end_ms"), told.get("magnitude"), members)
+        )
     return labels
 
 
 def match(case: Mapping[str, Any], labels: Sequence[Label]) -> str | None:
     """The label that a whistle answers: same subject (or its cause), running when the evidence began.
 
-    A label of the same type wins; otherwise another fault of the same subject explains it. None: nothing was injected.
+    A label of the same type wins, then another fault of the same subject, then one that the subject feels (a pole under
+    a feeder that tripped). None: nothing was injected.
     """
     subjects = {case["subject"], *case.get("evidence", {}).get("children", ())}
     running = [
         label
         for label in labels
-        if label.subject in subjects
+        if (label.subject in subjects or case["subject"] in label.members)
         and label.start_ms <= case["opened_ms"]
         and (label.end_ms is None or case["since_ms"] <= label.end_ms)
     ]
-    exact = [label for label in running if label.type == case["type"]]
-    best = max(exact or running, key=lambda label: label.start_ms, default=None)
+    best = max(
+        running,
+        key=lambda label: (label.type == case["type"], label.subject in subjects, label.start_ms),
+        default=None,
+    )
     return f"{best.type}:{best.subject}" if best else None
 
 

@@ -75,6 +75,16 @@ class Scene:
             raise DemoFailed(f"{self.root} cannot be made: {error.strerror}; choose another with --home") from error
 
 
+def folder_of(city: str, seed: int, faults: bool, scenario: Path | None) -> str:
+    """The folder's name: another city, seed or schedule is another life, which must not go on in this one's.
+
+    >>> folder_of("helsinki", 7, True, None), folder_of("helsinki", 7, False, None)
+    ('helsinki-7', 'helsinki-7-quiet')
+    """
+    schedule = f"-{scenario.stem}" if scenario is not None else "" if faults else "-quiet"
+    return f"{Path(city).name}-{seed}{schedule}"
+
+
 def last_mark(scene: Scene) -> int | None:
     """City time of the last tick mark in the journal; None before the first. The server must not be running."""
     path = scene.data / "journal.db"

@@ -20,6 +20,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from devices.clock import SimulatedClock
 from devices.errors import DeviceError
+from devices.faults.fault import Fault
+from devices.faults.scenario import read_scenario
 from devices.places import CityFiles, load_city
 from twin.broker import nats
 from twin.broker.conf import BrokerFiles
@@ -35,6 +37,8 @@ from twin.settings import BrokerSettings, CitySettings, Settings, StoreSettings,
 READY_S = 180.0
 DRAIN_S = 20.0
 STATUS_EVERY_S = 10.0
+FLEET_S = 30.0  # a fleet that does not report within this is waited for no longer
+FAULT_EVERY_S = 10.0  # of this machine's time, whatever the speed: so many can be watched
 SENDING = ("fleet", "recording")
 
 
@@ -66,6 +70,7 @@ class Stage:
     children: dict[str, Child] = field(default_factory=dict)
     stopping: threading.Event = field(default_factory=threading.Event)
     ready_s: float = 0.0
+    ready_ms: int = 0  # city time
     ran_s: float = 0.0
     city: CityFiles | None = None
     _broker: Broker | None = None
@@ -114,7 +119,9 @@ class Stage:
         self._start_fleet(devices)
         if self.wishes.recording:
             self._start_recording(devices)
+        self._wait_for_fleet()
         self.ready_s = time.monotonic() - began
+        self.ready_ms = clock.now_ms()
         self.say(f"  ready     after {self.ready_s:.1f} s; city time runs {clock.speed:g}x from {_time(clock.city_ms)}")
 
     def _write_past(self) -> None:
@@ -132,8 +139,20 @@ class Stage:
                 progress.update(bar, completed=share)
 
             evening = first_evening(self.city.timezone)
-            count = write_past(self.scene, self.city, self.wishes.seed, evening, shown)
+            faults = self._past_faults(evening)
+            count = write_past(self.scene, self.city, self.wishes.seed, evening, faults=faults, progress=shown)
         self.say(f"  history   four simulated weeks, {count:,} readings: what is usual will be learnt from them")
+
+    def _past_faults(self, evening_ms: int) -> Sequence[Fault] | None:
+        """What happens in the history: the faults of the scenario that begin in it, nothing without; None: drawn."""
+        assert self.city is not None
+        if self.wishes.scenario is None:
+            return None if self.wishes.faults else ()
+        try:
+            told = read_scenario(self.wishes.scenario, evening_ms, self.city.timezone).faults
+        except DeviceError as error:
+            raise DemoFailed(str(error)) from error
+        return [fault for fault in told if fault.start_ms < evening_ms]
 
     def _start_broker(self) -> tuple[str, int, BrokerFiles]:
         assert self.city is not None
@@ -196,10 +215,23 @@ class Stage:
             arguments += ["--scenario", str(self.wishes.scenario)]
         elif not self.wishes.faults:
             arguments += ["--no-faults"]
+        else:
+            arguments += ["--fault-every", f"{FAULT_EVERY_S * self.wishes.speed:g}"]
         self._start("fleet", arguments)
         self.say(
             "  fleet     simulated poles, cells and trucks publish" + ("" if self.wishes.faults else ", no faults")
         )
+
+    def _wait_for_fleet(self) -> None:
+        """Until the fleet says that it runs: ready means that the city lives, not that a page answers."""
+        fleet = self.children["fleet"]
+        until = time.monotonic() + FLEET_S
+        while not self.stopping.is_set() and time.monotonic() < until:
+            if fleet.code is not None:
+                raise DemoFailed(f"the fleet ended with {fleet.code}:\n{fleet.tail()}")
+            if self.last_word("fleet"):
+                return
+            self.stopping.wait(0.05)
 
     def _start_recording(self, common: Sequence[str]) -> None:
         self._start("recording", ["devices", "recording", *common, "--json", "--state", str(self.scene.senders)])
@@ -306,7 +338,7 @@ class Stage:
     # ---- figures for the report ------------------------------------------------------------------------------
 
     def last_word(self, name: str) -> dict[str, Any]:
-        """The newest status line that a sending child wrote; empty if it wrote none."""
+        """The newest status line that a sending child wrote since it was started; empty if it wrote none."""
         child = self.children.get(name)
         for line in reversed(child.tail(200).splitlines() if child is not None else []):
             if line.startswith("{") and '"buffered"' in line:

@@ -69,7 +69,7 @@ def tick(world: World, entries: Sequence[Entry], now_ms: int, n: int = 0) -> Tic
 
 def _tick(world: World, heard: _Heard, now_ms: int, n: int) -> Ticked:
     for edit in heard.edits:
-        _edit(world, edit)
+        _edit(world, edit, now_ms)
     world.link.advance(heard.links, now_ms)
     ticked = Ticked(Changes())
     told: list[tuple[str, Finding]] = []
@@ -82,8 +82,7 @@ def _tick(world: World, heard: _Heard, now_ms: int, n: int) -> Ticked:
     )
     for name, detector in world.detectors.items():
         told += [(name, finding) for finding in detector.sweep(moment)]
-    found = world.settle(told)
-    ticked.findings = [] if world.learning else found
+    ticked.findings = world.learnt.voice(world.settle(told), world.said, moment, world.city)
     ticked.changes = world.ledger.step(ticked.findings, heard.actions, heard.outcomes, heard.answers, world.now_ms)
     _judge(world, heard.actions, ticked.changes)
     if n:
@@ -126,12 +125,15 @@ def _sort(world: World, entries: Sequence[Entry]) -> _Heard:
     return heard
 
 
-def _edit(world: World, edit: Edit) -> None:
+def _edit(world: World, edit: Edit, now_ms: int) -> None:
     """Rules are replaced at once. They were checked before they were journalled; those that no longer fit (another
     version wrote them) are left out, said so, and change nothing."""
     if edit.what == "learning":
-        world.learning = json.loads(edit.text) is True
-        world.said.clear()
+        if json.loads(edit.text) is True:
+            world.said.clear()
+            world.learnt.begin()
+        else:
+            world.learnt.end(world.said, now_ms)
     if edit.what != "rules":
         return
     try:

@@ -13,6 +13,7 @@ from twin.errors import CheckpointBroken
 from twin.model import KindState
 from twin.records import Action, Answer, Changes, Finding, Names, Outcome
 from twin.tick.checkpoint import Later, decode, encode
+from twin.tick.learnt import Learnt
 from twin.tick.link import LinkClock
 
 
@@ -51,7 +52,7 @@ class World:
         self.ledger = ledger
         self.rules = rules if rules is not None else default_rules()
         self.link = LinkClock()
-        self.learning = False  # everything is learnt, and nothing that is found reaches the ledger
+        self.learnt = Learnt()
         self.last_tick = 0
         self.models: dict[str, KindState] = {}
         self.fit()
@@ -100,7 +101,7 @@ class World:
         ledger = self.ledger.snapshot()
         return {
             "last_tick": self.last_tick,
-            "learning": self.learning,
+            "learnt": self.learnt.dump(),
             "link": {
                 "state": self.link.state,
                 "counted_ms": self.link.counted_ms,
@@ -139,7 +140,7 @@ class World:
         self.city.extend(Names(tuple((kind, int(row), device) for kind, row, device in told["names"])))
         self.fit()
         self.last_tick = int(told["last_tick"])
-        self.learning = bool(told.get("learning", False))
+        self.learnt.load(told.get("learnt", {}))
         self.link = LinkClock(**told["link"])
         self.rules.override({name: dict(values) for name, values in told["rules"].items()}, "checkpoint")
         for kind, arrays in told["models"].items():

@@ -12,8 +12,12 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from devices.faults.truth import TruthFile, read_truth
 from devices.fleet.chance import bits, drift, normals, text_salt, uniform
-from devices.fleet.fleet import Fleet, Said, history
+from devices.fleet.fleet import Fleet, Said
+from devices.fleet.memory import read_memory, recall, write_memory
+from devices.fleet.past import history, slow_faults
+from devices.fleet.pole import Pole
 from devices.fleet.road import Line
 from devices.fleet.sky import daylight_lx, sun_elevation
 from devices.kinds import KINDS
@@ -150,9 +154,10 @@ def test_air_is_correlated_across_poles() -> None:
     """Neighbouring poles see the same air: their PM2.5 moves together over a day."""
     names = [d.id for d in city().devices if d.kind == "pole" and d.attributes.get("airSensor")][:2]
     series: dict[str, list[float]] = defaultdict(list)
-    for _, _, device, values in history(city(), 7, at(0), at(0, day=22), 3600, ["pole"]):
-        if device in names:
-            series[device].append(values["pm25"])
+    fleet = Fleet(city(), 7, at(0), kinds=["pole"])
+    for t in range(at(0), at(0, day=22), HOUR):
+        for name in names:
+            series[name].append(fleet.things[name].reading(t, fleet.life)["pm25"])
     a, b = (series[n] for n in names)
     ma, mb = mean(a), mean(b)
     covariance = mean((x - ma) * (y - mb) for x, y in zip(a, b, strict=True))
@@ -204,13 +209,48 @@ def test_a_trip_loads_covers_tips_and_counts_its_metres() -> None:
 
 
 def test_history_is_the_same_city_at_a_coarser_cadence() -> None:
-    """A past is ordered, complete and faultless, and its values are those the live city would have."""
-    told = list(history(city(), 7, at(20), at(22), 600, ["pole", "cell"]))
-    assert len(told) == 12 * (538 + 150)
-    assert [t for t, *_ in told] == sorted(t for t, *_ in told)
-    fleet = Fleet(city(), 7, at(20), kinds=["pole", "cell"])
-    live = fleet.things["cell-0001"].reading(at(21), fleet.life)
-    assert next(v for t, _, d, v in told if d == "cell-0001" and t == at(21)) == live
+    """A past is ordered and complete at its everybody's moments, and its values are those the live city would have."""
+    fleet = Fleet(city(), 7, at(0), kinds=["pole", "cell"])
+    told = list(history(fleet, at(22)))
+    times = [t for t, _ in told]
+    assert times == sorted(times)
+    assert times[-1] == at(22) - 300_000
+    assert len(told[0][1]) == 538 + 150
+    assert all(thing.smells for thing, _ in told[1][1] if isinstance(thing, Pole))
+    assert 0 < len(told[1][1]) < 200
+    live = Fleet(city(), 7, at(20), kinds=["pole", "cell"])
+    t = times[-1]
+    before = live.things["cell-0001"].reading(t, live.life)
+    assert next(values for thing, values in told[-1][1] if thing.id == "cell-0001") == before
+
+
+def test_slow_faults_begin_in_the_past_and_go_on(tmp_path: Path) -> None:
+    """What befell the city in its past is drawn by the seed, labelled once, felt then and remembered after it."""
+    end = at(22)
+    truth = TruthFile(tmp_path / "truth.jsonl")
+    fleet = Fleet(city(), 5, end - 9 * 86_400_000, truth=truth, kinds=["pole", "cell"])
+    drawn = slow_faults(fleet, end)
+    assert drawn == slow_faults(fleet, end)
+    assert len({fault.subject for fault in drawn}) == len(drawn) >= 8
+    assert all(fault.start_ms < end < fault.end_ms for fault in drawn)
+    stuck = next(fault for fault in drawn if fault.type == "sensor_stuck")
+    for fault in drawn:
+        fleet.inject(fault)
+    last: dict[str, set[float]] = {}
+    for t, said in history(fleet, end):
+        if t > stuck.start_ms + 3_900_000:
+            for thing, values in said:
+                if thing.id == stuck.subject:
+                    last.setdefault("x", set()).add(values[stuck.quantity])
+    assert len(last["x"]) == 1
+    write_memory(tmp_path / "fleet.json", fleet, -1)
+    live = Fleet(city(), 5, end, truth=truth)
+    recall(live, read_memory(tmp_path / "fleet.json"))
+    frozen = [s.values[stuck.quantity] for s in live.until(end + 130_000)
+              if s.device == stuck.subject and stuck.quantity in s.values]  # fmt: skip
+    assert set(frozen) == last["x"]
+    assert len(read_truth(tmp_path / "truth.jsonl")) == len(drawn)
+    assert len((tmp_path / "truth.jsonl").read_text().splitlines()) == len(drawn), "each is labelled once"
 
 
 def test_what_runs_can_be_described() -> None:

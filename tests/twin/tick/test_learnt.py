@@ -1,0 +1,62 @@
+"""A city that learns from its past whistles nothing of it, and says what is still wrong once devices confirm it."""
+
+from __future__ import annotations
+
+from tests.twin.tick.town import Day, Tally, said, town
+from twin.records import Edit
+from twin.tick import World
+
+LEAK = {"leakageCurrent": 0.08, "supplyPresent": 1.0}
+DRY = {"leakageCurrent": 0.001, "supplyPresent": 1.0}
+
+
+def learn(day: Day) -> None:
+    """An hour of learning in which two poles leak; then the past ends."""
+    day.tick([Edit("learning", "true")])
+    for _ in range(12):
+        day.now += 300_000
+        day.tick([said(day.city, "pole", ["pole-1", "pole-2"], day.now, leakageCurrent=[0.08, 0.08])])
+    day.tick([Edit("learning", "false")])
+
+
+def test_nothing_of_the_past_is_said_until_its_device_speaks_again() -> None:
+    """What still leaks is said once, at the device's first live word; what has ended meanwhile is never said."""
+    day = Day()
+    learn(day)
+    day.now += 5_000
+    day.tick()
+    assert day.found == []
+    day.now += 5_000
+    day.say("pole", "pole-1", **LEAK)
+    assert day.keys() == ["leakage:pole-1"]
+    assert day.found[0].at_ms == day.now
+    assert day.found[0].since_ms < day.now - 3_000_000
+    for _ in range(20):
+        day.now += 60_000
+        day.tick([said(day.city, "pole", ["pole-1", "pole-3"], day.now, leakageCurrent=[0.08, 0.001])])
+    assert day.keys() == ["leakage:pole-1"], "pole-2 never spoke again"
+
+
+def test_what_is_over_at_the_first_live_word_is_never_said() -> None:
+    """A condition that clears at once after the past is dropped, its end as well; later ones are said as ever."""
+    day = Day()
+    day.tick([Edit("rules", '{"leakage": {"clear_reports": 1}}')])
+    learn(day)
+    day.now += 5_000
+    day.say("pole", "pole-1", **DRY)
+    assert day.found == []
+    for _ in range(3):
+        day.now += 30_000
+        day.say("pole", "pole-1", **LEAK)
+    assert day.keys() == ["leakage:pole-1"]
+
+
+def test_waiting_findings_survive_a_restart() -> None:
+    """A checkpoint between the end of the past and the device's first word keeps what waits."""
+    day = Day()
+    learn(day)
+    day.world = World.load(day.world.dump(), town(), Tally())
+    day.city = day.world.city
+    day.now += 30_000
+    day.say("pole", "pole-2", **LEAK)
+    assert day.keys() == ["leakage:pole-2"]
