@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
-from devices.cities.geometry import Plane, Streets, in_china, metres_between, wgs84_of_gcj02
+from devices.cities.geometry import Plane, Streets, in_china, metres_between, metres_to_segment, wgs84_of_gcj02
 from devices.cities.read import Draft
-from devices.cities.tables import line_of
+from devices.cities.tables import Complaint, line_of
 from devices.kinds import KINDS
-from devices.places import Device, LonLat, Node, Permit
+from devices.places import Area, Department, Device, LonLat, Node, Permit
 
 FAR_M = 150_000.0  # a city's things stand within this distance of its centre
 STREET_M = 60.0  # a pole stands this close to the middle line of some road
@@ -36,39 +37,46 @@ def check_draft(draft: Draft) -> None:
 
 def check_areas(draft: Draft) -> None:
     """Districts hold streets, streets hold grid cells, and codes start with the code above."""
-    above = {"district": "", "street": "district", "grid": "street"}
     for area in draft.areas.values():
-        line, wanted = draft.line("areas.csv", area.code), above[area.level]
-        parent = draft.areas.get(area.parent)
-        if wanted and (parent is None or parent.level != wanted):
-            problem = f"{area.level} {area.code}: parent {area.parent[:40]!r} is no {wanted}"
-            draft.problems.say("areas.csv", line, problem, f"name the code of the {wanted} that holds it")
-        elif not wanted and area.parent:
-            draft.problems.say("areas.csv", line, f"district {area.code} has a parent", "leave its parent empty")
-        elif not area.code.startswith(area.parent):
-            fix = f"its code starts with the {len(area.parent)} digits of its parent"
-            draft.problems.say("areas.csv", line, f"{area.level} {area.code} is not numbered under {area.parent}", fix)
+        for _, problem, fix in level_problems(draft, area):
+            draft.problems.say("areas.csv", draft.line("areas.csv", area.code), problem, fix)
     if not any(area.level == "district" for area in draft.areas.values()) and not draft.problems:
         draft.problems.say("areas.csv", 1, "no district", "add at least one line with level district")
+
+
+def level_problems(draft: Draft, area: Area) -> Iterator[Complaint]:
+    """(field, problem, fix) of one area's place among the others."""
+    wanted = {"district": "", "street": "district", "grid": "street"}[area.level]
+    parent = draft.areas.get(area.parent)
+    if wanted and (parent is None or parent.level != wanted):
+        problem = f"{area.level} {area.code}: parent {area.parent[:40]!r} is no {wanted}"
+        yield "parent", problem, f"name the code of the {wanted} that holds it"
+    elif not wanted and area.parent:
+        yield "parent", f"district {area.code} has a parent", "leave its parent empty"
+    elif not area.code.startswith(area.parent):
+        fix = f"its code starts with the {len(area.parent)} digits of its parent"
+        yield "code", f"{area.level} {area.code} is not numbered under {area.parent}", fix
 
 
 def check_nodes(draft: Draft) -> None:
     """Cabinets hang on feeders, sites have a place and a size, areas exist."""
     for node in draft.nodes.values():
-        line = draft.line("nodes.csv", node.id)
-        if node.cls == "cabinet" and not is_feeder(draft, node.parent):
-            problem = f"cabinet {node.id}: feeder {node.parent[:60]!r} does not exist"
-            draft.problems.say("nodes.csv", line, problem, "name a node of class feeder or a device of kind feeder")
-        if node.cls != "cabinet" and node.parent:
-            draft.problems.say(
-                "nodes.csv", line, f"{node.cls} {node.id} has a parent", "only cabinets have one: a feeder"
-            )
-        if node.cls in ("site", "disposal") and (node.lon is None or node.radius_m <= 0):
-            problem = f"{node.cls} {node.id} has no position or no radius"
-            draft.problems.say("nodes.csv", line, problem, "fill in lon, lat and radius_m")
-        if node.area and node.area not in draft.areas:
-            problem = f"{node.cls} {node.id}: area {node.area[:40]!r} does not exist"
-            draft.problems.say("nodes.csv", line, problem, "use a code of areas.csv")
+        for _, problem, fix in node_problems(draft, node):
+            draft.problems.say("nodes.csv", draft.line("nodes.csv", node.id), problem, fix)
+
+
+def node_problems(draft: Draft, node: Node) -> Iterator[Complaint]:
+    """(field, problem, fix) of one node's relations and place."""
+    if node.cls == "cabinet" and not is_feeder(draft, node.parent):
+        problem = f"cabinet {node.id}: feeder {node.parent[:60]!r} does not exist"
+        yield "parent", problem, "name a node of class feeder or a device of kind feeder"
+    if node.cls != "cabinet" and node.parent:
+        yield "parent", f"{node.cls} {node.id} has a parent", "only cabinets have one: a feeder"
+    if node.cls in ("site", "disposal") and (node.lon is None or node.radius_m <= 0):
+        problem = f"{node.cls} {node.id} has no position or no radius"
+        yield "lon" if node.lon is None else "radius_m", problem, "fill in lon, lat and radius_m"
+    if node.area and node.area not in draft.areas:
+        yield "area", f"{node.cls} {node.id}: area {node.area[:40]!r} does not exist", "use a code of areas.csv"
 
 
 def is_feeder(draft: Draft, name: str) -> bool:
@@ -81,7 +89,7 @@ def check_devices(draft: Draft) -> None:
     """Every relation of every device leads to something of the right sort."""
     plates: dict[str, str] = {}
     for device in draft.devices.values():
-        for problem, fix in device_problems(draft, device):
+        for _, problem, fix in device_problems(draft, device):
             draft.problems.say("devices.csv", draft.line("devices.csv", device.id), f"{device.id}: {problem}", fix)
         if device.plate:
             first = plates.setdefault(device.plate, device.id)
@@ -90,116 +98,128 @@ def check_devices(draft: Draft) -> None:
                 draft.problems.say("devices.csv", line, f"{device.id}: its plate is {first}'s", "one plate, one truck")
 
 
-def device_problems(draft: Draft, device: Device) -> Iterator[tuple[str, str]]:
-    """(problem, fix) of one device's code, places and relations."""
+def device_problems(draft: Draft, device: Device) -> Iterator[Complaint]:
+    """(field, problem, fix) of one device's code, places and relations."""
     yield from area_problems(draft, device)
     if device.code16[:6] != device.district or device.code16[6:10] != KINDS[device.kind].object_class:
         wanted = device.district + KINDS[device.kind].object_class
-        yield f"code16 {device.code16} is not numbered by district and class", f"it starts with {wanted}"
+        problem = f"code16 {device.code16} is not numbered by district and class"
+        yield "code16", problem, f"it starts with {wanted}"
     if device.cabinet:
         cabinet = draft.nodes.get(device.cabinet)
         if cabinet is None or cabinet.cls != "cabinet":
-            yield f"cabinet {device.cabinet[:60]!r} does not exist", "use an id of class cabinet in nodes.csv"
+            problem = f"cabinet {device.cabinet[:60]!r} does not exist"
+            yield "cabinet", problem, "use an id of class cabinet in nodes.csv"
         elif device.feeder and device.feeder != cabinet.parent:
-            yield f"feeder {device.feeder!r} is not its cabinet's", f"write {cabinet.parent!r}, or mend the cabinet"
+            problem = f"feeder {device.feeder!r} is not its cabinet's"
+            yield "feeder", problem, f"write {cabinet.parent!r}, or mend the cabinet"
     if device.feeder and not is_feeder(draft, device.feeder):
-        yield f"feeder {device.feeder[:60]!r} does not exist", "use a device of kind feeder or a node of class feeder"
+        problem = f"feeder {device.feeder[:60]!r} does not exist"
+        yield "feeder", problem, "use a device of kind feeder or a node of class feeder"
     for what, name, kind in (("pole", device.pole, "pole"), ("gateway", device.gateway, "gateway")):
         other = draft.devices.get(name)
         if name and (other is None or other.kind != kind):
-            yield f"{what} {name[:60]!r} does not exist", f"use the id of a device of kind {kind}"
+            yield what, f"{what} {name[:60]!r} does not exist", f"use the id of a device of kind {kind}"
     if device.company:
         company = draft.nodes.get(device.company)
         if company is None or company.cls != "company":
-            yield f"company {device.company[:60]!r} does not exist", "use an id of class company in nodes.csv"
+            problem = f"company {device.company[:60]!r} does not exist"
+            yield "company", problem, "use an id of class company in nodes.csv"
     yield from kind_problems(device)
 
 
-def area_problems(draft: Draft, device: Device) -> Iterator[tuple[str, str]]:
+def area_problems(draft: Draft, device: Device) -> Iterator[Complaint]:
     """District, street and grid cell exist, and lie within one another."""
     district = draft.areas.get(device.district)
     if district is None or district.level != "district":
-        yield f"district {device.district[:40]!r} does not exist", "use a district's code of areas.csv"
+        yield "district", f"district {device.district[:40]!r} does not exist", "use a district's code of areas.csv"
     for level, code, parent in (("street", device.street, device.district), ("grid", device.grid, device.street)):
         area = draft.areas.get(code)
         if code and (area is None or area.level != level):
-            yield f"{level} {code[:40]!r} does not exist", f"use a code of level {level} in areas.csv"
+            yield level, f"{level} {code[:40]!r} does not exist", f"use a code of level {level} in areas.csv"
         elif area is not None and area.parent != parent:
-            yield f"{level} {code} lies in {area.parent}, not in {parent or 'no area'}", "mend one of the two codes"
+            yield (
+                level,
+                f"{level} {code} lies in {area.parent}, not in {parent or 'no area'}",
+                "mend one of the two codes",
+            )
 
 
-def kind_problems(device: Device) -> Iterator[tuple[str, str]]:
+def kind_problems(device: Device) -> Iterator[Complaint]:
     """What a device of its kind cannot be without."""
     if device.kind == "pole" and device.origin == "simulated" and not device.street:
-        yield "a pole on no street", "fill in the code of its street (areas.csv, level street)"
+        yield "street", "a pole on no street", "fill in the code of its street (areas.csv, level street)"
     if device.kind == "cell" and device.origin == "simulated" and not device.pole:
-        yield "a cell on no pole", "fill in the id of the pole that carries it"
+        yield "pole", "a cell on no pole", "fill in the id of the pole that carries it"
     if device.kind == "truck" and not device.company:
-        yield "a truck of no company", "fill in the id of its company (nodes.csv, class company)"
+        yield "company", "a truck of no company", "fill in the id of its company (nodes.csv, class company)"
     if device.kind == "truck" and not device.plate:
-        yield "a truck without a plate", "fill in its number plate; it is shown only to roles that may see it"
+        yield "plate", "a truck without a plate", "fill in its number plate; it is shown only to roles that may see it"
     if device.kind == "gateway" and device.gateway:
-        yield "a gateway behind a gateway", "leave its gateway empty"
+        yield "gateway", "a gateway behind a gateway", "leave its gateway empty"
 
 
 def check_permits(draft: Draft) -> None:
     """Permits name things that exist, and their route leads from the site to the disposal site."""
     for permit in draft.permits.values():
-        for problem, fix in permit_problems(draft, permit):
+        for _, problem, fix in permit_problems(draft, permit):
             draft.problems.say("permits.csv", draft.line("permits.csv", permit.id), f"{permit.id}: {problem}", fix)
 
 
-def permit_problems(draft: Draft, permit: Permit) -> Iterator[tuple[str, str]]:
-    """(problem, fix) of one permit."""
+def permit_problems(draft: Draft, permit: Permit) -> Iterator[Complaint]:
+    """(field, problem, fix) of one permit."""
     ends: list[Node] = []
     for what, name in (("company", permit.company), ("site", permit.site), ("disposal", permit.disposal)):
         node = draft.nodes.get(name)
         if node is None or node.cls != what:
-            yield f"{what} {name[:60]!r} does not exist", f"use an id of class {what} in nodes.csv"
+            yield what, f"{what} {name[:60]!r} does not exist", f"use an id of class {what} in nodes.csv"
         elif what != "company":
             ends.append(node)
     for name in permit.trucks:
         truck = draft.devices.get(name)
         if truck is None or truck.kind != "truck":
-            yield f"truck {name[:60]!r} does not exist", "use ids of devices of kind truck, separated by blanks"
+            fix = "use ids of devices of kind truck, separated by blanks"
+            yield "trucks", f"truck {name[:60]!r} does not exist", fix
         elif truck.company != permit.company:
-            yield f"truck {name} belongs to {truck.company or 'no company'}", "name its own company's trucks only"
+            problem = f"truck {name} belongs to {truck.company or 'no company'}"
+            yield "trucks", problem, "name its own company's trucks only"
     line = draft.routes.get(permit.route)
     if not permit.route:
-        yield "a permit without a route", "fill in the id of a line in routes.geojson"
+        yield "route", "a permit without a route", "fill in the id of a line in routes.geojson"
     elif line is None:
-        yield (
-            f"route {permit.route[:60]!r} does not exist",
-            "add a LineString with that properties.id to routes.geojson",
-        )
+        fix = "add a LineString with that properties.id to routes.geojson"
+        yield "route", f"route {permit.route[:60]!r} does not exist", fix
     elif len(ends) == 2:
         yield from route_problems(permit.route, line, *ends)
 
 
-def route_problems(name: str, line: tuple[LonLat, ...], site: Node, disposal: Node) -> Iterator[tuple[str, str]]:
+def route_problems(name: str, line: tuple[LonLat, ...], site: Node, disposal: Node) -> Iterator[Complaint]:
     """Whether a route touches the two places between which it runs."""
     for node in (site, disposal):
         if node.lon is None or node.lat is None:
             continue
         away = min(metres_between((node.lon, node.lat), end) for end in (line[0], line[-1]))
         if away > node.radius_m + ROUTE_END_M:
-            yield f"route {name} ends {away:.0f} m from {node.id}", "draw it from the site to the disposal site"
+            problem = f"route {name} ends {away:.0f} m from {node.id}"
+            yield "route", problem, "draw it from the site to the disposal site"
 
 
 def check_neighbours(draft: Draft) -> None:
     """Neighbours are cells, and not a cell itself."""
     for cell, others in draft.neighbours.items():
-        for name in (cell, *others):
-            device = draft.devices.get(name)
-            if device is None or device.kind != "cell":
-                line = draft.line("neighbours.csv", cell)
-                problem = f"{name[:60]!r} is no cell"
-                draft.problems.say(
-                    "neighbours.csv", line, problem, "use ids of devices of kind cell, separated by blanks"
-                )
-        if cell in others:
-            line = draft.line("neighbours.csv", cell)
-            draft.problems.say("neighbours.csv", line, f"{cell} is its own neighbour", "drop it from its list")
+        for _, problem, fix in neighbour_problems(draft, cell, others):
+            draft.problems.say("neighbours.csv", draft.line("neighbours.csv", cell), problem, fix)
+
+
+def neighbour_problems(draft: Draft, cell: str, others: Sequence[str]) -> Iterator[Complaint]:
+    """(field, problem, fix) of one cell's neighbours."""
+    for name in (cell, *others):
+        device = draft.devices.get(name)
+        if device is None or device.kind != "cell":
+            fix = "use ids of devices of kind cell, separated by blanks"
+            yield "neighbours" if name != cell else "cell", f"{name[:60]!r} is no cell", fix
+    if cell in others:
+        yield "neighbours", f"{cell} is its own neighbour", "drop it from its list"
 
 
 def check_departments(draft: Draft) -> None:
@@ -208,11 +228,16 @@ def check_departments(draft: Draft) -> None:
     if not draft.departments and not any(p.file == path.name for p in draft.problems.found):
         draft.problems.say(path.name, 1, "no department", "add at least one [[department]]")
     for department in draft.departments.values():
-        for code in department.areas:
-            if code not in draft.areas:
-                problem = f"{department.id}: area {code[:40]!r} does not exist"
-                line = line_of(path, "id", department.id)
-                draft.problems.say(path.name, line, problem, "use codes of areas.csv; leave empty for everywhere")
+        for _, problem, fix in office_problems(draft, department):
+            draft.problems.say(path.name, line_of(path, "id", department.id), problem, fix)
+
+
+def office_problems(draft: Draft, department: Department) -> Iterator[Complaint]:
+    """(field, problem, fix) of the areas that a department answers for."""
+    for code in department.areas:
+        if code not in draft.areas:
+            problem = f"{department.id}: area {code[:40]!r} does not exist"
+            yield "areas", problem, "use codes of areas.csv; leave empty for everywhere"
 
 
 def positions(draft: Draft) -> Iterator[tuple[str, str, LonLat]]:
@@ -310,11 +335,52 @@ def poles_off_street(draft: Draft) -> Iterator[Device]:
 
 def check_carrier(draft: Draft, device: Device) -> None:
     """A cell stands at the pole that carries it."""
+    for _, problem, fix in carrier_problems(draft, device):
+        draft.problems.say("devices.csv", draft.line("devices.csv", device.id), f"{device.id}: {problem}", fix)
+
+
+def carrier_problems(draft: Draft, device: Device) -> Iterator[Complaint]:
+    """(field, problem, fix) of a cell that does not stand at its pole."""
     pole = draft.devices.get(device.pole)
     if pole is None or metres_between((device.lon, device.lat), (pole.lon, pole.lat)) <= CARRIER_M:
         return
     away = metres_between((device.lon, device.lat), (pole.lon, pole.lat))
-    problem, fix = f"{device.id}: {away:.0f} m from its pole {pole.id}", "mend one of the two positions"
+    problem, fix = f"{away:.0f} m from its pole {pole.id}", "mend one of the two positions"
     if metres_between(wgs84_of_gcj02(device.lon, device.lat), (pole.lon, pole.lat)) <= SHIFTED_STREET_M:
         problem, fix = f"{problem}; its position looks like GCJ-02", MENDED_BY_GCJ
-    draft.problems.say("devices.csv", draft.line("devices.csv", device.id), problem, fix)
+    yield "lon", problem, fix
+
+
+def place_problems(draft: Draft, point: LonLat) -> Iterator[Complaint]:
+    """(field, problem, fix) of a position that cannot be in this city."""
+    (lon, lat), centre = point, draft.head.centre
+    east, north = FAR_M / Plane(centre).east, FAR_M / 111_194.93
+    if abs(lon - centre[0]) <= east and abs(lat - centre[1]) <= north:
+        return
+    if abs(lat - centre[0]) <= east and abs(lon - centre[1]) <= north:
+        yield "lon", f"{json.dumps(point)} has longitude and latitude swapped", MENDED_BY_SWAP
+    elif not (abs(lon) <= 180 and abs(lat) <= 90):
+        yield "lon", f"{json.dumps(point)} is not on the earth", "write WGS84 degrees, longitude first"
+    else:
+        away = metres_between(point, centre) / 1000
+        yield "lon", f"{json.dumps(point)} is {away:.0f} km from the city's centre", "mend the position"
+
+
+def street_problems(draft: Draft, device: Device) -> Iterator[Complaint]:
+    """(field, problem, fix) of one pole that stands on no street; looks at the roads around it only."""
+    if device.kind != "pole" or device.origin == "recorded" or not draft.roads:
+        return
+    plane, reach = Plane(draft.head.centre), 2 * STREET_M / 111_194.93
+    wide = 2 * STREET_M / plane.east
+    near = [
+        (a, b)
+        for _, _, line in draft.roads
+        for a, b in pairwise(line)
+        if min(a[0], b[0]) - wide <= device.lon <= max(a[0], b[0]) + wide
+        and min(a[1], b[1]) - reach <= device.lat <= max(a[1], b[1]) + reach
+    ]
+    here = plane.xy(device.lon, device.lat)
+    if any(metres_to_segment(here, plane.xy(*a), plane.xy(*b)) <= STREET_M for a, b in near):
+        return
+    problem = f"a pole on no street (no road of roads.geojson within {STREET_M:.0f} m)"
+    yield "lon", problem, "mend its position, or add the missing road"

@@ -175,23 +175,42 @@ def key_line(path: Path, key: str) -> int:
 def read_areas(draft: Draft) -> None:
     """areas.csv and, where it is there, areas.geojson."""
     rings = read_rings(draft)
-    for line, (code, level, parent, name, name_zh) in read_table(
-        draft.directory / "areas.csv", AREA_COLUMNS, draft.problems
-    ):
-        if level not in LEVELS:
-            draft.problems.say("areas.csv", line, f"level {level[:40]!r}", f"use one of {', '.join(LEVELS)}")
-        elif not AREA_CODE[level].match(code):
-            fix = "a district has 6 digits, a street 9, a grid cell 15"
-            draft.problems.say("areas.csv", line, f"code {code[:40]!r} is no {level} code", fix)
-        elif code in draft.areas:
-            twice(draft, "areas.csv", line, "code", code)
-        else:
-            draft.areas[code] = Area(code, level, parent, name, name_zh or name, rings.pop(code, ()))
-            draft.lines["areas.csv", code] = line
+    for line, cells in read_table(draft.directory / "areas.csv", AREA_COLUMNS, draft.problems):
+        try:
+            area = area_of(cells, rings.get(cells[0], ()))
+        except Wrong as error:
+            draft.problems.say("areas.csv", line, error.problem, error.fix)
+            continue
+        if area.code in draft.areas:
+            twice(draft, "areas.csv", line, "code", area.code)
+            continue
+        rings.pop(area.code, None)
+        draft.areas[area.code] = area
+        draft.lines["areas.csv", area.code] = line
     path = draft.directory / "areas.geojson"
     for code in rings:
         problem = f"area {code[:40]!r} is not in areas.csv"
         draft.problems.say(path.name, line_of(path, "code", code), problem, "add it there, or drop the outline here")
+
+
+def area_of(cells: list[str], ring: tuple[LonLat, ...]) -> Area:
+    """One line of areas.csv, in the order of AREA_COLUMNS, as a record. Raises Wrong."""
+    code, level, parent, name, name_zh = cells
+    if level not in LEVELS:
+        raise Wrong(f"level {level[:40]!r}", f"use one of {', '.join(LEVELS)}", "level")
+    if not AREA_CODE[level].match(code):
+        fix = "a district has 6 digits, a street 9, a grid cell 15"
+        raise Wrong(f"code {code[:40]!r} is no {level} code", fix, "code")
+    return Area(code, level, parent, name, name_zh or name, ring)
+
+
+def ring_of(told: Any) -> tuple[LonLat, ...]:
+    """A closed outline of at least three corners, () for anything else."""
+    try:
+        ring = points(told)
+    except (TypeError, ValueError, IndexError, KeyError, OverflowError):
+        return ()
+    return ring if len(ring) >= 4 and ring[0] == ring[-1] else ()
 
 
 def read_rings(draft: Draft) -> dict[str, tuple[LonLat, ...]]:
@@ -202,10 +221,10 @@ def read_rings(draft: Draft) -> dict[str, tuple[LonLat, ...]]:
         code = str(feature.properties.get("code", ""))
         shapes = feature.coordinates if feature.geometry == "MultiPolygon" else [feature.coordinates]
         try:
-            ring = points(max((shape[0] for shape in shapes), key=len))
-        except (TypeError, ValueError, IndexError, KeyError, OverflowError):
+            ring = ring_of(max((shape[0] for shape in shapes), key=len))
+        except (TypeError, ValueError, IndexError, KeyError):
             ring = ()
-        if feature.geometry not in ("Polygon", "MultiPolygon") or len(ring) < 4 or ring[0] != ring[-1]:
+        if feature.geometry not in ("Polygon", "MultiPolygon") or not ring:
             problem = f"the outline of area {code[:40]!r} is no closed polygon"
             draft.problems.say(
                 path.name, line_of(path, "code", code), problem, "draw it as a Polygon, first point = last"
@@ -224,20 +243,33 @@ def points(told: Any) -> tuple[LonLat, ...]:
 def read_nodes(draft: Draft) -> None:
     """nodes.csv: feeders without a meter, cabinets, sites, disposal sites, companies."""
     for line, cells in read_table(draft.directory / "nodes.csv", NODE_COLUMNS, draft.problems):
-        name, cls, en, zh, parent, lon, lat, radius, area = cells
-        place, radius_m = (number(lon), number(lat)) if lon or lat else (None, None), number(radius)
-        if not NAME.match(name):
-            draft.problems.say("nodes.csv", line, f"id {name[:60]!r} cannot be used in topics", NAME_FIX)
-        elif name in draft.nodes:
-            twice(draft, "nodes.csv", line, "id", name)
-        elif cls not in CLASSES:
-            draft.problems.say("nodes.csv", line, f"class {cls[:40]!r}", f"use one of {', '.join(CLASSES)}")
-        elif ((lon or lat) and None in place) or radius_m is None or not 0 <= radius_m <= 20_000:
-            fix = "write degrees (WGS84) and metres (0..20000) as plain numbers"
-            draft.problems.say("nodes.csv", line, f"{name}: lon, lat or radius_m is no number", fix)
-        else:
-            draft.nodes[name] = Node(name, cls, en, zh or en, parent, *place, radius_m, area)
-            draft.lines["nodes.csv", name] = line
+        if cells[0] in draft.nodes and NAME.match(cells[0]):
+            twice(draft, "nodes.csv", line, "id", cells[0])
+            continue
+        try:
+            node = node_of(cells)
+        except Wrong as error:
+            draft.problems.say("nodes.csv", line, error.problem, error.fix)
+            continue
+        draft.nodes[node.id] = node
+        draft.lines["nodes.csv", node.id] = line
+
+
+def node_of(cells: list[str]) -> Node:
+    """One line of nodes.csv, in the order of NODE_COLUMNS, as a record. Raises Wrong."""
+    name, cls, en, zh, parent, lon, lat, radius, area = cells
+    place, radius_m = (number(lon), number(lat)) if lon or lat else (None, None), number(radius)
+    if not NAME.match(name):
+        raise Wrong(f"id {name[:60]!r} cannot be used in topics", NAME_FIX, "id")
+    if cls not in CLASSES:
+        raise Wrong(f"class {cls[:40]!r}", f"use one of {', '.join(CLASSES)}", "class")
+    if ((lon or lat) and None in place) or radius_m is None or not 0 <= radius_m <= 20_000:
+        fix = "write degrees (WGS84) and metres (0..20000) as plain numbers"
+        where = (
+            "lon" if (lon or lat) and place[0] is None else "lat" if (lon or lat) and place[1] is None else "radius_m"
+        )
+        raise Wrong(f"{name}: lon, lat or radius_m is no number", fix, where)
+    return Node(name, cls, en, zh or en, parent, *place, radius_m, area)
 
 
 def read_devices(draft: Draft) -> None:
@@ -269,18 +301,22 @@ def device_of(cells: list[str]) -> Device:
     x, y, cadence_s = number(lon), number(lat), number(cadence)
     told = read_attributes(attributes)
     if not NAME.match(name):
-        raise Wrong(f"id {name[:60]!r} cannot be used in topics", NAME_FIX)
+        raise Wrong(f"id {name[:60]!r} cannot be used in topics", NAME_FIX, "id")
     if kind not in KINDS:
-        raise Wrong(f"kind {kind[:40]!r}", f"use one of {', '.join(KINDS)}")
+        raise Wrong(f"kind {kind[:40]!r}", f"use one of {', '.join(KINDS)}", "kind")
     if not CODE16.match(code16):
-        raise Wrong(f"code16 {code16[:40]!r} is not sixteen digits", "6 of the district, 4 of class, 6 of serial")
+        raise Wrong(
+            f"code16 {code16[:40]!r} is not sixteen digits", "6 of the district, 4 of class, 6 of serial", "code16"
+        )
     if x is None or y is None or cadence_s is None or not 0 <= cadence_s <= 86_400:
         fix = "write degrees (WGS84), and seconds within 0..86400, as plain numbers"
-        raise Wrong("lon, lat or cadence_s is no number", fix)
+        raise Wrong(
+            "lon, lat or cadence_s is no number", fix, "lon" if x is None else "lat" if y is None else "cadence_s"
+        )
     if told is None:
-        raise Wrong(f"attributes {attributes[:60]!r}", "write name=number;name=number")
+        raise Wrong(f"attributes {attributes[:60]!r}", "write name=number;name=number", "attributes")
     if origin not in ORIGINS:
-        raise Wrong(f"origin {origin[:40]!r}", f"use one of {', '.join(ORIGINS)}")
+        raise Wrong(f"origin {origin[:40]!r}", f"use one of {', '.join(ORIGINS)}", "origin")
     return Device(
         name, kind, code16, x, y, district, street, grid, cabinet, feeder, pole, gateway, company, plate,
         cadence_s, dict(told), origin,
@@ -356,14 +392,16 @@ def permit_of(cells: list[str]) -> Permit:
     name, company, trucks, site, disposal, route, start, end, first, last, corridor = cells
     start_hour, end_hour, corridor_m = number(start), number(end), number(corridor)
     if not NAME.match(name):
-        raise Wrong(f"id {name[:60]!r} cannot be used in topics", NAME_FIX)
+        raise Wrong(f"id {name[:60]!r} cannot be used in topics", NAME_FIX, "id")
     if start_hour is None or end_hour is None or not (0 <= start_hour <= 24 and 0 <= end_hour <= 24):
         fix = "local time as a number of hours within 0..24; a night permit starts at 20 and ends at 6"
-        raise Wrong(f"hours {start[:20]}-{end[:20]}", fix)
+        raise Wrong(f"hours {start[:20]}-{end[:20]}", fix, "start_hour" if start_hour is None else "end_hour")
     if not is_day(first) or not is_day(last) or first > last:
-        raise Wrong(f"valid {first[:20]} to {last[:20]}", "write dates as 2026-03-31, the first one first")
+        raise Wrong(
+            f"valid {first[:20]} to {last[:20]}", "write dates as 2026-03-31, the first one first", "valid_from"
+        )
     if corridor_m is None or not 5 <= corridor_m <= 2000:
-        raise Wrong(f"corridor_m {corridor[:20]!r}", "metres within 5..2000")
+        raise Wrong(f"corridor_m {corridor[:20]!r}", "metres within 5..2000", "corridor_m")
     return Permit(
         name, company, tuple(trucks.split()), site, disposal, route, start_hour, end_hour, first, last, corridor_m
     )

@@ -18,6 +18,7 @@ from devices.errors import CityFileError
 
 MOST_PROBLEMS = 500  # more than anyone reads; the rest is counted
 MOST_BYTES = 512 << 20  # a file larger than this is no city file
+NO_CSV = "close every quotation mark; separate by commas"
 UTF8 = "save the file as UTF-8 (in Excel: CSV UTF-8)"
 
 
@@ -30,11 +31,14 @@ class Column:
 
 
 class Wrong(ValueError):
-    """A value that does not fit: what, and how to mend it."""
+    """A value that does not fit: what, how to mend it, and in which field ('': the object as a whole)."""
 
-    def __init__(self, problem: str, fix: str) -> None:
+    def __init__(self, problem: str, fix: str, field: str = "") -> None:
         super().__init__(problem)
-        self.problem, self.fix = problem, fix
+        self.problem, self.fix, self.field = problem, fix, field
+
+
+Complaint = tuple[str, str, str]  # field, problem, fix
 
 
 class Problems:
@@ -104,7 +108,7 @@ def read_table(
             if cells is not None:
                 yield rows.line_num, cells
     except csv.Error as error:
-        problems.say(path.name, rows.line_num, f"not CSV: {error}", "close every quotation mark; separate by commas")
+        problems.say(path.name, rows.line_num, f"not CSV: {error}", NO_CSV)
 
 
 def _order(file: str, head: list[str], columns: tuple[Column, ...], problems: Problems) -> list[int] | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from functools import cached_property
@@ -12,7 +13,8 @@ import numpy as np
 
 from devices.places import CityFiles, Department, Device, Permit
 from twin.city.registry import Registry
-from twin.city.roster import Roster, build_roster, nearest
+from twin.city.roster import Roster, build_roster, nearest, renewed
+from twin.city.rows import grown_to
 from twin.city.sun import sun_elevation
 from twin.records import F64, I32, I64, Names
 
@@ -34,12 +36,14 @@ class Groups:
 
 
 class City:
-    """Registry and graph of one city, as arrays by row. Built from its files; a change of the files builds another.
+    """Registry and graph of one city, as arrays by row. Built from its files; `become` goes on as a changed city.
 
     A device that the registry knows but the files no longer name is retired: its row stays, nothing looks for it.
+    `version` counts the changes since the city began (1).
     """
 
-    def __init__(self, files: CityFiles, registry: Registry) -> None:
+    def __init__(self, files: CityFiles, registry: Registry, version: int = 1) -> None:
+        self.version = version
         self.files = files
         self.registry = registry
         self.zone = ZoneInfo(files.timezone)
@@ -65,15 +69,92 @@ class City:
             ids = [self.registry.device(kind, row) for row in range(self.registry.rows(kind))]
             self.rosters[kind] = build_roster(kind, ids, self._by_kind.get(kind, {}))
         self.groups = {level: self._group(level) for level in LEVELS}
-        for cached in ("cell_neighbours", "pole_neighbours", "permits"):
-            self.__dict__.pop(cached, None)
 
     def extend(self, names: Names) -> None:
-        """Take in rows that were journalled after this city was built (devices adopted at run time)."""
-        before = {kind: self.registry.rows(kind) for kind in self.rosters}
+        """Take in rows that were journalled after this city was built. Their devices come by `become`."""
         self.registry.register(names.rows)
-        if any(self.registry.rows(kind) != before.get(kind, 0) for kind in self.registry.kinds()):
-            self._build()
+        self._renew({})
+
+    def become(self, files: CityFiles, version: int) -> None:
+        """Go on as the city of these files, in place. What a record of the files says is worked out anew only where
+        it is another record than before: a change of one device costs little in a city of many."""
+        before, self.files, self.version = self.files, files, version
+        if files.timezone != before.timezone:
+            self.zone = ZoneInfo(files.timezone)
+            self._offsets.clear()
+        fresh = {device.id: device for device in files.devices if self._device.get(device.id) is not device}
+        left = self._device.keys() - {device.id for device in files.devices}
+        hung = {device.id for device in self._hanging(before, fresh.keys() | left)}
+        for device in fresh.values():
+            self.registry.allocate(device.kind, device.id)
+            self.registry.place(device.kind, device.id, device.district)
+        rows: dict[str, dict[int, Device | None]] = {}
+        for name in sorted(left):
+            gone = self._device.pop(name)
+            self.registry.retire(gone.kind, name)
+            self._by_kind[gone.kind].pop(name)
+            rows.setdefault(gone.kind, {})[self.registry.row(gone.kind, name)] = None
+        for name, device in fresh.items():
+            self._device[name] = self._by_kind.setdefault(device.kind, {})[name] = device
+            rows.setdefault(device.kind, {})[self.registry.row(device.kind, name)] = device
+        self._area = {area.code: area for area in files.areas}
+        self._renew(rows, hung - fresh.keys() - left)
+        self._renew_relations(before, rows)
+
+    def _hanging(self, before: CityFiles, moved: AbstractSet[str]) -> Iterator[Device]:
+        """Devices of before whose place in the groups may be another one now, though their record is the same."""
+        cabinets = set[str]()
+        if self.files.nodes is not before.nodes:
+            now = {node.id: node for node in self.files.nodes}
+            cabinets = {name for name, node in self._node.items() if now.get(name) is not node}
+            cabinets |= now.keys() - self._node.keys()
+            self._node = now
+        for device in before.devices:
+            pole = self._device.get(device.pole) if device.pole else None
+            rewired = device.cabinet in cabinets or (pole is not None and pole.cabinet in cabinets)
+            if rewired or device.pole in moved:
+                yield device
+
+    def _renew(self, rows: Mapping[str, Mapping[int, Device | None]], hung: Iterable[str] = ()) -> None:
+        """Bring rosters and groups up to date: these rows' devices are others, those in `hung` hang on others."""
+        for kind in self.registry.kinds():
+            ids = self.registry.ids(kind)
+            roster = self.rosters.get(kind) or build_roster(kind, (), {})
+            if kind in rows or len(ids) != len(roster) or kind not in self.rosters:
+                self.rosters[kind] = renewed(roster, ids, rows.get(kind, {}))
+        changed = {(kind, row): device for kind, some in rows.items() for row, device in some.items()}
+        for name in hung:
+            known = self._device.get(name)
+            if known is not None:
+                changed[known.kind, self.registry.row(known.kind, name)] = known
+        self.groups = {level: self._regroup(level, changed) for level in LEVELS}
+
+    def _regroup(self, level: str, changed: Mapping[tuple[str, int], Device | None]) -> Groups:
+        """The groups of a level with the changed devices where they hang now. A group keeps its index."""
+        old = self.groups[level]
+        of = {kind: old.of.get(kind, np.empty(0, np.int32)) for kind in self.rosters}
+        of = {kind: grown_to(column, len(self.rosters[kind])) for kind, column in of.items()}
+        index = {name: i for i, name in enumerate(old.ids)}
+        copied: set[str] = set()
+        for (kind, row), device in changed.items():
+            above = self._above(device, level) if device is not None else ""
+            wanted = index.setdefault(above, len(index)) if above else -1
+            if of[kind][row] == wanted:
+                continue
+            if kind not in copied:
+                of[kind] = of[kind].copy()
+                copied.add(kind)
+            of[kind][row] = wanted
+        return Groups(level, tuple(index), of)
+
+    def _renew_relations(self, before: CityFiles, rows: Mapping[str, Mapping[int, Device | None]]) -> None:
+        """What was worked out of permits and neighbourhoods and is no longer so is worked out when next asked for."""
+        if self.files.permits is not before.permits or self.files.routes is not before.routes or "truck" in rows:
+            self.__dict__.pop("permits", None)
+        if self.files.neighbours is not before.neighbours or "cell" in rows:
+            self.__dict__.pop("cell_neighbours", None)
+        if "pole" in rows:
+            self.__dict__.pop("pole_neighbours", None)
 
     def roster(self, kind: str) -> Roster:
         """The kind's devices by row. Raises KeyError for a kind without devices."""

@@ -78,6 +78,14 @@ class Registry:
             return None
         return row
 
+    def row(self, kind: str, device: str) -> int:
+        """The device's row, retired or not. Raises KeyError for one that never had any."""
+        return self._row[kind, device]
+
+    def ids(self, kind: str) -> tuple[str, ...]:
+        """The devices of a kind by row, retired ones too."""
+        return tuple(self._devices.get(kind, ()))
+
     def device(self, kind: str, row: int) -> str:
         """The device of that row. Raises IndexError for a row that was never given."""
         if row < 0:

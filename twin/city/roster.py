@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,35 +68,104 @@ def build_roster(kind: str, ids: Sequence[str], devices: Mapping[str, Device]) -
     )
 
 
+def renewed(roster: Roster, ids: Sequence[str], devices: Mapping[int, Device | None]) -> Roster:
+    """The roster with `ids` by row (those it has, and perhaps more) and these rows' devices in place of what they
+    were (None: no longer part of the city)."""
+    told = build_roster(
+        roster.kind, [ids[row] for row in devices], {d.id: d for d in devices.values() if d is not None}
+    )
+    rows, more = np.array(list(devices), np.intp), len(ids) - len(roster)
+    known = list(roster.devices) + [None] * more
+    for row, device in devices.items():
+        known[row] = device
+
+    def merged(old: NDArray[Any], fill: float, new: NDArray[Any]) -> NDArray[Any]:
+        out = np.concatenate([old, np.full(more, fill, old.dtype)])
+        out[rows] = new
+        return out
+
+    usual = KINDS[roster.kind].cadence_s if roster.kind in KINDS else 60.0
+    names = dict.fromkeys([*roster.attributes, *told.attributes])
+    blank, fresh = np.full(len(roster), np.nan), np.full(len(rows), np.nan)
+    return Roster(
+        kind=roster.kind,
+        ids=tuple(ids),
+        devices=tuple(known),
+        lon=merged(roster.lon, np.nan, told.lon),
+        lat=merged(roster.lat, np.nan, told.lat),
+        cadence_s=merged(roster.cadence_s, usual, told.cadence_s),
+        alive=merged(roster.alive, 0, told.alive),
+        recorded=merged(roster.recorded, 0, told.recorded),
+        attributes={
+            name: merged(roster.attributes.get(name, blank), np.nan, told.attributes.get(name, fresh)) for name in names
+        },
+    )
+
+
+CROWD = 4.0  # points that a square of the grid holds on average
+CHUNK = 4096  # points looked at together
+
+
 def nearest(lon: F64, lat: F64, k: int, limit_m: float) -> I32:
     """The k nearest other points of each: int32[n, k] indices by distance, -1 where there are fewer within limit_m.
 
-    Exact within `limit_m`, by local flat-earth distance (error below 0.1 % for a city); n points cost about
-    n * (points within limit_m) steps, in chunks.
+    Exact within `limit_m`, by local flat-earth distance (error below 0.1 % for a city). Points are sorted into
+    squares; whoever has not found k within the side of a square looks again in squares twice as large.
     """
     n = len(lon)
     out = np.full((n, k), -1, np.int32)
-    if n < 2:
+    there = np.flatnonzero(np.isfinite(lon) & np.isfinite(lat))
+    if len(there) < 2:
         return out
     x = np.radians(lon) * 6_371_000.0 * np.cos(np.radians(np.nanmean(lat)))
     y = np.radians(lat) * 6_371_000.0
-    order = np.argsort(y, kind="stable")
-    ys = y[order]
-    step = 256
-    for start in range(0, n, step):
-        chunk = order[start : start + step]
-        known = np.isfinite(ys[start : start + step])
-        chunk = chunk[known]
-        if not len(chunk):
-            continue
-        low = np.searchsorted(ys, y[chunk[0]] - limit_m, "left")
-        high = np.searchsorted(ys, y[chunk[-1]] + limit_m, "right")
-        others = order[low:high]
-        far = np.hypot(x[chunk][:, None] - x[others][None, :], y[chunk][:, None] - y[others][None, :])
-        far[chunk[:, None] == others[None, :]] = np.inf
-        far[~np.isfinite(far) | (far > limit_m)] = np.inf
-        width = min(k, far.shape[1])
-        near = np.argsort(far, axis=1, kind="stable")[:, :width]
-        distance = np.take_along_axis(far, near, axis=1)
-        out[chunk, :width] = np.where(np.isfinite(distance), others[near], -1)
+    wide, high = np.ptp(x[there]), np.ptp(y[there])
+    side = max(np.sqrt(max(wide, 1.0) * max(high, 1.0) * CROWD / len(there)), 1.0)
+    waiting = there
+    while len(waiting):
+        squares = _Squares(x, y, there, side)
+        left = []
+        for start in range(0, len(waiting), CHUNK):
+            some = waiting[start : start + CHUNK]
+            near, far = squares.around(some, k)
+            far[far > limit_m] = np.inf
+            done = (far[:, -1] <= side) | (side >= limit_m) | (side >= 2 * max(wide, high))
+            out[some[done]] = np.where(np.isfinite(far[done]), near[done], -1)
+            left.append(some[~done])
+        waiting, side = np.concatenate(left), 2 * side
     return out
+
+
+class _Squares:
+    """Points in a grid of squares: those of a square and the eight around it are found together."""
+
+    def __init__(self, x: F64, y: F64, points: NDArray[np.intp], side: float) -> None:
+        self.x, self.y = x, y
+        column = ((x[points] - x[points].min()) // side).astype(np.int64) + 1
+        row = ((y[points] - y[points].min()) // side).astype(np.int64) + 1
+        self.width = int(column.max()) + 2
+        keys = row * self.width + column
+        order = np.argsort(keys, kind="stable")
+        self.points, self.keys = points[order], keys[order]
+        self.key_of = np.full(len(x), -1, np.int64)
+        self.key_of[points] = keys
+
+    def around(self, some: NDArray[np.intp], k: int) -> tuple[NDArray[np.intp], F64]:
+        """The k nearest of the nine squares: indices and distances by point, infinite where there are fewer."""
+        steps = np.array([dy * self.width for dy in (-1, 0, 1)])
+        low = np.searchsorted(self.keys, self.key_of[some][:, None] + steps - 1, "left")
+        high = np.searchsorted(self.keys, self.key_of[some][:, None] + steps + 1, "right")
+        count = (high - low).ravel()
+        owner = np.repeat(np.repeat(np.arange(len(some)), 3), count)
+        place = np.arange(len(owner)) - np.repeat(np.cumsum(count) - count, count) + np.repeat(low.ravel(), count)
+        other = self.points[place]
+        far = np.hypot(self.x[some[owner]] - self.x[other], self.y[some[owner]] - self.y[other])
+        far[other == some[owner]] = np.inf
+        order = np.lexsort((other, far, owner))
+        owner, other, far = owner[order], other[order], far[order]
+        first = np.searchsorted(owner, np.arange(len(some)))
+        rank = np.arange(len(owner)) - first[owner]
+        kept = rank < k
+        near, distance = np.zeros((len(some), k), np.intp), np.full((len(some), k), np.inf)
+        near[owner[kept], rank[kept]], distance[owner[kept], rank[kept]] = other[kept], far[kept]
+        return near, distance

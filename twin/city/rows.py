@@ -24,6 +24,13 @@ def grown(array: NDArray[Any], rows: int, fill: float, axis: int = 0) -> NDArray
     return out
 
 
+def grown_to(column: NDArray[np.int32], rows: int) -> NDArray[np.int32]:
+    """`column` with exactly `rows` entries, the new ones -1; the same array where it has them."""
+    if len(column) == rows:
+        return column
+    return np.concatenate([column, np.full(rows - len(column), -1, np.int32)])
+
+
 def carried(
     rows: NDArray[np.int32], x: NDArray[np.float64], valid: NDArray[np.bool_], before: NDArray[np.float64]
 ) -> NDArray[np.float64]:

@@ -27,7 +27,15 @@ class _LoadChange(Rule):
     def __init__(self, city: City, rules: Rules) -> None:
         super().__init__(city, rules)
         self.driven_kg: F64 = np.full(city.rows("truck"), np.nan)
-        self.sites = Sites([node for node in city.files.nodes if node.cls == self.places])
+        self._made: tuple[object, Sites] = (None, Sites(()))
+
+    @property
+    def sites(self) -> Sites:
+        """The places where it may, as they are now."""
+        nodes = self.city.files.nodes
+        if self._made[0] is not nodes:
+            self._made = (nodes, Sites([node for node in nodes if node.cls == self.places]))
+        return self._made[1]
 
     def judge(self, frame: Frame, p: Mapping[str, Value]) -> tuple[Mask, Mask]:
         speed, weight = frame.known["speed"], frame.known["grossWeight"]

@@ -54,12 +54,19 @@ class NearSites:
 
     def __init__(self, city: City) -> None:
         self.city = city
-        nodes = [node for node in city.files.nodes if node.cls == "site"]
+        self._look()
+
+    def _look(self) -> None:
+        """Take the sites as the city has them now."""
+        self._made = self.city.files.nodes
+        nodes = [node for node in self._made if node.cls == "site"]
         self.sites = Sites(nodes)
         self._named = {node.id: node.name or node.id for node in nodes}
 
     def of(self, rows: I32) -> tuple[F64, list[str]]:
         """By row of pole: metres to the edge of the nearest site (infinite: there is none), and that site's name."""
+        if self._made is not self.city.files.nodes:
+            self._look()
         roster = self.city.roster("pole")
         far, nearest = self.sites.distance(roster.lon[rows], roster.lat[rows])
         return far, [self._named[self.sites.ids[i]] if len(self.sites.ids) else "" for i in nearest]
