@@ -1,4 +1,4 @@
-"""Real store servers as children of the tests: InfluxDB 2 and VictoriaMetrics on free loopback ports.
+"""Real servers as children of the tests: InfluxDB 2, VictoriaMetrics, PostgreSQL, on free loopback ports.
 
 A server that cannot be found skips its tests with one visible line; with CI=true its absence fails them.
 """
@@ -9,13 +9,16 @@ import lzma
 import os
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import httpx
+import psycopg
 import pytest
 
 ROOT = Path(__file__).parent.parent
@@ -141,3 +144,79 @@ def victoriametrics(folder: Path) -> Server:
         ]  # fmt: skip
 
     return Server(command, "/health", folder)
+
+
+class Postgres:
+    """A PostgreSQL of our own, as an unprivileged user; a database costs 40 ms."""
+
+    def __init__(self, *, fsync: bool = False) -> None:
+        """Make its files (initdb) in a directory of its own: pytest's are closed to other users again and again.
+
+        Skips where there is no PostgreSQL.
+        """
+        found = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"), key=lambda path: int(path.parts[-3]))
+        if not found and shutil.which("postgres") is None:
+            missing("postgres (PostgreSQL)")
+        self.programs = found[-1].parent if found else Path(str(shutil.which("postgres"))).parent
+        folder = Path(tempfile.mkdtemp(prefix="citywhistle-postgres-"))
+        self._data, self._log = folder / "data", folder / "postgres.log"
+        self._as: dict[str, object] = {}
+        if os.geteuid() == 0:  # it refuses root
+            self._as = {"user": "nobody", "group": "nogroup", "extra_groups": []}
+            shutil.chown(folder, "nobody", "nogroup")
+        self._fsync = fsync
+        self._process: subprocess.Popen[bytes] | None = None
+        self._count = 0
+        self.port = free_port()
+        self._run(
+            "initdb", "-D", str(self._data), "--no-sync", "--no-locale", "-E", "UTF8", "-A", "trust", "-U", "city"
+        )
+
+    def _run(self, program: str, *arguments: str) -> None:
+        command = [str(self.programs / program), *arguments]
+        told = {"cwd": self._data.parent, "capture_output": True, "text": True, "timeout": 120}
+        done = subprocess.run(command, check=False, **told, **self._as)  # type: ignore[call-overload]
+        if done.returncode:
+            pytest.fail(f"{program}: {done.stderr[-1000:]}")
+
+    def start(self) -> None:
+        """Start it and wait until it takes connections."""
+        with self._log.open("ab") as log:
+            self._process = subprocess.Popen(
+                [str(self.programs / "postgres"), "-D", str(self._data), "-p", str(self.port), "-h", "127.0.0.1",
+                 "-k", "", "-c", f"fsync={'on' if self._fsync else 'off'}"],
+                stdout=log, stderr=log, cwd=self._data.parent, **self._as,  # type: ignore[call-overload]
+            )  # fmt: skip
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and self._process.poll() is None:
+            try:
+                psycopg.connect(self.url("postgres"), connect_timeout=5).close()
+            except psycopg.OperationalError:
+                select_for(0.02)
+            else:
+                return
+        pytest.fail(f"PostgreSQL does not start:\n{self._log.read_text()[-2000:]}")
+
+    def end(self, how: signal.Signals = signal.SIGINT) -> None:
+        """End it: SIGINT at once and clean, SIGQUIT as a crash (it recovers at the next start)."""
+        if self._process is not None:
+            self._process.send_signal(how)
+            self._process.wait(60)
+            self._process = None
+
+    def discard(self) -> None:
+        """End it and remove its files."""
+        self.end()
+        shutil.rmtree(self._data.parent)
+
+    def url(self, database: str) -> str:
+        """Where a database is."""
+        return f"postgresql://city@127.0.0.1:{self.port}/{database}"
+
+    def database(self) -> str:
+        """The URL of a fresh, empty database."""
+        self._count += 1
+        name = f"test{self._count}"
+        with psycopg.connect(self.url("postgres"), autocommit=True) as link:
+            link.execute(f"CREATE DATABASE {name}")  # type: ignore[arg-type]
+        return self.url(name)

@@ -76,6 +76,15 @@ class StoreSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class CasesSettings:
+    """Where cases, their history and the outbox are kept."""
+
+    url: str = _key("", "empty: SQLite in data_dir; or postgresql://USER@HOST/DATABASE")
+    password_file: str = _key("", "file that holds the database user's password alone")
+    backup: str = _key("copy", "before a migration: copy (SQLite file, or pg_dump) | none (you made one yourself)")
+
+
+@dataclass(frozen=True, slots=True)
 class TickSettings:
     """The heartbeat."""
 
@@ -133,6 +142,7 @@ class Settings:
     broker: BrokerSettings = BrokerSettings()
     journal: JournalSettings = JournalSettings()
     store: StoreSettings = StoreSettings()
+    cases: CasesSettings = CasesSettings()
     tick: TickSettings = TickSettings()
     whistle: WhistleSettings = WhistleSettings()
     web: WebSettings = WebSettings()
@@ -144,6 +154,7 @@ class Settings:
 _CHOICES: dict[tuple[str, str], tuple[object, ...]] = {
     ("store", "kind"): ("embedded", "influxdb", "victoriametrics"),
     ("broker", "mqtt_version"): (4, 5),
+    ("cases", "backup"): ("copy", "none"),
 }
 _LIMITS: dict[tuple[str, str], tuple[float, float]] = {
     ("broker", "port"): (1, 65535),
@@ -347,7 +358,7 @@ def load_settings(path: Path | None, env: Mapping[str, str] | None = None) -> Se
 def _known_variables(env: Mapping[str, str]) -> None:
     """Refuse a variable that means a section of the settings but no key of it: a misspelt override must not pass."""
     hints = typing.get_type_hints(Settings)
-    for section in ("city", "broker", "journal", "store", "tick", "whistle", "web"):
+    for section in ("city", "broker", "journal", "store", "cases", "tick", "whistle", "web"):
         start = f"{PREFIX}{section}_".upper()
         known = {start + f.name.upper() for f in dataclasses.fields(hints[section])}
         for name in env:

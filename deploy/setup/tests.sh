@@ -2,6 +2,7 @@
 # Sees to what only the tests need and PyPI does not have. Run by `make test` and `make soak`.
 #   chromium, fonts, libatomic1   the page in a real browser (playwright's own Node wants libatomic)
 #   victoria-metrics, xz-utils    real stores to write to
+#   postgresql                    a real server for the case database (the tests start their own)
 #   e2fsprogs, mount, fuse3       file systems whose power is cut and whose disk is full
 . "$(dirname "${BASH_SOURCE[0]}")/say.sh"
 
@@ -12,6 +13,7 @@ have chromium || have chromium-browser || needed+=(chromium fonts-noto-color-emo
 # ldconfig's list is taken whole: grep -q on a pipe would end it early, which pipefail takes for a failure.
 case "$(ldconfig -p 2>/dev/null)" in *libatomic.so.1*) ;; *) needed+=(libatomic1) ;; esac
 have victoria-metrics || needed+=(victoria-metrics)
+have postgres || compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || needed+=(postgresql)
 have xz || needed+=(xz-utils)
 have mkfs.ext4 || needed+=(e2fsprogs)
 have mount || needed+=(mount)

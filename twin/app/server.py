@@ -25,6 +25,7 @@ from devices.places import CityFiles, load_city
 from devices.records import Mark
 from twin.app.accounts import Accounts
 from twin.app.actions import Counter
+from twin.app.casebook import case_place, open_cases
 from twin.app.checkpoints import Checkpoints
 from twin.app.desk import CityDesk
 from twin.app.heart import Heart
@@ -33,7 +34,6 @@ from twin.app.memory import Keeper, recount, restore
 from twin.app.picture import Picture
 from twin.app.ways import city_policy, city_toml, direct, open_channels, unreached
 from twin.city import City, Registry
-from twin.deliver.cases import Cases
 from twin.deliver.links import Links, link_secret
 from twin.deliver.post import Sender
 from twin.detect.rules import parse_rules
@@ -84,7 +84,7 @@ def run(settings: Settings) -> None:
         signal.signal(number, told)
     with contextlib.ExitStack() as stack:
         try:
-            with _damage_told(Path(settings.data_dir)):
+            with _damage_told(settings):
                 server = Server(settings, stack)
             opening.clear()
         except _ToldToStop:
@@ -115,8 +115,11 @@ class Server:
         self.journal = Journal(self.data / "journal.db", max_bytes=settings.journal.max_bytes)
         stack.callback(self.journal.close)
         self.city = self._open_city()
-        self.cases = Cases(self.data / "cases.db")
+        self.cases = open_cases(settings)
         stack.callback(self.cases.close)
+        self.cases.bind(self.journal.id)
+        if self.cases.backup:
+            LOG.info("the case database was migrated; a backup of the older one is %s", self.cases.backup)
         self._open_store()
         self._restore()
         self._open_ways_out()
@@ -362,8 +365,9 @@ class _NamesOfKind:
 
 
 @contextlib.contextmanager
-def _damage_told(data: Path) -> Iterator[None]:
+def _damage_told(settings: Settings) -> Iterator[None]:
     """Say of data that cannot be read which file it is and what to do. Raises TwinError."""
+    data = Path(settings.data_dir)
     fix = "restore the data directory from a backup, or give this server another one (data_dir)"
     try:
         yield
@@ -372,7 +376,9 @@ def _damage_told(data: Path) -> Iterator[None]:
     except sqlite3.DatabaseError as error:
         raise JournalBroken(f"{data / 'journal.db'} cannot be read: {error}; {fix}") from error
     except DatabaseError as error:
-        raise TwinError(f"{data / 'cases.db'} cannot be read or written: {error.orig}; {fix}") from error
+        if settings.cases.url:
+            fix = "see that the database server runs and lets this user in ([cases] url, password_file)"
+        raise TwinError(f"{case_place(settings)} cannot be read or written: {error.orig}; {fix}") from error
 
 
 def _within(seconds: float, stop: Callable[[], object]) -> None:

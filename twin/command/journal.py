@@ -21,9 +21,9 @@ app = typer.Typer(no_args_is_help=True, help="The journal of a stopped server.")
 def check(config: Path | None = CONFIG, as_json: bool = JSON) -> None:
     """Read every entry; then replay the journal from nothing and compare the cases with those recorded."""
     from devices.places import load_city
+    from twin.app.casebook import open_cases
     from twin.app.rerun import rerun
     from twin.app.ways import city_policy
-    from twin.deliver.cases import Cases
     from twin.journal import Journal
 
     settings = settings_of(config)
@@ -35,7 +35,7 @@ def check(config: Path | None = CONFIG, as_json: bool = JSON) -> None:
             journal = Journal(data / "journal.db", max_bytes=settings.journal.max_bytes)
             stack.callback(journal.close)
             entries = journal.verify()
-            recorded = Cases(data / "cases.db")
+            recorded = open_cases(settings, reading=True)
             stack.callback(recorded.close)
             files = load_city(settings.city.dir or "helsinki")
             with Progress(disable=as_json, transient=True) as progress:

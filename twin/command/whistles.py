@@ -109,16 +109,17 @@ def verify(
     """Read the whole history of the cases and prove that no step was altered, taken out or put elsewhere."""
     from sqlalchemy.exc import SQLAlchemyError
 
-    from twin.deliver.cases import Cases
+    from twin.app.casebook import case_file, case_place, open_cases
 
-    path = Path(settings_of(config).data_dir) / "cases.db"
-    if not path.exists():
-        raise fail(f"{path.parent} holds no cases; name the configuration with --config")
+    settings = settings_of(config)
+    file = case_file(settings)
+    if file is not None and not file.exists():
+        raise fail(f"{file.parent} holds no cases; name the configuration with --config")
     try:
-        with contextlib.closing(Cases(path)) as cases:
+        with contextlib.closing(open_cases(settings, reading=True)) as cases:
             verdict = cases.verify(head)
     except (TwinError, SQLAlchemyError) as error:
-        raise fail(f"{path} cannot be read: {error}") from error
+        raise fail(f"{case_place(settings)} cannot be read: {error}") from error
     if as_json:
         OUT.print_json(data=asdict(verdict) | {"ok": verdict.ok})
     else:

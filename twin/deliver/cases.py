@@ -10,11 +10,14 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, create_engine, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, create_engine, func, insert, make_url, select, update
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
-from twin.deliver import chain
-from twin.deliver.schema import CASES, DELIVERIES, META, TRANSITIONS, prepare, tune
+from twin.deliver import chain, scoring
+from twin.deliver.migrate import Backup, prepare, require
+from twin.deliver.schema import CASES, DELIVERIES, META, SCORES, TRANSITIONS, tune
+from twin.errors import TwinError
 from twin.records import Case, Changes, Delivery, Settled, Transition
 from twin.whistle.lifecycle import OPEN
 
@@ -45,17 +48,30 @@ class _Head:
 class Cases:
     """Cases, transitions and outbox. One writer (`record`, the ticking thread); reads come from any thread."""
 
-    def __init__(self, target: str | Path) -> None:
-        """Open the database: a path is SQLite's file, anything with "://" a SQLAlchemy URL. Raises TwinError."""
-        text = str(target)
-        self._engine = create_engine(text if "://" in text else f"sqlite:///{text}", pool_pre_ping="://" in text)
-        if self._engine.dialect.name == "sqlite":
-            tune(self._engine)
-        self.backup = prepare(self._engine)
+    def __init__(
+        self, target: str | Path, *, password: str = "", backup: Backup = "copy", backups: Path | None = None,
+        reading: bool = False,
+    ) -> None:  # fmt: skip
+        """Open the database: a path is SQLite's file, anything with "://" a SQLAlchemy URL (`password` beside it).
+
+        It is brought to this program's schema, after a backup (into `backups`) unless that is "none"; `reading`
+        leaves it as it is, for programs that only look. Raises TwinError.
+        """
+        self._engine = _engine(str(target), password, reading=reading)
+        self.backup: Path | None = None
         self.differences = 0  # what a replay decided otherwise than what is recorded
         self._lock = threading.Lock()
         self._empty = 0
-        self._head = self._read_head()
+        self._unsure = False  # a commit broke off: what the database has must be read before the next
+        try:
+            if reading:
+                require(self._engine)
+            else:
+                self.backup = prepare(self._engine, backup=backup, backups=backups)
+            self._head = self._read_head()
+        except BaseException:
+            self._engine.dispose()
+            raise
 
     def close(self) -> None:
         """Let go of every connection."""
@@ -66,9 +82,23 @@ class Cases:
         """The last tick whose changes are here."""
         return self._head.tick
 
+    def bind(self, journal: str) -> None:
+        """Belong to one journal for ever: ticks are numbered by it. Raises TwinError where another one is recorded."""
+        with self._engine.begin() as connection:
+            known = connection.execute(select(META.c.value).where(META.c.name == "journal")).scalar()
+            if known is None:
+                connection.execute(insert(META), [{"name": "journal", "value": journal}])
+            elif known != journal:
+                raise TwinError(
+                    f"the case database belongs to journal {known}, this data directory has {journal}: each server "
+                    "has a database of its own; give this one an empty database, or its own data directory back"
+                )
+
     def record(self, n: int, changes: Changes) -> bool:
         """Write what tick `n` changed, once: False for a tick that is here already (its differences are counted)."""
         with self._lock:
+            if self._unsure:
+                self._head, self._unsure = self._read_head(), False
             if n <= self._head.tick:
                 if changes.transitions:
                     self.differences += self._differences(n, changes.transitions)
@@ -81,7 +111,7 @@ class Cases:
                 with self._engine.begin() as connection:
                     head = self._write(connection, n, changes)
             except BaseException:
-                self._head = self._read_head()
+                self._unsure = True
                 raise
             self._head, self._empty = head, 0
             return True
@@ -90,6 +120,7 @@ class Cases:
         head = _Head(n, self._head.n, self._head.hash, self._head.queue)
         self._write_cases(connection, changes.cases)
         self._write_transitions(connection, n, changes.transitions, head)
+        self._write_scores(connection, changes)
         self._write_deliveries(connection, n, changes.deliveries, head)
         for settled in changes.settled:
             self._settle(connection, settled)
@@ -132,6 +163,23 @@ class Cases:
             head.hash = fingerprint
         connection.execute(insert(TRANSITIONS), rows)
 
+    def _write_scores(self, connection: Connection, changes: Changes) -> None:
+        standing = {case.id: case for case in changes.cases}
+        touched = sorted(standing.keys() | {step.case for step in changes.transitions if step.case})
+        lines: dict[str, dict[str, Any]] = {}
+        for some in _chunks(touched):
+            for row in connection.execute(select(SCORES).where(SCORES.c.case_id.in_(some))).mappings():
+                lines[row["case_id"]] = dict(row)
+        for step in changes.transitions:
+            if step.case:
+                scoring.note(lines.setdefault(step.case, scoring.begin(step.case)), step)
+        for case in standing.values():
+            scoring.stand(lines.setdefault(case.id, scoring.begin(case.id)), case)
+        # A step of a case that did not come with it (another version's) changes its line only where it has one.
+        whole = [line for line in lines.values() if len(line) == len(scoring.COLUMNS)]
+        if whole:
+            self._upsert(connection, SCORES, "case_id", whole)
+
     def _write_deliveries(self, connection: Connection, n: int, deliveries: Sequence[Delivery], head: _Head) -> None:
         known: dict[str, str] = {}
         for some in _chunks([delivery.key for delivery in deliveries]):
@@ -152,7 +200,7 @@ class Cases:
                     "queue": head.queue,
                     "case_id": delivery.case,
                     "channel": delivery.channel,
-                    "address": delivery.address,
+                    "address": chain.clean(delivery.address),
                     "purpose": delivery.purpose,
                     "payload": payload,
                     "state": "pending",
@@ -172,7 +220,7 @@ class Cases:
                 state="sent" if settled.ok else "dead",
                 attempts=DELIVERIES.c.attempts + settled.attempts,
                 sent_at_ms=settled.at_machine_ms,
-                detail=settled.detail,
+                detail=chain.clean(settled.detail),
             )
         )
 
@@ -301,6 +349,30 @@ class Cases:
     def _read_cases(self, query: Any) -> list[Case]:
         with self._engine.connect() as connection:
             return [_case_from(body) for (body,) in connection.execute(query)]
+
+
+def _engine(target: str, password: str, *, reading: bool = False) -> Engine:
+    """The engine of a path or URL. Raises TwinError for a URL that none of our drivers speaks."""
+    if "://" not in target:
+        if reading and not Path(target).exists():
+            raise TwinError(f"there is no case database {target}")
+        engine = create_engine(f"sqlite:///{target}")
+    else:
+        try:
+            url = make_url(target)
+            if url.drivername == "postgresql":
+                url = url.set(drivername="postgresql+psycopg")
+            engine = create_engine(url.set(password=password) if password else url, pool_pre_ping=True)
+        except (ArgumentError, NoSuchModuleError, ModuleNotFoundError) as error:
+            raise TwinError(
+                f"the case database's url cannot be used ({error}); give postgresql://USER@HOST/DATABASE, or leave it "
+                "empty for SQLite; PostgreSQL needs pip install 'citywhistle[postgresql]'"
+            ) from error
+    if engine.dialect.name == "sqlite":
+        tune(engine, reading=reading)
+    elif engine.dialect.name != "postgresql":
+        raise TwinError(f"the case database can be SQLite or PostgreSQL, not {engine.dialect.name}")
+    return engine
 
 
 def _case_row(case: Case) -> dict[str, Any]:

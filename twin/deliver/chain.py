@@ -21,7 +21,15 @@ FIELDS = ("case_id", "serial", "at_ms", "actor", "event", "before", "after", "re
 
 def canonical(value: Any) -> str:
     """JSON in one form only: sorted keys, no spaces, no NaN. Raises ValueError for what JSON cannot hold."""
-    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    text = json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return clean(text)
+
+
+def clean(text: str) -> str:
+    """A text that every database holds: no NUL (PostgreSQL has none), no half of a surrogate pair."""
+    if text.isascii():
+        return text.replace("\0", "\ufffd")
+    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode("utf-8")
 
 
 def row_of(step: Transition, serial: int) -> dict[str, Any]:
@@ -30,11 +38,11 @@ def row_of(step: Transition, serial: int) -> dict[str, Any]:
         "case_id": step.case,
         "serial": serial,
         "at_ms": step.at_ms,
-        "actor": step.actor,
+        "actor": clean(step.actor),
         "event": step.event,
         "before": step.before,
         "after": step.after,
-        "reason": step.reason,
+        "reason": clean(step.reason),
         "evidence": canonical(step.evidence),
     }
 

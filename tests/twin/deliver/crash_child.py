@@ -1,16 +1,16 @@
 """A process for the kill -9 test: ledger, case database and sender over a small durable log; it never ends by itself.
 
-Arguments: directory, URL of the receiver, number of findings. The log is one JSON line an entry, synced, as the
-journal would keep it; at the start everything in it is replayed through the same steps.
+The log is one JSON line an entry, synced, as the journal would keep it; at the start everything in it is replayed
+through the same steps.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import sys
 import threading
 from dataclasses import asdict
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -45,10 +45,9 @@ class Log:
             self.entries.append(entry)
 
 
-def main() -> None:
+def send_for_ever(folder: Path, url: str, count: int, target: str, told: Connection) -> None:
     """Replay, then go on: one finding a tick until all are told, then ticks for the outcomes, for ever."""
-    folder, url, count = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
-    log, cases = Log(folder / "log.jsonl"), Cases(folder / "cases.sqlite")
+    log, cases = Log(folder / "log.jsonl"), Cases(target)
     ledger = Ledger(CityPlaces.of(files(count)), Policy(storm_count=1000))
     fresh = threading.Event()
 
@@ -70,7 +69,7 @@ def main() -> None:
             fresh.wait(0.02)
             fresh.clear()
             if ticks >= count and not cases.counts()["pending"]:
-                print("done", flush=True)
+                told.send("done")
             log.append({"tick": NOON + (ticks + 1) * 100})
         entry = log.entries[taken]
         taken += 1
@@ -81,7 +80,3 @@ def main() -> None:
         changes = ledger.step(found, [], waiting, [], entry["tick"])
         waiting, ticks = [], ticks + 1
         cases.record(taken, changes)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,24 +1,21 @@
-"""The case database: a tick is recorded once and whole; the desk's queries; the outbox."""
+"""The case database, on SQLite and PostgreSQL: a tick is recorded once and whole; the desk's queries; the outbox."""
 
 from __future__ import annotations
 
-import sqlite3
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
-from sqlalchemy import Connection, text
+from sqlalchemy import text
 
 from tests.twin.whistle.city import Story
-from twin.deliver import schema
 from twin.deliver.cases import EMPTY_TICKS, Cases
 from twin.errors import TwinError
-from twin.records import Changes, Delivery, Outcome
+from twin.records import Changes, Delivery, Outcome, Settled
 
 
-def recorded(path: Path, story: Story) -> Cases:
+def recorded(target: str, story: Story) -> Cases:
     """A database that holds every step of a story so far."""
-    cases = Cases(path)
+    cases = Cases(target)
     for n, changes in enumerate(story.log, 1):
         cases.record(n, changes)
     return cases
@@ -38,10 +35,10 @@ def story() -> Story:
     return story
 
 
-def test_what_was_recorded_is_read_back(tmp_path: Path, story: Story) -> None:
+def test_what_was_recorded_is_read_back(target: str, story: Story) -> None:
     """Cases, history and deliveries come back exactly as the ledger changed them, also after reopening."""
-    recorded(tmp_path / "cases.sqlite", story).close()
-    cases = Cases(tmp_path / "cases.sqlite")
+    recorded(target, story).close()
+    cases = Cases(target)
     assert [c.id for c in cases.cases()] == ["CW-20260624-000003", "CW-20260624-000001"]
     assert [c.state for c in cases.cases(open_only=False)] == ["dispatched", "closed", "dispatched"]
     assert repr(cases.case("CW-20260624-000002")) == repr(story.ledger.case("CW-20260624-000002"))
@@ -55,9 +52,9 @@ def test_what_was_recorded_is_read_back(tmp_path: Path, story: Story) -> None:
     cases.close()
 
 
-def test_a_tick_is_recorded_once(tmp_path: Path, story: Story) -> None:
+def test_a_tick_is_recorded_once(target: str, story: Story) -> None:
     """Replaying every tick adds nothing and finds no difference; another decision is counted as one."""
-    cases = recorded(tmp_path / "cases.sqlite", story)
+    cases = recorded(target, story)
     before = cases.counts(), cases.verify()
     for n, changes in enumerate(story.log, 1):
         assert not cases.record(n, changes)
@@ -68,9 +65,9 @@ def test_a_tick_is_recorded_once(tmp_path: Path, story: Story) -> None:
     cases.close()
 
 
-def test_a_tick_that_cannot_be_written_leaves_nothing(tmp_path: Path, story: Story) -> None:
+def test_a_tick_that_cannot_be_written_leaves_nothing(target: str, story: Story) -> None:
     """All of a tick or none: a payload that JSON cannot hold takes its cases back, and the tick can come again."""
-    cases = Cases(tmp_path / "cases.sqlite")
+    cases = Cases(target)
     bad = Changes(cases=story.log[0].cases, transitions=story.log[0].transitions)
     bad.deliveries = [Delivery("k", "c", "webhook", "", "dispatch", {"x": float("nan")})]
     with pytest.raises(ValueError, match="Out of range"):
@@ -82,20 +79,22 @@ def test_a_tick_that_cannot_be_written_leaves_nothing(tmp_path: Path, story: Sto
     cases.close()
 
 
-def test_ticks_without_changes_cost_no_commit_each(tmp_path: Path) -> None:
+def test_ticks_without_changes_cost_no_commit_each(target: str) -> None:
     """An empty tick is remembered, and written at the latest with the thirtieth."""
-    cases = Cases(tmp_path / "cases.sqlite")
+    cases = Cases(target)
     for n in range(1, EMPTY_TICKS + 2):
         cases.record(n, Changes())
     assert cases.last_tick == EMPTY_TICKS + 1
     cases.record(EMPTY_TICKS + 2, Changes())
     cases.close()
-    assert Cases(tmp_path / "cases.sqlite").last_tick == EMPTY_TICKS + 1
+    cases = Cases(target)
+    assert cases.last_tick == EMPTY_TICKS + 1
+    cases.close()
 
 
-def test_the_outbox_gives_lanes_in_order_and_settles(tmp_path: Path, story: Story) -> None:
+def test_the_outbox_gives_lanes_in_order_and_settles(target: str, story: Story) -> None:
     """Waiting messages come in order, by channel and address; settled ones are gone; a dead one can be queued again."""
-    cases = recorded(tmp_path / "cases.sqlite", story)
+    cases = recorded(target, story)
     assert cases.lanes() == [("webhook", "http://s1"), ("webhook", "")]
     waiting = cases.pending("webhook", "", 0, 100)
     assert [q.queue for q in waiting] == sorted(q.queue for q in waiting)
@@ -112,9 +111,9 @@ def test_the_outbox_gives_lanes_in_order_and_settles(tmp_path: Path, story: Stor
     cases.close()
 
 
-def test_another_versions_decision_keeps_both_histories(tmp_path: Path, story: Story) -> None:
+def test_another_versions_decision_keeps_both_histories(target: str, story: Story) -> None:
     """Where a newer program numbers a step as an older one did another, neither is lost, and it is counted."""
-    cases = recorded(tmp_path / "cases.sqlite", story)
+    cases = recorded(target, story)
     twin = story.log[1].transitions[0]
     delivery = Delivery(story.log[1].deliveries[0].key, twin.case, "webhook", "", "dispatch", {"other": 1})
     filed = replace(cases.case(twin.case), state=twin.after)
@@ -144,53 +143,67 @@ UPDATE transitions SET n = -n WHERE n < 0"""
         ("DELETE FROM cases WHERE id = 'CW-20260624-000001'", "case", 0),
     ],
 )  # fmt: skip
-def test_verification_names_the_first_flaw(tmp_path: Path, story: Story, damage: str, flaw: str, n: int | None) -> None:
+def test_verification_names_the_first_flaw(target: str, story: Story, damage: str, flaw: str, n: int | None) -> None:
     """One altered byte, one missing or moved entry: the verification says which."""
-    cases = recorded(tmp_path / "cases.sqlite", story)
+    cases = recorded(target, story)
     assert cases.verify().ok
-    with sqlite3.connect(tmp_path / "cases.sqlite") as raw:
-        raw.executescript(damage)
-    raw.close()
+    with cases._engine.begin() as raw:
+        for statement in damage.split(";"):
+            raw.execute(text(statement))
     verdict = cases.verify()
     assert verdict.flaw == flaw
     assert n is None or verdict.n == n
     cases.close()
 
 
-def test_a_rewritten_chain_is_seen_by_an_earlier_head(tmp_path: Path, story: Story) -> None:
+def test_a_rewritten_chain_is_seen_by_an_earlier_head(target: str, story: Story) -> None:
     """Whoever recomputes every hash after a change is found out by a head that was kept elsewhere."""
-    cases = recorded(tmp_path / "cases.sqlite", story)
+    cases = recorded(target, story)
     head = cases.verify().head
     assert cases.verify(head).ok
     cases.close()
     for changes in story.log:
         changes.transitions = [t for t in changes.transitions if t.event != "accept"]
-    forged = recorded(tmp_path / "forged.sqlite", story)
+    engine = Cases(target)._engine
+    with engine.begin() as raw:
+        for table in ("cases", "transitions", "deliveries", "scores"):
+            raw.execute(text(f"DELETE FROM {table}"))
+        raw.execute(text("DELETE FROM meta WHERE name IN ('last_tick', 'chain_n', 'chain_head', 'queue')"))
+    engine.dispose()
+    forged = recorded(target, story)
     assert forged.verify().ok
     assert forged.verify(head).flaw == "altered"
     forged.close()
 
 
-def test_an_older_database_is_backed_up_and_migrated(tmp_path: Path, story: Story) -> None:
-    """A migration runs once, after a backup that is whole; a failing one changes nothing; a newer one is refused."""
-    file = tmp_path / "cases.sqlite"
-    recorded(file, story).close()
-    cases = Cases(file)
-
-    def add(connection: Connection) -> None:
-        connection.execute(text("ALTER TABLE cases ADD COLUMN score INTEGER NOT NULL DEFAULT 0"))
-
-    def fail(connection: Connection) -> None:
-        add(connection)
-        raise RuntimeError("no")
-
-    with pytest.raises(RuntimeError):
-        schema.prepare(cases._engine, [fail])
-    backup = schema.prepare(cases._engine, [add])
-    assert backup == tmp_path / "cases.sqlite.v1.bak"
-    old = Cases(backup)
-    assert old.verify() == cases.verify()
-    old.close()
+def test_what_no_database_could_hold_is_made_harmless(target: str, story: Story) -> None:
+    """A NUL outside of JSON and half of a surrogate pair are recorded as something else, and the chain holds."""
+    cases = Cases(target)
+    odd = "a\0b\ud800"
+    changes = story.log[0]
+    step = replace(changes.transitions[0], actor=odd, reason=odd, evidence={"x": odd})
+    letter = Delivery("k", step.case, "webhook", odd, "dispatch", {"x": odd})
+    cases.record(1, Changes([replace(changes.cases[0], en=odd)], [step], [letter], [Settled("k", False, 1, 1, odd)]))
+    told = cases.history(step.case)[0]
+    assert told.actor == told.reason == "a\ufffdb?"
+    assert told.evidence["x"] == cases.case(step.case).en == "a\0b?"  # JSON escapes its NUL
+    assert cases.deliveries(step.case)[0]["detail"] == "a\ufffdb?"
+    assert cases.verify().ok
     cases.close()
-    with pytest.raises(TwinError, match="use the newer program"):
-        Cases(file)
+
+
+def test_a_database_belongs_to_one_journal(target: str) -> None:
+    """Ticks are numbered by a journal: another one's server is told so, and records nothing."""
+    cases = Cases(target)
+    cases.bind("one")
+    cases.bind("one")
+    with pytest.raises(TwinError, match="belongs to journal one"):
+        cases.bind("two")
+    cases.close()
+
+
+def test_only_what_can_keep_cases_is_opened() -> None:
+    """Another database, an unknown one, a broken URL: each is refused with what to give instead."""
+    for url in ("mysql://x/y", "nonsense://x", "postgresql+nodriver://x/y", "://"):
+        with pytest.raises(TwinError, match=r"PostgreSQL|postgresql"):
+            Cases(url)

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import multiprocessing
 import random
-import sys
-from asyncio.subprocess import PIPE
 from pathlib import Path
 
 import pytest
 
+from tests.servers import Postgres
 from tests.twin.channels.servers import Answer, Request, http_server
+from tests.twin.deliver.crash_child import send_for_ever
 from twin.deliver.cases import Cases
 
-ROOT = Path(__file__).parents[3]
+FORKS = multiprocessing.get_context("forkserver")  # modules are loaded once, each sender is a fork of its own
+FORKS.set_forkserver_preload(["tests.twin.deliver.crash_child", "tests.twin.deliver.commit_child"])
 FINDINGS = 120
 
 
-async def crash(tmp_path: Path, kills: int, seed: int) -> None:
+async def crash(tmp_path: Path, target: str, kills: int, seed: int) -> None:
     """Kill the child `kills` times while it sends, then let it finish, and compare with what the receiver got."""
     rng = random.Random(seed)
 
@@ -34,28 +36,22 @@ async def crash(tmp_path: Path, kills: int, seed: int) -> None:
 
     async with http_server(counted) as server:
         for round_ in range(kills + 1):
-            child = await asyncio.create_subprocess_exec(
-                sys.executable,
-                "-m",
-                "tests.twin.deliver.crash_child",
-                str(tmp_path),
-                server.url,
-                str(FINDINGS),
-                cwd=ROOT,
-                stdout=PIPE,
-            )
-            try:
-                if round_ < kills:
-                    await server.until(len(server.requests) + rng.randint(1, 4), 30)
-                    await asyncio.sleep(rng.random() * 0.01)  # the random instant
-                else:
-                    async with asyncio.timeout(90):
-                        assert child.stdout
-                        assert await child.stdout.readline() == b"done\n"
-            finally:
-                child.kill()
-                await child.wait()
-    cases = Cases(tmp_path / "cases.sqlite")
+            ours, theirs = FORKS.Pipe(duplex=False)
+            child = FORKS.Process(target=send_for_ever, args=(tmp_path, server.url, FINDINGS, target, theirs))
+            child.start()
+            theirs.close()
+            with ours:
+                try:
+                    if round_ < kills:
+                        await server.until(len(server.requests) + rng.randint(1, 4), 60)
+                        await asyncio.sleep(rng.random() * 0.01)  # the random instant
+                    else:
+                        assert await asyncio.to_thread(ours.poll, 90)
+                        assert ours.recv() == "done"
+                finally:
+                    child.kill()
+                    await asyncio.to_thread(child.join)
+    cases = Cases(target)
     found = cases.cases(open_only=False, limit=1000)
     assert len({case.subject for case in found}) == len(found) == FINDINGS
     rows = [row for case in found for row in cases.deliveries(case.id) if row["channel"] == "webhook"]
@@ -69,7 +65,13 @@ async def crash(tmp_path: Path, kills: int, seed: int) -> None:
 @pytest.mark.timeout(240)
 async def test_twenty_kills_during_delivery(tmp_path: Path) -> None:
     """After 20 kill -9: every whistle delivered, each recorded as sent once, repeats only under the same key."""
-    await crash(tmp_path, 20, seed=7)
+    await crash(tmp_path, str(tmp_path / "cases.sqlite"), 20, seed=7)
+
+
+@pytest.mark.timeout(240)
+async def test_kills_during_delivery_from_postgresql(tmp_path: Path, postgres: Postgres) -> None:
+    """The same outbox in PostgreSQL, with five kills."""
+    await crash(tmp_path, postgres.database(), 5, seed=8)
 
 
 @pytest.mark.soak
@@ -79,4 +81,4 @@ async def test_two_hundred_kills_during_delivery(tmp_path: Path) -> None:
     for run in range(10):
         folder = tmp_path / str(run)
         folder.mkdir()
-        await crash(folder, 20, seed=100 + run)
+        await crash(folder, str(folder / "cases.sqlite"), 20, seed=100 + run)
