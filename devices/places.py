@@ -40,6 +40,7 @@ class Node:
     lat: float | None = None
     radius_m: float = 0.0  # of a site or disposal site
     area: str = ""  # code of the smallest area that holds it
+    work_hours: tuple[float, float] | None = None  # of a site: local, start > end spans midnight; None: not known
 
 
 @dataclass(frozen=True, slots=True)

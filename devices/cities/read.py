@@ -26,7 +26,7 @@ FORMAT = 1
 AREA_COLUMNS = (Column("code"), Column("level"), Column("parent", ""), Column("name"), Column("name_zh", ""))
 NODE_COLUMNS = (
     Column("id"), Column("class"), Column("name"), Column("name_zh", ""), Column("parent", ""), Column("lon", ""),
-    Column("lat", ""), Column("radius_m", "0"), Column("area", ""),
+    Column("lat", ""), Column("radius_m", "0"), Column("area", ""), Column("start_hour", ""), Column("end_hour", ""),
 )  # fmt: skip
 DEVICE_COLUMNS = (
     Column("id"), Column("kind"), Column("code16"), Column("lon"), Column("lat"), Column("district"),
@@ -257,7 +257,7 @@ def read_nodes(draft: Draft) -> None:
 
 def node_of(cells: list[str]) -> Node:
     """One line of nodes.csv, in the order of NODE_COLUMNS, as a record. Raises Wrong."""
-    name, cls, en, zh, parent, lon, lat, radius, area = cells
+    name, cls, en, zh, parent, lon, lat, radius, area, start, end = cells
     place, radius_m = (number(lon), number(lat)) if lon or lat else (None, None), number(radius)
     if not NAME.match(name):
         raise Wrong(f"id {name[:60]!r} cannot be used in topics", NAME_FIX, "id")
@@ -269,7 +269,18 @@ def node_of(cells: list[str]) -> Node:
             "lon" if (lon or lat) and place[0] is None else "lat" if (lon or lat) and place[1] is None else "radius_m"
         )
         raise Wrong(f"{name}: lon, lat or radius_m is no number", fix, where)
-    return Node(name, cls, en, zh or en, parent, *place, radius_m, area)
+    if (start or end) and (cls != "site" or not (is_hour(start) and is_hour(end))):
+        fix = "only sites have work hours: both as local hours within 0..24, such as 6 and 22"
+        where = "end_hour" if is_hour(start) and not is_hour(end) else "start_hour"
+        raise Wrong(f"{name}: work hours {start[:20]!r} to {end[:20]!r}", fix, where)
+    hours = (float(start), float(end)) if start else None
+    return Node(name, cls, en, zh or en, parent, *place, radius_m, area, hours)
+
+
+def is_hour(text: str) -> bool:
+    """Whether a cell is an hour of the day."""
+    hour = number(text)
+    return hour is not None and 0 <= hour <= 24
 
 
 def read_devices(draft: Draft) -> None:

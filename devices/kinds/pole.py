@@ -38,5 +38,6 @@ POLE = Kind(
         Quantity("doorOpen", "/", 0, 1, "state", ("closed", "open"), 0, "door", "箱门"),
         Quantity("chargerState", "/", 0, 4, "state", ("idle", "charging", "occupied", "fault", "off"), 0,
                  "charging pile", "充电桩"),
+        Quantity("windDirection", "deg", 0, 360, decimals=0, en="wind from", zh="风向"),
     ),
 )  # fmt: skip

@@ -49,6 +49,7 @@ class Story:
     first: dict[str, float] = field(default_factory=dict)  # said once by device 0 before the fault
     everybody: bool = False  # shows the fault, not only device 0
     skew_ms: int = 0  # of device 0's clock, in the fault
+    metered: bool = False  # energy counters go on with power, device 0's at half speed in the fault
 
 
 STORIES: dict[str, Story] = {
@@ -58,7 +59,7 @@ STORIES: dict[str, Story] = {
     "backhaul": Story("cell", {"backhaulUp": 0.0}, "backhaul_down:cell-0"),
     "cell_down": Story("cell", {"operationalState": 0.0}, "cell_down:cell-0"),
     "cell_overheated": Story("cell", {"temperature": 82.0}, "cell_overheated:cell-0"),
-    "congestion": Story("cell", {"prbLoadDown": 96.0}, "congestion:cell-0", every_s=60, rounds=60),
+    "congestion": Story("cell", {"prbLoadDown": 96.0}, "congestion:cell-0", every_s=60, rounds=70),
     "coverage_loss": Story("cell", {"rsrp": -99.0}, "coverage_loss:cell-0", every_s=60, warm=400, rounds=30, noise=0.5),
     "interference": Story("cell", {"sinr": 6.0}, "interference:cell-0", every_s=60, warm=400, rounds=50, noise=0.5),
     "access_failures": Story("cell", {"rrcSuccess": 80.0}, "access_failures:cell-0", every_s=60, rounds=30),
@@ -76,6 +77,13 @@ STORIES: dict[str, Story] = {
     "leakage": Story("pole", {"leakageCurrent": 0.055}, "leakage:pole-0"),
     "door_open": Story("pole", {"doorOpen": 1.0}, "door_open:pole-0"),
     "tilt": Story("pole", {"tilt": 6.0}, "tilt:pole-0"),
+    "tilt_emergency": Story("pole", {"tilt": 12.0}, "tilt_emergency:pole-0"),
+    "leakage_warn": Story("pole", {"leakageCurrent": 0.014}, "leakage_warn:pole-0"),
+    "charger_occupied": Story("pole", {"chargerState": 2.0}, "charger_occupied:pole-0", every_s=60, rounds=70),
+    "phantom_trip": Story("truck", {"grossWeight": 28_000.0, "longitude": 0.07, "latitude": 0.05},
+                          "phantom_trip:truck-0", every_s=60, rounds=60,
+                          first={"grossWeight": 28_000.0, "longitude": 0.05, "latitude": 0.05, "speed": 0.0}),
+    "meter": Story("pole", {"energy": 0.0}, "lamp_degraded:pole-0", every_s=600, warm=150, rounds=600, metered=True),
     "charger_fault": Story("pole", {"chargerState": 3.0}, "charger_fault:pole-0"),
     "behaviour": Story("cell", {"connectedUsers": 900.0}, "behaviour:cell-0", {"connectedUsers": 100.0}, every_s=300,
                        warm=300, rounds=6, noise=5.0),
@@ -116,6 +124,10 @@ def rounds(story: Story, faulty: bool, seed: int = 7) -> Iterator[tuple[int, lis
                 values |= story.fault
             if story.noise:
                 values |= {q: values[q] + story.noise * (rng.normal() + weather) for q in sorted(noisy & set(values))}
+            if story.metered:
+                halted = i == 0 and faulty and n > story.warm
+                hours = (n if not halted else story.warm + 0.5 * (n - story.warm)) * story.every_s / 3600.0
+                values["energy"] = round(5000.0 + hours * values["powerConsumption"])
             skewed = i == 0 and faulty and n >= story.warm
             told.append((name, now + story.skew_ms * skewed, values))
         yield now, told

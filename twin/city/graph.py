@@ -225,10 +225,12 @@ class City:
         return node.lon, node.lat
 
     def areas(self, subject: str) -> tuple[str, ...]:
-        """Codes of the areas that hold the subject, smallest first."""
+        """Codes of the areas that hold the subject (a device, a node, or an area itself), smallest first."""
         device = self._device.get(subject)
         if device is not None:
             start = [device.grid, device.street, device.district]
+        elif subject in self._area:
+            start = [subject]
         else:
             node = self._node.get(subject)
             start = [node.area if node is not None else ""]

@@ -57,7 +57,7 @@ class AirEpisode:
         return [one for one in told if one is not None]
 
     def _look(self, code: str, rows: NDArray[np.intp], moment: Moment) -> Finding | None:
-        p = self.rules[TYPE]
+        p = self.rules.at(TYPE, self.city, code, moment.now_ms)
         over, known, calm = "", False, True
         for quantity, key in _INDEX.items():
             blocks, limit = self.blocks[quantity], float(p[key])
@@ -68,6 +68,8 @@ class AirEpisode:
             if not over and np.median(x) > limit and (x > limit).mean() >= p["share"]:
                 over = quantity
             calm &= bool(np.median(x) < p["clear_share"] * limit)
+        if not p.get("enabled", True):
+            over, known = "", True
         if over and code not in self.active:
             since = self.since.setdefault(code, moment.now_ms)
             if moment.now_ms - since < 1000.0 * p["hold_s"]:
@@ -83,7 +85,8 @@ class AirEpisode:
     def _told(self, code: str, rows: NDArray[np.intp], moment: Moment, since_ms: int, quantity: str = "") -> Finding:
         active = code in self.active
         quantity = self.active.get(code, quantity)
-        blocks, limit = self.blocks[quantity], self.rules.number(TYPE, _INDEX[quantity])
+        p = self.rules.at(TYPE, self.city, code, moment.now_ms)
+        blocks, limit = self.blocks[quantity], float(p[_INDEX[quantity]])
         heard = blocks.lately(rows, moment.now_ms)
         middle = float(np.median(blocks.mean[heard]))
         above = heard[blocks.mean[heard] > limit]
@@ -97,7 +100,7 @@ class AirEpisode:
             active=active,
             at_ms=moment.now_ms,
             since_ms=since_ms,
-            severity=int(self.rules[TYPE]["severity"]),
+            severity=int(p["severity"]),
             quantity=quantity,
             observed=middle,
             high=limit,

@@ -10,7 +10,7 @@ import numpy as np
 from twin.city import City, grown
 from twin.detect.base import Moment
 from twin.detect.cause import Patience, Signs, Together, Turn
-from twin.detect.rules import Rules
+from twin.detect.rules import Rules, Value
 from twin.records import Finding, Frame
 
 
@@ -57,13 +57,23 @@ class Backhaul:
         alive[: len(roster)] = roster.alive[:n]
         counted = alive & (one.t > 0)
         down = self.down[:n] & counted
-        patience = Patience(1000.0 * p["hold_s"], 1000.0 * p["cause_hold_s"], int(p["members"]), float(p["share"]))
+        rows = np.arange(n, dtype=np.int32)
+        mine = self.rules.local("backhaul_down", self.city, "cell", rows, np.full(n, moment.now_ms, np.int64))
+        patience = Patience(
+            {"cell": 1000.0 * np.asarray(mine["hold_s"], np.float64)},
+            1000.0 * p["cause_hold_s"],
+            int(p["members"]),
+            float(p["share"]),
+        )
         signs = Signs({"cell": down}, {"cell": down}, {"cell": counted})
         turns = self.together.step(signs, moment.now_ms, patience)
-        return [self._told(turn, moment) for turn in turns] if self.rules.enabled("backhaul_down") else []
+        told = [self._told(turn, moment) for turn in turns]
+        return [f for f in told if not f.active or self._params(f.subject, moment.now_ms).get("enabled", True)]
+
+    def _params(self, subject: str, now_ms: int) -> Mapping[str, Value]:
+        return self.rules.at("backhaul_down", self.city, subject, now_ms)
 
     def _told(self, turn: Turn, moment: Moment) -> Finding:
-        severity = int(self.rules["backhaul_down"].get("severity", 3))
         evidence: dict[str, Any] = {}
         since, past = moment.now_ms, False
         if turn.level:
@@ -90,7 +100,7 @@ class Backhaul:
             active=turn.active,
             at_ms=moment.now_ms,
             since_ms=since,
-            severity=severity,
+            severity=int(self._params(subject, moment.now_ms).get("severity", 3)),
             quantity="backhaulUp",
             observed=0.0 if turn.active else 1.0,
             expected=1.0,

@@ -9,8 +9,8 @@ from typing import Any, ClassVar, Protocol
 import numpy as np
 
 from twin.city import City
-from twin.detect.latch import Dwell, Latch, Mask
-from twin.detect.rules import Rules, Value
+from twin.detect.latch import Dwell, Latch, Mask, spread
+from twin.detect.rules import Params, Rules, Value
 from twin.records import F64, Finding, Frame, Presence
 
 
@@ -62,6 +62,9 @@ class Rule:
     kind: ClassVar[str]
     trigger: ClassVar[tuple[str, ...]]
     quantity: ClassVar[str] = ""
+    once: ClassVar[bool] = (
+        False  # judges a frame once, with parameters as `Rules.local` gives them: it remembers things
+    )
 
     def __init__(self, city: City, rules: Rules) -> None:
         self.city = city
@@ -72,29 +75,63 @@ class Rule:
     def types(self) -> tuple[str, ...]:
         return (self.type,)
 
-    def judge(self, frame: Frame, p: Mapping[str, Value]) -> tuple[Mask, Mask]:
-        """Where the condition holds and where it is certainly gone, by reading; neither where it cannot be told."""
+    def judge(self, frame: Frame, p: Params) -> tuple[Mask, Mask]:
+        """Where the condition holds and where it is certainly gone, by reading; neither where it cannot be told.
+
+        Asked for every set of parameters that holds somewhere in the frame, so it remembers nothing itself, unless
+        the rule is judged `once`.
+        """
         raise NotImplementedError
 
     def tell(self, frame: Frame, i: int, p: Mapping[str, Value]) -> Finding:
         """The finding at reading i, made by `self.finding`."""
         raise NotImplementedError
 
+    def gather(self, frame: Frame) -> None:
+        """Take in what the rule sums up besides, once a frame, before it judges."""
+
     def observe(self, frame: Frame) -> list[Finding]:
         if frame.kind != self.kind or not any(q in frame.observed for q in self.trigger):
             return []
-        p = self.rules[self.type]
         self.latch.ensure(int(frame.rows[-1]) + 1)
-        on, off = self.judge(frame, p)
+        self.gather(frame)
+        on, off, dwell = self._judged(frame)
         said = np.zeros(len(frame), bool)
         for q in self.trigger:
             if q in frame.observed:
                 said |= ~np.isnan(frame.observed[q])
-        if not self.rules.enabled(self.type):
-            on, off = np.zeros_like(on), np.ones_like(off)
-        raised, cleared = self.latch.step(frame.rows, frame.t, on & said, off & said, self.dwell(p))
+        raised, cleared = self.latch.step(frame.rows, frame.t, on & said, off & said, dwell)
         both = sorted([(int(i), True) for i in raised] + [(int(i), False) for i in cleared])
-        return [self.tell(frame, i, p) if up else self.unsay(frame, i) for i, up in both]
+        return [self.tell(frame, i, self.params(frame, i)) if up else self.unsay(frame, i) for i, up in both]
+
+    def params(self, frame: Frame, i: int) -> Mapping[str, Value]:
+        """The parameters that hold for reading i."""
+        if not self.rules.scopes(self.type):
+            return self.rules[self.type]
+        one = slice(i, i + 1)
+        which, tables = self.rules.variants(self.type, self.city, self.kind, frame.rows[one], frame.t[one])
+        return tables[int(which[0])]
+
+    def _judged(self, frame: Frame) -> tuple[Mask, Mask, Dwell]:
+        """`judge` and `dwell` by the parameters that hold where and when each reading was made."""
+        if not self.rules.scopes(self.type):
+            return *self._enabled(frame, self.rules[self.type]), self.dwell(self.rules[self.type])
+        which, tables = self.rules.variants(self.type, self.city, self.kind, frame.rows, frame.t)
+        on, off = np.zeros(len(frame), bool), np.zeros(len(frame), bool)
+        if self.once:
+            on, off = self.judge(frame, self.rules.local(self.type, self.city, self.kind, frame.rows, frame.t))
+            wanted = np.array([bool(table.get("enabled", True)) for table in tables])[which]
+            on, off = on & wanted, off | ~wanted
+        for index in () if self.once else np.unique(which):
+            here = which == index
+            on_here, off_here = self._enabled(frame, tables[index])
+            on[here], off[here] = on_here[here], off_here[here]
+        return on, off, spread([self.dwell(table) for table in tables], which)
+
+    def _enabled(self, frame: Frame, p: Mapping[str, Value]) -> tuple[Mask, Mask]:
+        if p.get("enabled", True):
+            return self.judge(frame, p)
+        return np.zeros(len(frame), bool), np.ones(len(frame), bool)
 
     def dwell(self, p: Mapping[str, Value]) -> Dwell:
         """Dwell and hysteresis from the parameters."""
@@ -109,7 +146,7 @@ class Rule:
         """A finding at reading i with what every finding says; `en` and `zh` follow the device's name."""
         row = int(frame.rows[i])
         device = self.city.registry.device(self.kind, row)
-        severity = int(self.rules[self.type].get("severity", 2))
+        severity = int(self.params(frame, i).get("severity", 2))
         x = frame.observed.get(self.quantity)
         base = Finding(
             type=self.type,

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from twin.city import City, Groups, grown
 from twin.detect.latch import Mask
+from twin.records import F64
 
 Masks = Mapping[str, Mask]
 
@@ -44,7 +45,7 @@ class Patience:
     fails when at least `members` witnesses exist and a `share` of them is likely to fail, one certainly. Devices that
     fail while `members` of their group do wait `crowd_ms`: the rest may only not have been missed yet."""
 
-    device_ms: float
+    device_ms: Mapping[str, F64]  # by kind; one for all its devices, or one a row
     group_ms: float
     members: int
     share: float
@@ -229,7 +230,7 @@ class Together:
             due = (since > 0) & ~said & ~explained[kind] & signs.counted[kind]
             if not due.any():
                 continue
-            wait = np.where(self._crowded(kind, signs, patience.members), patience.crowd_ms, patience.device_ms)
+            wait = np.where(self._crowded(kind, signs, patience.members), patience.crowd_ms, patience.device_ms[kind])
             for row in np.flatnonzero(due & (now_ms - since >= wait)):
                 said[row] = True
                 turns.append(Turn("", kind, int(row), True, int(since[row])))

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from twin.city import City, grown
 from twin.detect.base import Moment
 from twin.detect.latch import Mask
-from twin.detect.rules import Rules
+from twin.detect.rules import Rules, here
 from twin.detect.words import span
 from twin.records import Finding, Frame, Presence
 
@@ -62,12 +62,13 @@ class ClockSkew:
 
     def _note(self, kind: str, one: Presence) -> NDArray[np.intp]:
         """Take in who was heard since the last mark; the rows whose block is whole, their `offset` set."""
-        p, a = self.rules["clock_skew"], self.kinds.setdefault(kind, {})
+        a = self.kinds.setdefault(kind, {})
         for name, (dtype, fill) in _FIELDS.items():
             a[name] = grown(a.get(name, np.empty(0, dtype)), len(one.t), fill)
         rows: NDArray[np.intp] = np.flatnonzero((one.arrived > a["seen"][: len(one.t)]) & (one.t > 0))
         if not len(rows):
             return rows
+        p = self.rules.local("clock_skew", self.city, kind, rows.astype(np.int32), one.t[rows])
         arrived, lag = one.arrived[rows], (one.arrived[rows] - one.t[rows]).astype(np.float64)
         a["seen"][rows] = arrived
         a["start"][rows] = np.where(a["count"][rows] == 0, arrived, a["start"][rows])
@@ -77,16 +78,18 @@ class ClockSkew:
         whole = (arrived - a["start"][rows] >= 1000.0 * p["window_s"]) & (a["count"][rows] >= p["reports"])
         done: NDArray[np.intp] = rows[whole]
         low, high = a["low"][done], a["high"][done]
-        steady = high - low < 1000.0 * p["spread_s"]
+        steady = high - low < 1000.0 * here(p, "spread_s", whole)
         a["offset"][done] = np.where(high < 0, high, np.where(steady, np.maximum(low, 0.0), 0.0))
         a["low"][done], a["high"][done], a["count"][done] = np.nan, np.nan, 0
         return done
 
     def _turns(self, kind: str, rows: NDArray[np.intp]) -> tuple[NDArray[np.intp], Mask, Mask]:
         """Of the rows just judged: where a skew begins and where one ends."""
-        p, a = self.rules["clock_skew"], self.kinds[kind]
+        a = self.kinds[kind]
+        p = self.rules.local("clock_skew", self.city, kind, rows.astype(np.int32), a["seen"][rows])
         off, active = np.abs(a["offset"][rows]), a["active"][rows]
-        return rows, ~active & (off > 1000.0 * p["limit_s"]), active & (off < 1000.0 * p["clear_s"])
+        wanted = np.asarray(p.get("enabled", True)) > 0
+        return rows, ~active & wanted & (off > 1000.0 * p["limit_s"]), active & (off < 1000.0 * p["clear_s"])
 
     def _ours(self) -> bool:
         """Whether so many devices of all kinds are off that the fault is on our side."""
@@ -107,7 +110,7 @@ class ClockSkew:
             active=active,
             at_ms=now_ms,
             since_ms=min(now_ms, int(a["start"][row])) if active else now_ms,
-            severity=int(self.rules["clock_skew"]["severity"]),
+            severity=int(self.rules.at("clock_skew", self.city, device, now_ms)["severity"]),
             observed=offset / 1000.0,
             expected=0.0,
             detector="clock_skew",

@@ -11,7 +11,7 @@ from twin.city import City, carried, grown
 from twin.detect.base import Rule
 from twin.detect.ground import Sites
 from twin.detect.latch import Mask
-from twin.detect.rules import Rules, Value
+from twin.detect.rules import Params, Rules, Value, here
 from twin.detect.words import number
 from twin.records import F64, Finding, Frame
 
@@ -23,6 +23,7 @@ class _LoadChange(Rule):
     trigger = ("grossWeight", "hopperRaised", "speed")
     quantity = "grossWeight"
     places = "disposal"
+    once = True
 
     def __init__(self, city: City, rules: Rules) -> None:
         super().__init__(city, rules)
@@ -37,7 +38,7 @@ class _LoadChange(Rule):
             self._made = (nodes, Sites([node for node in nodes if node.cls == self.places]))
         return self._made[1]
 
-    def judge(self, frame: Frame, p: Mapping[str, Value]) -> tuple[Mask, Mask]:
+    def judge(self, frame: Frame, p: Params) -> tuple[Mask, Mask]:
         speed, weight = frame.known["speed"], frame.known["grossWeight"]
         driving = (speed > p["driving_kmh"]) & ~np.isnan(weight)
         self.driven_kg = grown(self.driven_kg, int(frame.rows[-1]) + 1, np.nan)
@@ -48,12 +49,13 @@ class _LoadChange(Rule):
             at = np.flatnonzero(on)
             lon, lat = frame.known["longitude"][at], frame.known["latitude"][at]
             away, _ = self.sites.distance(lon, lat)
-            on[at] = (away > p["margin_m"]) & ~np.isnan(lon)
-            here = at[away <= p["margin_m"]]  # what changes where it may is the weight to compare with from then on
-            self.driven_kg[frame.rows[here]] = weight[here]
+            margin = here(p, "margin_m", at)
+            on[at] = (away > margin) & ~np.isnan(lon)
+            allowed = at[away <= margin]  # what changes where it may is the weight to compare with from then on
+            self.driven_kg[frame.rows[allowed]] = weight[allowed]
         return on, driving
 
-    def changed(self, frame: Frame, change: F64, p: Mapping[str, Value]) -> Mask:
+    def changed(self, frame: Frame, change: F64, p: Params) -> Mask:
         """Where the load changed by so much that it means something."""
         raise NotImplementedError
 
@@ -83,7 +85,7 @@ class Dumping(_LoadChange):
 
     type = "illegal_dumping"
 
-    def changed(self, frame: Frame, change: F64, p: Mapping[str, Value]) -> Mask:
+    def changed(self, frame: Frame, change: F64, p: Params) -> Mask:
         fell: Mask = (change < -p["change_kg"]) & (frame.known["hopperRaised"] == 1)
         return fell
 
@@ -102,7 +104,7 @@ class Loading(_LoadChange):
     type = "unpermitted_loading"
     places = "site"
 
-    def changed(self, frame: Frame, change: F64, p: Mapping[str, Value]) -> Mask:
+    def changed(self, frame: Frame, change: F64, p: Params) -> Mask:
         del frame
         rose: Mask = change > p["change_kg"]
         return rose

@@ -15,6 +15,7 @@ from twin.detect.blocks import Blocks, Districts
 from twin.detect.ground import NearSites
 from twin.detect.latch import Mask
 from twin.detect.rules import Rules, Value
+from twin.detect.wind import Wind
 from twin.detect.words import number
 from twin.records import F64, Finding, Frame
 
@@ -23,9 +24,10 @@ QUANTITY = KINDS["pole"].quantity("pm10")
 
 
 class Dust(Rule):
-    """PM10 over 15 minutes above `limit`, or above `ratio` times the median of the district's poles and `least`.
+    """PM10 over 15 minutes above `limit`, or above `ratio` times the median of the poles upwind and `least`.
 
-    Near a site `least` is enough; elsewhere it takes `elsewhere`. What the whole district reads is no site's dust.
+    Where nobody measures the wind, or it is calm, the poles of the whole district are compared with. Near a site
+    `least` is enough; elsewhere it takes `elsewhere`. What reads as much around is no site's dust.
     """
 
     type = "dust"
@@ -38,17 +40,23 @@ class Dust(Rule):
         self.blocks = Blocks(BLOCK_MS, city.rows(self.kind))
         self.districts = Districts(city)
         self.sites = NearSites(city)
+        self.wind = Wind(city)
+        self.closed: NDArray[np.intp] = np.empty(0, np.intp)  # readings of the frame with which a block closed
+
+    def gather(self, frame: Frame) -> None:
+        x = np.clip(frame.observed["pm10"], QUANTITY.low, QUANTITY.high)
+        self.wind.note(frame)
+        self.closed = self.blocks.add(frame.rows, frame.t, x)
 
     def judge(self, frame: Frame, p: Mapping[str, Value]) -> tuple[Mask, Mask]:
         on, off = np.zeros(len(frame), bool), np.zeros(len(frame), bool)
-        x = np.clip(frame.observed["pm10"], QUANTITY.low, QUANTITY.high)
-        at = self.blocks.add(frame.rows, frame.t, x)
+        at = self.closed
         mean = self.blocks.mean[frame.rows[at]]
         off[at] = mean < p["least"]
         at, mean = at[~off[at]], mean[~off[at]]
         if len(at):
             rows = frame.rows[at]
-            middle = self._middles(rows, p)
+            middle = self._middles(frame, at, p)[0]
             least = np.where(self.sites.of(rows)[0] > p["reach_m"], p["elsewhere"], p["least"])
             on[at] = ((mean > p["limit"]) & ~(mean < p["clear_ratio"] * middle)) | (
                 (mean > p["ratio"] * middle) & (mean > least)
@@ -56,26 +64,44 @@ class Dust(Rule):
             off[at] = mean < p["clear_ratio"] * middle
         return on, off
 
-    def _middles(self, rows: NDArray[np.int32], p: Mapping[str, Value]) -> F64:
-        """The median of each row's last block over the poles of its district; NaN where too few speak.
+    def _middles(self, frame: Frame, at: NDArray[np.intp], p: Mapping[str, Value]) -> tuple[F64, NDArray[np.intp]]:
+        """What is compared with, by reading: the median of the same block over the poles upwind of it, and how many
+        they are; or (-1) over the poles of its district where the wind is not known; NaN where too few speak.
 
         Who has not closed that block yet takes part with what it has: or the first to close would stand alone.
         """
+        rows = frame.rows[at]
         of, end = self.districts.of()[rows], self.blocks.end[rows]
-        out = np.full(len(rows), np.nan)
+        out, count = np.full(len(rows), np.nan), np.full(len(rows), -1, np.intp)
         for district, end_ms in {(int(d), int(e)) for d, e in zip(of, end, strict=True) if d >= 0}:
-            values = self.blocks.of(self.districts.rows[district], end_ms)
+            poles, mine = self.districts.rows[district], np.flatnonzero((of == district) & (end == end_ms))
+            values = self.blocks.of(poles, end_ms)
             if len(values) >= p["poles"]:
-                out[(of == district) & (end == end_ms)] = np.median(values)
-        return out
+                out[mine] = np.median(values)
+            wind = self.wind.blows(poles, end_ms, float(p["wind_least"]))
+            for i in mine if wind is not None else ():
+                upwind = self.wind.upwind(int(rows[i]), poles, float(wind or 0.0), float(p["wind_reach_m"]))
+                values = self.blocks.of(upwind, end_ms)
+                if len(values) >= p["upwind_poles"]:
+                    out[i], count[i] = np.median(values), len(values)
+        return out, count
 
     def tell(self, frame: Frame, i: int, p: Mapping[str, Value]) -> Finding:
         row = int(frame.rows[i])
-        mean, middle = float(self.blocks.mean[row]), float(self._middles(frame.rows[i : i + 1], p)[0])
+        (middle,), (upwind,) = self._middles(frame, np.array([i]), p)
+        mean, middle = float(self.blocks.mean[row]), float(middle)
         (away,), (site,) = self.sites.of(frame.rows[i : i + 1])
-        around = f"; the district's median is {number(middle)}" if middle == middle else ""
-        around_zh = f",辖区中位数为{number(middle)}" if middle == middle else ""
-        evidence: dict[str, Any] = {"pm10": round(mean), "district": round(middle) if middle == middle else None}
+        around, around_zh = f"; the district's median is {number(middle)}", f",辖区中位数为{number(middle)}"
+        if upwind >= 0:
+            around, around_zh = (
+                f"; {upwind} poles upwind read {number(middle)}",
+                f",上风向{upwind}根灯杆为{number(middle)}",
+            )
+        if middle != middle:
+            around = around_zh = ""
+        evidence: dict[str, Any] = {"pm10": round(mean), "around": round(middle) if middle == middle else None}
+        if upwind >= 0:
+            evidence["upwind"] = int(upwind)
         where, where_zh = "", ""
         if away <= p["reach_m"]:
             where, where_zh = f" {away:.0f} m from {site}", f",距{site}{away:.0f}米"
@@ -92,8 +118,9 @@ class Dust(Rule):
         )
 
     def dump(self) -> dict[str, Any]:
-        return {**super().dump(), "blocks": self.blocks.dump()}
+        return {**super().dump(), "blocks": self.blocks.dump(), "wind": self.wind.dump()}
 
     def load(self, told: Mapping[str, Any]) -> None:
         super().load(told)
         self.blocks.load(told["blocks"])
+        self.wind.load(told.get("wind", {}))

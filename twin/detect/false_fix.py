@@ -12,7 +12,7 @@ from twin.city import City, grown
 from twin.detect.base import Rule
 from twin.detect.ground import metres_between
 from twin.detect.latch import Dwell, Mask
-from twin.detect.rules import Rules, Value
+from twin.detect.rules import Params, Rules, Value, here
 from twin.detect.words import number
 from twin.records import Finding, Frame
 
@@ -30,12 +30,13 @@ class FalseFix(Rule):
     type = "terminal_tampering"
     kind = "truck"
     trigger = ("latitude",)
+    once = True
 
     def __init__(self, city: City, rules: Rules) -> None:
         super().__init__(city, rules)
         self.a = {name: np.full(city.rows(self.kind), np.nan) for name in _FIELDS}
 
-    def judge(self, frame: Frame, p: Mapping[str, Value]) -> tuple[Mask, Mask]:
+    def judge(self, frame: Frame, p: Params) -> tuple[Mask, Mask]:
         for name in _FIELDS:
             self.a[name] = grown(self.a[name], int(frame.rows[-1]) + 1, np.nan)
         known = frame.known
@@ -51,8 +52,9 @@ class FalseFix(Rule):
             off[one] = ~on[one]
         return on, off
 
-    def _one_each(self, frame: Frame, at: NDArray[np.intp], p: Mapping[str, Value]) -> Mask:
+    def _one_each(self, frame: Frame, at: NDArray[np.intp], whole: Params) -> Mask:
         """One reading a truck: where the position is not credible."""
+        p = {key: here(whole, key, at) for key in ("jump_kmh", "jump_m", "still_m", "gap_s", "frozen_m")}
         a, r = self.a, frame.rows[at]
         lon, lat, ignition, odometer = (
             frame.known[q][at] for q in ("longitude", "latitude", "ignition", "odometer")

@@ -62,6 +62,9 @@ class NearSites:
         nodes = [node for node in self._made if node.cls == "site"]
         self.sites = Sites(nodes)
         self._named = {node.id: node.name or node.id for node in nodes}
+        hours = {node.id: node.work_hours for node in nodes if node.work_hours is not None}
+        nothing = (np.nan, np.nan)
+        self._hours = np.array([hours.get(id_, nothing) for id_ in self.sites.ids], float).reshape(-1, 2)
 
     def of(self, rows: I32) -> tuple[F64, list[str]]:
         """By row of pole: metres to the edge of the nearest site (infinite: there is none), and that site's name."""
@@ -70,6 +73,16 @@ class NearSites:
         roster = self.city.roster("pole")
         far, nearest = self.sites.distance(roster.lon[rows], roster.lat[rows])
         return far, [self._named[self.sites.ids[i]] if len(self.sites.ids) else "" for i in nearest]
+
+    def at_work(self, rows: I32, hour: F64) -> NDArray[np.bool_]:
+        """Whether the site nearest to a pole has its work hours; never where the files give none."""
+        if not len(self.sites.ids):
+            return np.zeros(len(rows), bool)
+        roster = self.city.roster("pole")
+        start, end = self._hours[self.sites.distance(roster.lon[rows], roster.lat[rows])[1]].T
+        after, before = hour >= start, hour < end
+        work: NDArray[np.bool_] = np.where(start > end, after | before, after & before)
+        return work
 
 
 class Lines:
@@ -108,3 +121,51 @@ class Lines:
         far = np.hypot(ax - along * bx, ay - along * by)
         out[some] = np.minimum.reduceat(far, np.r_[0, np.cumsum(count)[:-1]])
         return out
+
+
+CELL_M = 60.0  # side of a square of the roads' index
+
+
+class Roads:
+    """Speed limits on the ground, found by squares. `lowest`: the lowest limit of all, infinite without roads."""
+
+    def __init__(self, roads: Sequence[tuple[str, float, Sequence[LonLat]]]) -> None:
+        limited = [(limit, line) for _, limit, line in roads if limit > 0]
+        self.lines = Lines([line for _, line in limited])
+        self.limits = np.array([limit for limit, _ in limited], float)
+        self.lowest = float(self.limits.min()) if limited else float("inf")
+        self._cells: dict[tuple[int, int], set[int]] | None = None
+
+    def limit(self, lon: F64, lat: F64, reach_m: F64) -> F64:
+        """The highest limit of the roads within `reach_m` (at most CELL_M) of each point, km/h; NaN where none is."""
+        if self._cells is None:  # made when first asked for
+            self._cells = self._index()
+        out = np.full(len(lon), np.nan)
+        for i, (column, row) in enumerate(zip(*self._square(lon, lat), strict=True)):
+            near = sorted(
+                {r for a in (-1, 0, 1) for b in (-1, 0, 1) for r in self._cells.get((column + a, row + b), ())}
+            )
+            if near:
+                lines = np.array(near, np.intp)
+                far = self.lines.distance(lines, np.full(len(near), lon[i]), np.full(len(near), lat[i]))
+                here = self.limits[lines[far <= reach_m[i]]]
+                out[i] = here.max() if len(here) else np.nan
+        return out
+
+    def _square(self, lon: F64, lat: F64) -> tuple[list[int], list[int]]:
+        east, north = _metres(lon, lat, 0.0, 0.0, self.lines.centre_lat)
+        return np.floor(east / CELL_M).astype(int).tolist(), np.floor(north / CELL_M).astype(int).tolist()
+
+    def _index(self) -> dict[tuple[int, int], set[int]]:
+        """Roads by the squares that they pass: points along every segment, at most half a square apart."""
+        found: dict[tuple[int, int], set[int]] = {}
+        for road in range(len(self.limits)):
+            part = slice(self.lines.first[road], self.lines.first[road + 1])
+            for a, b in zip(self.lines.a[part], self.lines.b[part], strict=True):
+                length = float(metres_between(a[:1], a[1:], b[:1], b[1:])[0])
+                share = np.linspace(0.0, 1.0, int(length / (0.5 * CELL_M)) + 2)
+                for square in zip(
+                    *self._square(a[0] + share * (b[0] - a[0]), a[1] + share * (b[1] - a[1])), strict=True
+                ):
+                    found.setdefault(square, set()).add(road)
+        return found

@@ -56,7 +56,8 @@ class LampDegraded:
             return []
         for name, (_, fill) in _FIELDS.items():
             self.a[name] = grown(self.a[name], self.city.rows("pole"), fill)
-        p, rows = self.rules[TYPE], s.row[at]
+        rows = s.row[at]
+        p = self.rules.local(TYPE, self.city, "pole", rows, s.t[at])
         night = self.city.local_day(s.t[at] - HALF_DAY_MS)
         done = np.flatnonzero((self.a["night"][rows] != night) & (self.a["count"][rows] >= p["least_steps"]))
         found = self._close(frame, at[done]) if len(done) else []
@@ -65,8 +66,9 @@ class LampDegraded:
 
     def _add(self, frame: Frame, at: NDArray[np.intp], night: I64) -> None:
         """Steps go into their lamp's open night."""
-        s, a, lamp = frame.steps, self.a, self.rules["lamp_out"]
+        s, a = frame.steps, self.a
         rows, reading = s.row[at], s.reading[at]
+        lamp = self.rules.local("lamp_out", self.city, "pole", rows, s.t[at])
         implied = implied_power(self.city, frame, lamp, reading)
         ratio = s.observed[at] / np.maximum(implied, 1e-6)
         lit = (frame.known["powerState"][reading] == 1) & (implied >= lamp["least_w"]) & (ratio >= lamp["share"])
@@ -78,7 +80,8 @@ class LampDegraded:
 
     def _close(self, frame: Frame, at: NDArray[np.intp]) -> list[Finding]:
         """Judge the nights that are over, then learn those in band."""
-        a, p, rows = self.a, self.rules[TYPE], frame.steps.row[at]
+        a, rows = self.a, frame.steps.row[at]
+        p = self.rules.local(TYPE, self.city, "pole", rows, frame.steps.t[at])
         ratio: F64 = a["sum"][rows] / a["count"][rows]
         nights, usual = a["nights"][rows], a["usual"][rows]
         rated = ~np.isnan(self.city.roster("pole").attribute("ratedPower", np.nan)[rows])
@@ -92,7 +95,8 @@ class LampDegraded:
         nights = np.where(out, nights, nights + 1)
         learning = usual + (ratio - usual) / np.clip(nights, 1.0, p["memory_nights"])
         a["nights"][rows], a["usual"][rows] = nights, np.where(out, usual, np.where(first, ratio, learning))
-        raised, cleared = ~a["active"][rows] & (bad >= p["nights"]), a["active"][rows] & ~out
+        wanted = np.asarray(p.get("enabled", True)) > 0
+        raised, cleared = ~a["active"][rows] & (bad >= p["nights"]) & wanted, a["active"][rows] & ~out
         a["active"][rows] = (a["active"][rows] | raised) & ~cleared
         turned = np.flatnonzero(raised | cleared)
         return [self._tell(frame, int(at[i]), float(ratio[i]), float(usual[i])) for i in turned]
@@ -113,7 +117,7 @@ class LampDegraded:
             active=active,
             at_ms=t,
             since_ms=t - int(nights) * 2 * HALF_DAY_MS,
-            severity=int(self.rules[TYPE]["severity"]),
+            severity=int(self.rules.at(TYPE, self.city, device, t)["severity"]),
             quantity="powerConsumption",
             past=bool(frame.past[s.reading[i]]),
             detector=TYPE,

@@ -9,24 +9,24 @@ import numpy as np
 from twin.city import City
 from twin.detect.base import Rule
 from twin.detect.latch import Mask
-from twin.detect.rules import Value
+from twin.detect.rules import Params, Value
 from twin.detect.words import number
 from twin.records import F64, I32, Finding, Frame
 
 
-def implied_power(city: City, frame: Frame, p: Mapping[str, Value], at: I32 | None = None) -> F64:
+def implied_power(city: City, frame: Frame, p: Params, at: I32 | None = None) -> F64:
     """Power in W that a burning lamp would draw by its rating, dimming and voltage, by reading (or at these only).
 
     Rated power comes from the city's files, or else from the rules; below its nominal voltage a lamp draws in
     proportion. Dimming that was never said counts as full.
     """
-    rated = city.roster("pole").attribute("ratedPower", float(p["rated_w"]))
+    given = city.roster("pole").attribute("ratedPower", np.nan)
     chosen = slice(None) if at is None else at
     dimming, voltage = frame.known["dimmingLevel"][chosen], frame.known["voltage"][chosen]
     share = np.where(np.isnan(dimming), 1.0, dimming)
     supply = np.where(np.isnan(voltage), 1.0, np.clip(voltage / p["nominal_v"], 0.0, 1.0))
     rows: I32 = frame.rows[chosen]
-    power: F64 = rated[rows] * share * supply
+    power: F64 = np.where(np.isnan(given[rows]), p["rated_w"], given[rows]) * share * supply
     return power
 
 

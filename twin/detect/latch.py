@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twin.city import grown
-from twin.records import I32, I64
+from twin.records import F64, I32, I64
 
 Mask = NDArray[np.bool_]
 Places = NDArray[np.intp]
@@ -27,12 +27,25 @@ _FIELDS: dict[str, Any] = {
 
 @dataclass(frozen=True, slots=True)
 class Dwell:
-    """How long and in how many readings a condition must hold (and be gone) before it counts."""
+    """How long and in how many readings a condition must hold (and be gone) before it counts; all four as numbers, or
+    all as arrays, one a reading."""
 
-    hold_ms: float = 0.0
-    reports: int = 1
-    clear_ms: float = 0.0
-    clear_reports: int = 1
+    hold_ms: float | F64 = 0.0
+    reports: float | F64 = 1
+    clear_ms: float | F64 = 0.0
+    clear_reports: float | F64 = 1
+
+    def at(self, i: Places) -> Dwell:
+        """Those of the readings i, where each reading has its own."""
+        if not isinstance(self.hold_ms, np.ndarray):
+            return self
+        return Dwell(*(np.asarray(getattr(self, name))[i] for name in Dwell.__slots__))
+
+
+def spread(dwells: Sequence[Dwell], which: Places) -> Dwell:
+    """One Dwell a reading: that of number which[i]."""
+    columns = (np.array([float(getattr(dwell, name)) for dwell in dwells])[which] for name in Dwell.__slots__)
+    return Dwell(*columns)
 
 
 class Latch:
@@ -78,7 +91,7 @@ class Latch:
 
     def _round(self, i: Places, r: I32, t: I64, on: Mask, off: Mask, dwell: Dwell) -> tuple[Places, Places]:
         """One reading a device."""
-        a = self.arrays
+        a, dwell = self.arrays, dwell.at(i)
         holds, gone, now, active = on[i], off[i] & ~on[i], t[i], a["active"][r]
         rising, falling = holds & ~active, gone & active
         since = a["since"][r]

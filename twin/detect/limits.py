@@ -36,6 +36,7 @@ class Limit:
     gate: Gate | None = None
     trigger: tuple[str, ...] = ()
     shown: float = 1.0
+    base: str = ""  # attribute of the city's files that is subtracted: what the device read when it was put up
 
 
 def above_expectation(city: City, frame: Frame, quantity: str) -> Mask:
@@ -51,11 +52,6 @@ def _hot(city: City, frame: Frame, p: Mapping[str, Value]) -> Mask:
     return above_expectation(city, frame, "temperature")
 
 
-def _busy(city: City, frame: Frame, p: Mapping[str, Value]) -> Mask:
-    del p
-    return above_expectation(city, frame, "prbLoadDown")
-
-
 def _loaded_and_moving(city: City, frame: Frame, p: Mapping[str, Value]) -> Mask:
     return laden(city, frame, p) & (frame.known["speed"] > p["moving_kmh"])
 
@@ -64,17 +60,15 @@ LIMITS: tuple[Limit, ...] = (
     Limit("leakage", "pole", "leakageCurrent", "leakage current of {x} mA, the limit is {limit} mA: danger to life",
           "漏电流{x}mA,超过限值{limit}mA,有触电危险", shown=1000.0),
     Limit("door_open", "pole", "doorOpen", "the door has been open for {span}", "箱门已打开{span}"),
-    Limit("tilt", "pole", "tilt", "leans {x} degrees, more than {limit}, for {span}",
-          "倾斜{x}度,超过{limit}度,已持续{span}"),
+    Limit("tilt", "pole", "tilt", "leans {x} degrees from how it was put up, more than {limit}, for {span}",
+          "较安装时倾斜{x}度,超过{limit}度,已持续{span}", base="installedTilt"),
+    Limit("tilt_emergency", "pole", "tilt", "leans {x} degrees from how it was put up, more than {limit}: it may fall",
+          "较安装时倾斜{x}度,超过{limit}度,有倾倒危险", base="installedTilt"),
     Limit("cell_overheated", "cell", "temperature", "{x} °C for {span}, above {limit} °C and above its usual",
           "设备温度{x}°C,超过{limit}°C且高于平时,已持续{span}", gate=_hot),
-    Limit("congestion", "cell", "prbLoadDown",
-          "{x} % of its resource blocks in use for {span}, above {limit} % and its usual",
-          "下行PRB利用率{x}%,超过{limit}%且高于平时,已持续{span}", gate=_busy),
     Limit("cover_open", "truck", "coverClosed", "moving laden with its cover open for {span}",
           "重载行驶未密闭篷布,已持续{span}",
           under=True, gate=_loaded_and_moving, trigger=("coverClosed", "speed")),
-    Limit("speeding", "truck", "speed", "{x} km/h, the limit is {limit} km/h", "车速{x}km/h,限速{limit}km/h"),
 )  # fmt: skip
 
 
@@ -89,8 +83,15 @@ class LimitRule(Rule):
         self.trigger = limit.trigger or (limit.quantity,)  # type: ignore[misc]
         super().__init__(city, rules)
 
-    def judge(self, frame: Frame, p: Mapping[str, Value]) -> tuple[Mask, Mask]:
+    def value(self, frame: Frame) -> F64:
+        """What is held against the limit, by reading."""
         x = frame.known[self.quantity]
+        if self.limit.base:
+            x = np.abs(x - self.city.roster(self.kind).attribute(self.limit.base, 0.0)[frame.rows])
+        return x
+
+    def judge(self, frame: Frame, p: Mapping[str, Value]) -> tuple[Mask, Mask]:
+        x = self.value(frame)
         if self.limit.under:
             on, off = x < p["limit"], x > p["clear"]
         else:
@@ -100,7 +101,7 @@ class LimitRule(Rule):
         return on, off
 
     def tell(self, frame: Frame, i: int, p: Mapping[str, Value]) -> Finding:
-        x: F64 = frame.known[self.quantity]
+        x = self.value(frame)
         limit, shown = float(p["limit"]), self.limit.shown
         since = self.latch.since(int(frame.rows[i])) or int(frame.t[i])
         span_en, span_zh = span(float(frame.t[i]) - since)

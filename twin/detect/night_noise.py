@@ -15,6 +15,7 @@ from twin.detect.blocks import Blocks
 from twin.detect.ground import NearSites
 from twin.detect.latch import Mask
 from twin.detect.rules import Rules, Value
+from twin.detect.scopes import within
 from twin.detect.words import number
 from twin.records import F64, Finding, Frame
 
@@ -39,11 +40,15 @@ class NightNoise(Rule):
         super().__init__(city, rules)
         self.blocks = Blocks(BLOCK_MS, city.rows(self.kind))
         self.sites = NearSites(city)
+        self.closed: NDArray[np.intp] = np.empty(0, np.intp)  # readings of the frame with which a block closed
+
+    def gather(self, frame: Frame) -> None:
+        x = np.clip(frame.observed["LAeq"], QUANTITY.low, QUANTITY.high)
+        self.closed = self.blocks.add(frame.rows, frame.t, 10.0 ** (x / 10.0))
 
     def judge(self, frame: Frame, p: Mapping[str, Value]) -> tuple[Mask, Mask]:
         on, off = np.zeros(len(frame), bool), np.zeros(len(frame), bool)
-        x = np.clip(frame.observed["LAeq"], QUANTITY.low, QUANTITY.high)
-        at = self.blocks.add(frame.rows, frame.t, 10.0 ** (x / 10.0))
+        at = self.closed
         at = at[self.blocks.arrays["readings"][frame.rows[at]] >= p["least_readings"]]
         if len(at):
             level, limit = self._level(frame, at), self._limit(frame, at, p)
@@ -61,9 +66,10 @@ class NightNoise(Rule):
         return level
 
     def _limit(self, frame: Frame, at: NDArray[np.intp], p: Mapping[str, Value]) -> F64:
-        """The limit near a site in the hour of the block that just closed, dB."""
+        """The limit near a site in the hour of the block that just closed, dB. Work that the hours of the nearest site
+        allow is no night noise: the limit of the day holds."""
         hour = self.city.local_hour(self.blocks.end[frame.rows[at]] - BLOCK_MS // 2)
-        night = (hour >= p["night_from"]) | (hour < p["night_to"])
+        night = within(hour, p["night_from"], p["night_to"]) & ~self.sites.at_work(frame.rows[at], hour)
         return np.where(night, float(p["night_db"]), float(p["day_db"]))
 
     def tell(self, frame: Frame, i: int, p: Mapping[str, Value]) -> Finding:

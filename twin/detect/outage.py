@@ -12,7 +12,7 @@ from twin.city import City, grown
 from twin.detect.base import Moment
 from twin.detect.cause import Patience, Signs, Together, Turn
 from twin.detect.latch import Mask
-from twin.detect.rules import Rules
+from twin.detect.rules import Params, Rules, Value
 from twin.detect.words import span
 from twin.records import F64, Finding, Frame, Presence
 
@@ -55,17 +55,18 @@ class Outage:
         resumed, self.counting = moment.counting and not self.counting, moment.counting
         if not moment.counting:
             return []
-        p = self.rules["device_silent"]
+        p = self.rules["device_silent"]  # what makes a group is one for the whole city
+        own = {kind: self._local(kind, one, moment.now_ms) for kind, one in moment.presence.items()}
         silent = {kind: self._silence(kind, one, resumed) for kind, one in moment.presence.items()}
         sure: dict[str, Mask] = {}
         likely: dict[str, Mask] = {}
         counted: dict[str, Mask] = {}
         for kind, one in moment.presence.items():
-            limit = self._limit(kind, one)
+            limit = self._limit(kind, one, own[kind])
             lost = self._lost(kind, len(limit))
             with np.errstate(invalid="ignore"):
                 sure[kind] = (silent[kind] > limit) | lost
-                likely[kind] = (silent[kind] > p["suspect_share"] * limit) | lost
+                likely[kind] = (silent[kind] > own[kind]["suspect_share"] * limit) | lost
             roster = self.city.rosters.get(kind)
             known = np.zeros(len(limit), bool)
             if roster is not None:
@@ -74,7 +75,7 @@ class Outage:
             sure[kind] &= counted[kind]
             likely[kind] &= counted[kind]
         patience = Patience(
-            device_ms=1000.0 * p["hold_s"],
+            device_ms={kind: 1000.0 * np.asarray(mine["hold_s"], np.float64) for kind, mine in own.items()},
             group_ms=1000.0 * p["cause_hold_s"],
             members=int(p["cause_members"]),
             share=float(p["cause_share"]),
@@ -82,7 +83,19 @@ class Outage:
         signs = Signs(sure, likely, counted)
         turns = self.together.step(signs, moment.now_ms, patience, self._talking_gateways(signs))
         told = [self._told(turn, moment) for turn in turns]
-        return [one for one in told if self.rules.enabled(one.type)]
+        return [
+            one for one in told if not one.active or self._params(one.type, one.subject, moment).get("enabled", True)
+        ]
+
+    def _local(self, kind: str, one: Presence, now_ms: int) -> Params:
+        n = len(one.t)
+        if not self.rules.scopes("device_silent"):
+            return self.rules["device_silent"]
+        rows = np.arange(n, dtype=np.int32)
+        return self.rules.local("device_silent", self.city, kind, rows, np.full(n, now_ms, np.int64))
+
+    def _params(self, type_: str, subject: str, moment: Moment) -> Mapping[str, Value]:
+        return self.rules.at(type_, self.city, subject, moment.now_ms)
 
     def _silence(self, kind: str, one: Presence, resumed: bool) -> F64:
         """Silence in ms since the device was heard or, if that was later, since our link came back."""
@@ -97,9 +110,8 @@ class Outage:
         self.kept[kind] = np.nan_to_num(kept)
         return one.silent_ms - self.kept[kind]
 
-    def _limit(self, kind: str, one: Presence) -> F64:
+    def _limit(self, kind: str, one: Presence, p: Params) -> F64:
         """The silence in ms beyond which a device is overdue."""
-        p = self.rules["device_silent"]
         roster = self.city.rosters.get(kind)
         cadence = np.full(len(one.gap_s), 60.0)
         if roster is not None:
@@ -152,7 +164,7 @@ class Outage:
             active=turn.active,
             at_ms=moment.now_ms,
             since_ms=min(newest, moment.now_ms) if turn.active else moment.now_ms,
-            severity=int(self.rules[type_].get("severity", 3)),
+            severity=int(self._params(type_, subject, moment).get("severity", 3)),
             detector="outage",
             en=f"{subject}: {en}, {detail[0]}",
             zh=f"{subject}:{zh},{detail[1]}",
@@ -182,7 +194,7 @@ class Outage:
             active=turn.active,
             at_ms=moment.now_ms,
             since_ms=int(one.arrived[turn.row]) if turn.active else moment.now_ms,
-            severity=int(self.rules[type_].get("severity", 2)),
+            severity=int(self._params(type_, device, moment).get("severity", 2)),
             detector="outage",
             en=f"{device}: {texts[0]}",
             zh=f"{device}:{texts[1]}",

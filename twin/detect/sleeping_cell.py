@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from devices.kinds import KINDS
 from twin.city import City, grown
 from twin.detect.base import Moment
-from twin.detect.rules import Rules, Value
+from twin.detect.rules import Params, Rules
 from twin.detect.words import number
 from twin.records import F64, Finding, Frame
 
@@ -38,13 +38,14 @@ class SleepingCell:
     def observe(self, frame: Frame) -> list[Finding]:
         if frame.kind != KIND or not len(frame.steps) or not self.rules.enabled(TYPE):
             return []
-        p, s = self.rules[TYPE], frame.steps
+        s = frame.steps
         at = np.flatnonzero((s.column == COLUMN) & (s.scale > 0) & np.isfinite(s.expected) & np.isfinite(s.observed))
         if not len(at):
             return []
         for name, fill in _FIELDS.items():
             self.a[name] = grown(self.a[name], self.city.rows(KIND), fill)
         a, rows = self.a, s.row[at]
+        p = self.rules.local(TYPE, self.city, KIND, rows, s.t[at])
         z = (s.observed[at] - s.expected[at]) / s.scale[at]
         a["z"][rows], a["seen"][rows] = z, s.t[at]
         share = s.observed[at] / np.maximum(s.expected[at], 1e-6)
@@ -59,13 +60,13 @@ class SleepingCell:
         a["sum"][rows] = total
         active = a["active"][rows] > 0
         a["calm"][rows] = np.where(active & back, a["calm"][rows] + 1, 0)
-        raised = ~active & missing & (total > p["bar"])
+        raised = ~active & missing & (total > p["bar"]) & (np.asarray(p.get("enabled", True)) > 0)
         cleared = active & (a["calm"][rows] >= p["clear_steps"])
         a["active"][rows] = (active | raised) & ~cleared
         a["sum"][rows[cleared]] = 0.0
         return [self._tell(frame, int(at[i]), float(around[i])) for i in np.flatnonzero(raised | cleared)]
 
-    def _around(self, rows: NDArray[np.int32], t: NDArray[np.int64], p: Mapping[str, Value]) -> F64:
+    def _around(self, rows: NDArray[np.int32], t: NDArray[np.int64], p: Params) -> F64:
         """Mean z of each cell's neighbours that were heard lately; NaN where there are too few."""
         near = self.city.cell_neighbours[rows]
         lately = (near >= 0) & (np.abs(self.a["seen"][near] - t[:, None]) < TOGETHER_MS)
@@ -97,7 +98,7 @@ class SleepingCell:
             active=active,
             at_ms=int(frame.t[s.reading[i]]),
             since_ms=int(self.a["since"][row]) if active else int(s.t[i]),
-            severity=int(self.rules[TYPE]["severity"]),
+            severity=int(self.rules.at(TYPE, self.city, device, int(s.t[i]))["severity"]),
             quantity=QUANTITY,
             observed=x,
             expected=expected,

@@ -9,10 +9,11 @@ import numpy as np
 from twin.detect.base import Rule
 from twin.detect.latch import Mask
 from twin.detect.rules import Value
+from twin.detect.words import span
 from twin.records import Finding, Frame
 
 CRITICAL = 4  # of alarmState
-CHARGER_FAULT = 3  # of chargerState
+CHARGER_OCCUPIED, CHARGER_FAULT = 2, 3  # of chargerState
 
 
 class CellDown(Rule):
@@ -53,6 +54,30 @@ class ChargerFault(Rule):
         minutes = p["hold_s"] / 60
         return self.finding(
             frame, i, f"the charging pile has been in fault for {minutes:.0f} min", f"充电桩故障已持续{minutes:.0f}分钟"
+        )
+
+
+class ChargerOccupied(Rule):
+    """Somebody stands at the charging pile and does not charge."""
+
+    type = "charger_occupied"
+    kind = "pole"
+    trigger = ("chargerState",)
+    quantity = "chargerState"
+
+    def judge(self, frame: Frame, p: Mapping[str, Value]) -> tuple[Mask, Mask]:
+        del p
+        state = frame.known["chargerState"]
+        return state == CHARGER_OCCUPIED, ~np.isnan(state) & (state != CHARGER_OCCUPIED)
+
+    def tell(self, frame: Frame, i: int, p: Mapping[str, Value]) -> Finding:
+        del p
+        en, zh = span(float(frame.t[i]) - self.latch.since(int(frame.rows[i])))
+        return self.finding(
+            frame,
+            i,
+            f"its charging bay has been occupied without charging for {en}",
+            f"充电车位被占用未充电,已持续{zh}",
         )
 
 

@@ -14,9 +14,10 @@ WEATHER_DAYS = 2.0  # and of one that the weather drives
 _WEATHER = ("pm25", "pm10", "no2", "so2", "co", "o3", "temperature", "relativeHumidity", "atmosphericPressure",
             "dewPoint", "windSpeed")  # fmt: skip
 
-# A setting that is commanded, a place, a truck's motion and an amount of rain follow no hour of the day.
+# A setting that is commanded, a place, a direction (359 and 1 have no mean), a truck's motion and an amount of rain
+# follow no hour of the day.
 _UNSEASONAL: Mapping[str, tuple[str, ...]] = {
-    "pole": ("dimmingLevel", "precipitation", "current"),
+    "pole": ("dimmingLevel", "precipitation", "current", "windDirection"),
     "cell": ("txPowerSetting", "speed"),
     "gateway": ("spooled",),
 }

@@ -118,7 +118,8 @@ def write_table(path: Path, columns: tuple[Column, ...], rows: Iterable[list[str
 def node_cells(node: Node) -> list[str]:
     """One line of nodes.csv."""
     place = ["", ""] if node.lon is None or node.lat is None else [f"{node.lon:.6f}", f"{node.lat:.6f}"]
-    return [node.id, node.cls, node.name, node.name_zh, node.parent, *place, f"{node.radius_m:g}", node.area]
+    hours = ["", ""] if node.work_hours is None else [f"{hour:g}" for hour in node.work_hours]
+    return [node.id, node.cls, node.name, node.name_zh, node.parent, *place, f"{node.radius_m:g}", node.area, *hours]
 
 
 def device_cells(device: Device) -> list[str]:

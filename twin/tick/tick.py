@@ -27,6 +27,7 @@ from twin.records import (
     Names,
     Outcome,
 )
+from twin.tick.complete import complete
 from twin.tick.world import World
 
 LOG = logging.getLogger(__name__)
@@ -82,7 +83,8 @@ def _tick(world: World, heard: _Heard, now_ms: int, n: int) -> Ticked:
     )
     for name, detector in world.detectors.items():
         told += [(name, finding) for finding in detector.sweep(moment)]
-    ticked.findings = world.learnt.voice(world.settle(told), world.said, moment, world.city)
+    found = [complete(finding, world.city, world.models) for finding in world.settle(told)]
+    ticked.findings = world.learnt.voice(found, world.said, moment, world.city)
     ticked.changes = world.ledger.step(ticked.findings, heard.actions, heard.outcomes, heard.answers, world.now_ms)
     _judge(world, heard.actions, ticked.changes)
     if n:

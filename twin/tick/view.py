@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from twin.model import STEP_MS
+from twin.city import City
+from twin.model import STEP_MS, KindState
 from twin.records import F64, I64
 from twin.tick.world import World
 
@@ -16,7 +17,17 @@ def expectation(world: World, kind: str, row: int, quantity: str, t_ms: I64) -> 
 
     NaN where nothing is known yet, and for quantities that have no model. Raises KeyError for an unknown kind.
     """
-    model = world.models[kind].expectation
+    return _between(world.models[kind], world.city, row, quantity, t_ms)
+
+
+def band(state: KindState, city: City, row: int, quantity: str, t_ms: int) -> tuple[float, float, float]:
+    """The same at one time, as numbers."""
+    expected, low, high = _between(state, city, row, quantity, np.array([t_ms], np.int64))
+    return float(expected[0]), float(low[0]), float(high[0])
+
+
+def _between(state: KindState, city: City, row: int, quantity: str, t_ms: I64) -> tuple[F64, F64, F64]:
+    model = state.expectation
     nothing = np.full(len(t_ms), np.nan)
     if quantity not in model.quantities or not 0 <= row < model.table.shape[1]:
         return nothing, nothing, nothing
@@ -24,5 +35,5 @@ def expectation(world: World, kind: str, row: int, quantity: str, t_ms: I64) -> 
     if slot < 0 or not len(t_ms):
         return nothing, nothing, nothing
     middle = t_ms // STEP_MS * STEP_MS + STEP_MS // 2
-    expected, sigma, _ = model.at(np.full(len(t_ms), slot, np.int32), world.city.local_hour(middle))
+    expected, sigma, _ = model.at(np.full(len(t_ms), slot, np.int32), city.local_hour(middle))
     return expected, expected - BAND * sigma, expected + BAND * sigma

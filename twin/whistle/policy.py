@@ -47,6 +47,7 @@ TYPES: dict[str, TypePolicy] = {
     "leakage": TypePolicy(
         hold_s=0, deadline_s=HOUR, always=True, kind="emergency", command="speak", severity=4, flap_s=10 * MINUTE
     ),
+    "leakage_warn": TypePolicy(deadline_s=DAY),
     "supply_lost": TypePolicy(hold_s=10, deadline_s=4 * HOUR, verify_s=5 * MINUTE),
     "feeder_trip": TypePolicy(hold_s=0, deadline_s=4 * HOUR, verify_s=5 * MINUTE, severity=3),
     "cabinet_trip": TypePolicy(deadline_s=4 * HOUR, verify_s=5 * MINUTE, severity=3),
@@ -104,6 +105,8 @@ EXPLAINS: dict[str, frozenset[str]] = {
     "cell_down": frozenset({"backhaul_down"}) | _CELL,
     "air_episode": frozenset({"behaviour", "dust"}),
     "lamp_out": frozenset({"lamp_degraded", "behaviour"}),
+    "leakage": frozenset({"leakage_warn"}),
+    "tilt_emergency": frozenset({"tilt"}),
     "sensor_stuck": frozenset({"behaviour"}),
     "sensor_spike": frozenset({"behaviour"}),
     "sensor_noise": frozenset({"behaviour"}),

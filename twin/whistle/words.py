@@ -16,6 +16,7 @@ TYPE_WORDS: dict[str, tuple[str, str]] = {
     "day_burner": ("lamp burning by day", "白天亮灯"),
     "lamp_degraded": ("lamp degraded or meter wrong", "灯具衰减或计量异常"),
     "leakage": ("leakage current", "漏电"),
+    "leakage_warn": ("leakage current rising", "漏电预警"),
     "supply_lost": ("mains supply lost", "市电中断"),
     "feeder_trip": ("feeder tripped", "馈线跳闸"),
     "cabinet_trip": ("cabinet tripped", "配电箱跳闸"),

@@ -167,6 +167,7 @@ const TYPES: Record<string, readonly [string, string]> = {
   lamp_out: ["Lamp out", "灯具熄灭"], day_burner: ["Burning by day", "白天亮灯"], lamp_degraded: ["Lamp degraded", "灯具劣化"],
   leakage: ["Leakage current", "漏电"], supply_lost: ["Supply lost", "供电中断"], feeder_trip: ["Feeder trip", "馈线跳闸"],
   cabinet_trip: ["Cabinet trip", "控制箱跳闸"], door_open: ["Door open", "箱门开启"], tilt: ["Pole tilted", "灯杆倾斜"],
+  tilt_emergency: ["Pole about to fall", "灯杆倾倒危险"], leakage_warn: ["Leakage rising", "漏电预警"],
   charger_fault: ["Charger fault", "充电桩故障"], night_noise: ["Night noise", "夜间噪声"], dust: ["Dust", "扬尘"],
   air_episode: ["Air episode", "空气污染过程"], sensor_stuck: ["Sensor stuck", "传感器卡滞"], sensor_spike: ["Sensor spikes", "传感器尖峰"],
   sensor_drift: ["Sensor drift", "传感器漂移"], sensor_noise: ["Sensor noise", "传感器噪声"], sensor_bias: ["Sensor bias", "传感器偏差"],

@@ -22,6 +22,8 @@ def town_files(poles: int = 12, cells: int = 6, trucks: int = 2, timezone: str =
     areas = (Area("010101", "district", "", "Old Town", "旧城"), Area("010101-1", "street", "010101", "Long", "长街"))
     nodes = [Node(f"feeder-{f}", "feeder", "", "", "") for f in (1, 2)]
     nodes += [Node(f"cab-{f}{c}", "cabinet", "", "", f"feeder-{f}") for f in (1, 2) for c in (1, 2)]
+    nodes += [Node("site-1", "site", "Site One", "一号工地", "", 0.05, 0.05, 80.0, "010101", (6.0, 22.0)),
+              Node("disposal-1", "disposal", "Fill One", "一号消纳场", "", 0.09, 0.05, 80.0, "010101")]  # fmt: skip
     devices: list[Device] = []
 
     def add(name: str, kind: str, lon: float, **more: Any) -> None:

@@ -1,0 +1,145 @@
+"""A meter that is wrong: the energy counter of a pole held against the integral of its power, night after night."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twin.city import City, grown
+from twin.detect.base import Moment
+from twin.detect.rules import Rules
+from twin.detect.words import number
+from twin.records import I32, Finding, Frame
+
+TYPE = "lamp_degraded"
+HALF_DAY_MS = 43_200_000
+_FIELDS: dict[str, tuple[Any, float]] = {
+    "t": (np.int64, 0),  # of the last reading with both power and counter
+    "power": (np.float64, np.nan),
+    "energy": (np.float64, np.nan),
+    "night": (np.int64, -1),  # local day on whose noon the open night began
+    "counted": (np.float64, 0.0),  # Wh of the open night, by the counter
+    "due": (np.float64, 0.0),  # and by the integral of power
+    "bad": (np.int32, 0),  # nights out of band, in a row
+    "active": (np.bool_, 0),
+}
+
+
+class Meter:
+    """Trapezoids of power between readings at most `meter_gap_s` apart, against what the counter went on meanwhile.
+
+    A night (noon to noon) counts when `meter_least_wh` were due in it; it is out of band where both differ by more
+    than `meter_band` of what was due. A counter that starts again is left out. Said as lamp_degraded, after `nights`.
+    """
+
+    types = (TYPE,)
+
+    def __init__(self, city: City, rules: Rules) -> None:
+        self.city = city
+        self.rules = rules
+        self.a: dict[str, NDArray[Any]] = {
+            n: np.full(city.rows("pole"), fill, dtype) for n, (dtype, fill) in _FIELDS.items()
+        }
+
+    def observe(self, frame: Frame) -> list[Finding]:
+        if frame.kind != "pole" or "energy" not in frame.observed or "powerConsumption" not in frame.observed:
+            return []
+        energy, power = frame.observed["energy"], frame.observed["powerConsumption"]
+        at = np.flatnonzero(~np.isnan(energy) & ~np.isnan(power))
+        if not len(at) or not self.rules.enabled(TYPE):
+            return []
+        for name, (_, fill) in _FIELDS.items():
+            self.a[name] = grown(self.a[name], self.city.rows("pole"), fill)
+        rows = frame.rows[at]
+        first = np.flatnonzero(np.r_[True, rows[1:] != rows[:-1]])
+        night = self.city.local_day(frame.t[at[first]] - HALF_DAY_MS)
+        found = self._close(frame, at[first], night)
+        self._add(rows, first, frame.t[at], power[at], energy[at])
+        return found
+
+    def _add(
+        self, rows: I32, first: NDArray[np.intp], t: NDArray[np.int64], power: NDArray[Any], energy: NDArray[Any]
+    ) -> None:
+        """Intervals go into their pole's open night."""
+        a = self.a
+        before = {"t": np.r_[0, t[:-1]], "power": np.r_[0.0, power[:-1]], "energy": np.r_[0.0, energy[:-1]]}
+        for name, column in before.items():
+            column[first] = a[name][rows[first]]
+        hours = (t - before["t"]) / 3_600_000.0
+        gap_h = float(self.rules[TYPE]["meter_gap_s"]) / 3600.0
+        counted, due = energy - before["energy"], 0.5 * (power + before["power"]) * hours
+        good = (before["t"] > 0) & (hours > 0) & (hours <= gap_h) & (counted >= 0) & np.isfinite(due)
+        n = len(a["counted"])
+        a["counted"] += np.bincount(rows[good], counted[good], n)
+        a["due"] += np.bincount(rows[good], due[good], n)
+        last = np.r_[first[1:], len(rows)] - 1
+        for name, column in (("t", t), ("power", power), ("energy", energy)):
+            a[name][rows[last]] = column[last]
+
+    def _close(self, frame: Frame, at: NDArray[np.intp], night: NDArray[np.int64]) -> list[Finding]:
+        """Judge the nights that are over; one reading a pole."""
+        a, rows = self.a, frame.rows[at]
+        over = a["night"][rows] != night
+        a["night"][rows] = night
+        at, rows = at[over], rows[over]
+        if not len(at):
+            return []
+        p = self.rules.local(TYPE, self.city, "pole", rows, frame.t[at])
+        counted, due = a["counted"][rows], a["due"][rows]
+        a["counted"][rows] = a["due"][rows] = 0.0
+        judged = due >= p["meter_least_wh"]
+        out = judged & (np.abs(counted - due) > np.maximum(p["meter_band"] * due, 5.0))
+        bad = np.where(out, a["bad"][rows] + 1, np.where(judged, 0, a["bad"][rows]))
+        a["bad"][rows] = bad
+        wanted = np.asarray(p.get("enabled", True)) > 0
+        raised = ~a["active"][rows] & (bad >= p["nights"]) & wanted
+        cleared = a["active"][rows] & judged & ~out
+        a["active"][rows] = (a["active"][rows] | raised) & ~cleared
+        return [
+            self._tell(frame, int(at[i]), float(counted[i]), float(due[i])) for i in np.flatnonzero(raised | cleared)
+        ]
+
+    def _tell(self, frame: Frame, i: int, counted: float, due: float) -> Finding:
+        row, t = int(frame.rows[i]), int(frame.t[i])
+        device, active, nights = self.city.registry.device("pole", row), bool(self.a["active"][row]), self.a["bad"][row]
+        p = self.rules.at(TYPE, self.city, device, t)
+        band = max(float(p["meter_band"]) * due, 5.0)
+        en, zh = "its energy counter agrees with its power again", "电量与功率积分已一致"
+        if active:
+            en = f"its energy counter went on by {number(counted)} Wh in a night in which its power makes"
+            en += f" {number(due)} Wh, {nights} nights in a row: the meter is wrong"
+            zh = f"连续{nights}夜电量与功率不符:计量{number(counted)}Wh,按功率应为{number(due)}Wh,疑似电表故障"
+        return Finding(
+            type=TYPE,
+            subject=device,
+            active=active,
+            at_ms=t,
+            since_ms=t - int(nights) * 2 * HALF_DAY_MS,
+            severity=int(p["severity"]),
+            quantity="energy",
+            observed=counted,
+            expected=due,
+            low=due - band,
+            high=due + band,
+            past=bool(frame.past[i]),
+            detector="meter",
+            en=f"{device}: {en}",
+            zh=f"{device}:{zh}",
+            evidence={"counted_wh": round(counted), "due_wh": round(due), "nights": int(nights)},
+        )
+
+    def sweep(self, moment: Moment) -> list[Finding]:
+        del moment
+        return []
+
+    def judged(self, type_: str, subject: str, false: bool) -> None:
+        """No budget here: the band is the city's."""
+
+    def dump(self) -> dict[str, Any]:
+        return {name: x.copy() for name, x in self.a.items()}
+
+    def load(self, told: Mapping[str, Any]) -> None:
+        self.a = {name: told[name].copy() for name in _FIELDS}
