@@ -237,7 +237,10 @@ def read_rings(draft: Draft) -> dict[str, tuple[LonLat, ...]]:
 def points(told: Any) -> tuple[LonLat, ...]:
     """A coordinate list as pairs. Raises TypeError, ValueError, KeyError, IndexError or OverflowError for
     anything else."""
-    return tuple([(float(p[0]), float(p[1])) for p in told])
+    found = tuple([(float(p[0]), float(p[1])) for p in told])
+    if not all(abs(x) <= 1e6 and abs(y) <= 1e6 for x, y in found):  # neither infinite nor NaN
+        raise ValueError("coordinates out of all proportion")
+    return found
 
 
 def read_nodes(draft: Draft) -> None:

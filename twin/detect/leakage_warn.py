@@ -76,6 +76,8 @@ class LeakageWarn(Rule):
         x = frame.known["leakageCurrent"]
         wet = self.since_rain <= 1000.0 * p["wet_s"]
         on = (x > p["limit"]) | (wet & (x > p["rain_limit"]) & (x > p["rain_ratio"] * self.usual))
+        if self.rules.enabled("leakage"):  # which says the rest
+            on &= ~(x > self.rules.number("leakage", "limit"))
         return on, x < p["clear"]
 
     def tell(self, frame: Frame, i: int, p: Mapping[str, Value]) -> Finding:

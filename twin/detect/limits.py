@@ -36,6 +36,7 @@ class Limit:
     gate: Gate | None = None
     trigger: tuple[str, ...] = ()
     shown: float = 1.0
+    beyond: str = ""  # a graver type that takes over above its own limit
     base: str = ""  # attribute of the city's files that is subtracted: what the device read when it was put up
 
 
@@ -61,7 +62,8 @@ LIMITS: tuple[Limit, ...] = (
           "漏电流{x}mA,超过限值{limit}mA,有触电危险", shown=1000.0),
     Limit("door_open", "pole", "doorOpen", "the door has been open for {span}", "箱门已打开{span}"),
     Limit("tilt", "pole", "tilt", "leans {x} degrees from how it was put up, more than {limit}, for {span}",
-          "较安装时倾斜{x}度,超过{limit}度,已持续{span}", base="installedTilt"),
+          "较安装时倾斜{x}度,超过{limit}度,已持续{span}",
+          base="installedTilt", beyond="tilt_emergency"),
     Limit("tilt_emergency", "pole", "tilt", "leans {x} degrees from how it was put up, more than {limit}: it may fall",
           "较安装时倾斜{x}度,超过{limit}度,有倾倒危险", base="installedTilt"),
     Limit("cell_overheated", "cell", "temperature", "{x} °C for {span}, above {limit} °C and above its usual",
@@ -96,6 +98,8 @@ class LimitRule(Rule):
             on, off = x < p["limit"], x > p["clear"]
         else:
             on, off = x > p["limit"], x < p["clear"]
+        if self.limit.beyond and self.rules.enabled(self.limit.beyond):
+            on &= ~(x > self.rules.number(self.limit.beyond, "limit"))
         if self.limit.gate is not None and on.any():
             on = on & self.limit.gate(self.city, frame, p)
         return on, off

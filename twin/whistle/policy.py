@@ -106,7 +106,6 @@ EXPLAINS: dict[str, frozenset[str]] = {
     "air_episode": frozenset({"behaviour", "dust"}),
     "lamp_out": frozenset({"lamp_degraded", "behaviour"}),
     "leakage": frozenset({"leakage_warn"}),
-    "tilt_emergency": frozenset({"tilt"}),
     "sensor_stuck": frozenset({"behaviour"}),
     "sensor_spike": frozenset({"behaviour"}),
     "sensor_noise": frozenset({"behaviour"}),
