@@ -16,11 +16,12 @@ from __future__ import annotations
 import json
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from devices.errors import DeviceError
+from devices.keep import Keep, Kept
 
 
 @dataclass(slots=True)
@@ -88,13 +89,19 @@ class Batch:
     """Lines that are written together before anything of theirs is published."""
 
     lines: list[str] = field(default_factory=list)
+    kept: list[bytes] = field(default_factory=list)  # the readings themselves, as lines of the kept file
     error: OSError | None = None
 
 
 class SentLog:
-    """Writes the log; one for all senders of a process. Thread-safe. A full disk raises OSError and writes nothing."""
+    """Writes the log; one for all senders of a process. Thread-safe. A full disk raises OSError and writes nothing.
 
-    def __init__(self, path: Path, *, max_bytes: int = 64 << 20) -> None:
+    With `keep`, the readings themselves are kept beside it (PATH with .kept in place of .jsonl) until a mark covers
+    them: `restored` gives a device's readings that the last process could not bring to an end.
+    """
+
+    def __init__(self, path: Path, *, max_bytes: int = 64 << 20, keep: bool = False) -> None:
+        """Open both. Raises OSError, DeviceError (a damaged kept file)."""
         self.path = path
         self.max_bytes = max_bytes
         self._lock = threading.Lock()
@@ -102,6 +109,10 @@ class SentLog:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
         self._bytes = self._mend()
+        self._keep = Keep(kept_beside(path)) if keep else None
+        if self._keep is not None:  # kept first, logged second: what was killed in between is logged now
+            left = self._keep.restored.items()
+            self.write([(device, boot, seq, seq) for device, kept in left for boot, seq in kept.held], [])
 
     def _mend(self) -> int:
         """Cut a torn last line off, so that the next one starts on its own. Returns the size in bytes."""
@@ -112,10 +123,40 @@ class SentLog:
             os.ftruncate(self._fd, size)
         return size
 
-    def stage(self, sent: list[tuple[str, int, int, int]]) -> Batch:
-        """Take ranges (device, boot, first, last) into the open batch: one write for what many senders publish next."""
+    @property
+    def keeps(self) -> bool:
+        """Whether readings are kept beside the log."""
+        return self._keep is not None
+
+    def restored(self, device: str) -> Kept:
+        """What the last process left of a device; it is the caller's from now on."""
+        with self._lock:
+            return self._keep.take(device) if self._keep is not None else Kept()
+
+    def tidy(self, held: Callable[[], Iterable[bytes] | None]) -> None:
+        """Write the kept file anew with the lines that are `held`, where it has grown. Raises OSError.
+
+        `held` is asked outside of our lock; it may say None: not now. Called in the thread that commits.
+        """
+        if self._keep is not None and self._keep.has_grown:
+            lines = held()
+            if lines is not None:
+                self.leave(lines)
+
+    def leave(self, held: Iterable[bytes]) -> None:
+        """Have the kept file hold these lines alone. Raises OSError."""
+        with self._lock:
+            if self._keep is not None:
+                self._keep.rewrite(held)
+
+    def stage(self, sent: list[tuple[str, int, int, int]], kept: Iterable[bytes] = ()) -> Batch:
+        """Take ranges (device, boot, first, last) into the open batch: one write for what many senders publish next.
+
+        `kept`: those readings as lines of the kept file.
+        """
         with self._lock:
             batch = self._open
+            batch.kept += kept
             batch.lines += [
                 f'{{"device":"{device}","boot":{boot},"sent":[{first},{last}]}}\n' for device, boot, first, last in sent
             ]
@@ -127,6 +168,8 @@ class SentLog:
             if batch is self._open:
                 self._open = Batch()
                 try:
+                    if self._keep is not None and batch.kept:
+                        self._keep.append(b"".join(batch.kept))
                     self._append("".join(batch.lines).encode())
                 except OSError as error:
                     batch.error = error
@@ -178,3 +221,10 @@ class SentLog:
             if self._fd >= 0:
                 os.close(self._fd)
                 self._fd = -1
+                if self._keep is not None:
+                    self._keep.close()
+
+
+def kept_beside(log: Path) -> Path:
+    """Where the readings are kept of which `log` tells."""
+    return log.with_suffix(".kept")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -62,6 +63,7 @@ class Outlet:
         self._answer, self._limits, self._marks = answer, limits, marks
         self.senders: dict[str, Sender] = {}
         self._of: dict[str, Sender] = {}
+        self._opening = threading.Lock()
 
     def may(self, user: str) -> bool:
         """Whether we hold this user's password."""
@@ -69,6 +71,10 @@ class Outlet:
 
     def open(self, user: str, own: Address | None, addresses: Iterable[Address]) -> Sender:
         """Send for these devices as `user`. Raises DeviceError without that user's password."""
+        with self._opening:
+            return self._open(user, own, addresses)
+
+    def _open(self, user: str, own: Address | None, addresses: Iterable[Address]) -> Sender:
         sender = self.senders.get(user)
         if sender is None:
             broker = self._broker
@@ -78,7 +84,7 @@ class Outlet:
                 broker = replace(broker, user=user, password=self._users[user])
             mine = tuple(addresses)
             sender = Sender(self._wire, broker, own, mine, boot=self._boot, log=self._log, answer=self._answer,
-                            limits=self._limits, marks=self._marks)  # fmt: skip
+                            limits=self._limits, marks=self._marks, everything=self._unfinished)  # fmt: skip
             self.senders[user] = sender
             self._of |= {address.device: sender for address in mine}
             return sender
@@ -112,14 +118,29 @@ class Outlet:
             raise DeviceError(f"sending has ended: {self._wire.failure}") from self._wire.failure
 
     def drain(self, timeout_s: float) -> bool:
-        """Wait until every reading is covered, at most this long altogether."""
+        """Wait until every reading is covered, at most this long altogether; for those that are cut off, not at all."""
         end_s = time.monotonic() + timeout_s
-        return all(sender.drain(max(0.0, end_s - time.monotonic())) for sender in self.senders.values())
+        drained = [sender.drain(max(0.0, end_s - time.monotonic())) for sender in self.senders.values()]
+        return all(drained)
 
     def close(self) -> None:
-        """State absence, disconnect all, end the thread, close the log."""
+        """State absence, disconnect all, end the thread, leave what no mark covers to the next start."""
         for sender in self.senders.values():
             sender.farewell()
         self._wire.close()
         if self._log is not None:
-            self._log.close()
+            try:
+                self._log.leave(self._unfinished(waiting=True) or [])
+            except OSError as error:
+                raise DeviceError(f"{self._log.path}: what is not covered cannot be kept ({error})") from error
+            finally:
+                self._log.close()
+
+    def _unfinished(self, *, waiting: bool = False) -> list[bytes] | None:
+        """What no mark covers, of all senders; None while one is being opened, and has not yet all that is its own."""
+        if not self._opening.acquire(blocking=waiting):
+            return None
+        try:
+            return [line for sender in self.senders.values() for line in sender.unfinished(waiting=waiting)]
+        finally:
+            self._opening.release()

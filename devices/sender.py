@@ -19,6 +19,8 @@ from dataclasses import dataclass
 from devices.codec import encode_json
 from devices.envelope import decode_command, decode_mark, encode_ack, encode_state
 from devices.errors import DeviceError, PayloadError
+from devices.keep import Held, Kept
+from devices.keep import line as as_line
 from devices.log import Batch, SentLog
 from devices.records import Command, Mark, Reading
 from devices.topics import Leaf, Topic
@@ -60,16 +62,16 @@ class Limits:
 class _Line:
     """One device's queue: `waiting` (never published) and `held` (published, not covered)."""
 
-    __slots__ = ("ack", "address", "cursor", "event", "held", "moved_s", "patience_s", "queued", "seq", "telemetry",
-                 "waiting")  # fmt: skip
+    __slots__ = ("ack", "address", "cursor", "event", "held", "logged", "moved_s", "patience_s", "queued", "seq",
+                 "telemetry", "waiting")  # fmt: skip
 
     def __init__(self, address: Address, patience_s: float) -> None:
         self.address = address
         self.telemetry, self.event = address.topic("telemetry"), address.topic("event")
         self.ack = address.topic("ack")
-        self.seq = 0  # last one given
+        self.seq = self.logged = 0  # last number given; last one that the log has
         self.waiting: deque[tuple[int | None, Mapping[str, float], bool]] = deque()
-        self.held: deque[tuple[int, str, bytes]] = deque()
+        self.held: deque[Held] = deque()
         self.cursor = 0  # index in `held` of the next one to publish again; its length: none
         self.moved_s = 0.0
         self.patience_s = patience_s
@@ -119,8 +121,11 @@ class Sender:
         answer: Answerer | None = None,
         limits: Limits | None = None,
         marks: bool = True,
+        everything: Callable[[], Iterable[bytes] | None] | None = None,
     ) -> None:
+        """`everything`: what all senders of this log hold, as lines, so that the kept file can be written anew."""
         self.own, self.boot = own, boot
+        self._everything = everything
         self._wire, self._log, self._answer, self._marks = wire, log, answer, marks
         self._limits = limits or Limits()
         self._lock = threading.Condition()
@@ -131,7 +136,7 @@ class Sender:
         self._losses: dict[str, int] = {}
         self._acks: deque[tuple[str, bytes]] = deque()
         self._answered: dict[str, tuple[str, bytes]] = {}
-        self._mids: dict[int, tuple[_Line, int]] = {}
+        self._mids: dict[int, tuple[_Line, int, int]] = {}
         self._swept_s = 0.0
         self._stuck = False
         self._plan: list[tuple[_Line, int, int]] = []
@@ -146,8 +151,15 @@ class Sender:
         wire.add(self.link)
 
     def _open(self, address: Address) -> list[str]:
-        """Take a device in; returns what is to be subscribed for it."""
+        """Take a device in, with what an earlier process left of it; returns what is to be subscribed for it."""
         line = self._lines[address.device] = _Line(address, self._limits.patience_s)
+        kept = self._log.restored(address.device) if self._log is not None else Kept()
+        line.held.extend(kept.held[number] for number in sorted(kept.held))
+        line.waiting.extend(kept.waiting)
+        self._held += len(line.held)
+        self._sent += len(line.held)
+        self._waiting += len(line.waiting)
+        self._given += len(line.held) + len(line.waiting)
         topics = {address.topic(leaf): (line, leaf) for leaf in self._leaves()}
         self._by_topic |= topics
         return list(topics)
@@ -158,6 +170,7 @@ class Sender:
             if address.device in self._lines:
                 return
             topics = self._open(address)
+            self._offer(self._lines[address.device])
         self._wire.call(lambda: self.link.subscribe(topics))
 
     def _leaves(self) -> tuple[Leaf, ...]:
@@ -213,9 +226,10 @@ class Sender:
             return self._lock.wait_for(lambda: self._waiting < self._limits.waiting * share, timeout_s)
 
     def drain(self, timeout_s: float) -> bool:
-        """Wait until everything given is covered; False on timeout."""
+        """Wait until everything given is covered; False on timeout, and at once where the connection is cut."""
         with self._lock:
-            return self._lock.wait_for(lambda: self._waiting + self._held == 0, timeout_s)
+            self._lock.wait_for(lambda: self.link.paused or self._waiting + self._held == 0, timeout_s)
+            return self._waiting + self._held == 0
 
     @property
     def counts(self) -> Counts:
@@ -228,12 +242,28 @@ class Sender:
         """Readings that no mark covers yet."""
         return self._waiting + self._held
 
+    def unfinished(self, *, waiting: bool = False) -> list[bytes]:
+        """What no mark covers, as lines of the kept file; with what was never published, if so wished."""
+        with self._lock:
+            lines = [
+                as_line(line.address.device, event, payload)
+                for line in self._lines.values()
+                for _, _, event, payload in line.held
+            ]
+            if waiting:
+                lines += [
+                    as_line(line.address.device, event, encode_json(Reading(line.address.device, t_ms, values)))
+                    for line in self._lines.values()
+                    for t_ms, values, event in line.waiting
+                ]
+        return lines
+
     def farewell(self) -> None:
-        """State our absence; the connection ends when the wire closes. What is not covered is forgotten."""
+        """State our absence; the connection ends when the wire closes. What is not covered is the log's to keep."""
         self._wire.call(self._farewell)
 
     def close(self) -> None:
-        """State our absence and disconnect. What is not covered is forgotten: `drain` first."""
+        """State our absence and disconnect: `drain` first."""
         self.farewell()
         self._wire.remove(self.link)
 
@@ -271,7 +301,7 @@ class Sender:
             self._ready.append(line)
 
     def stage(self) -> None:
-        """Choose what to publish next, and put it into the log's open batch."""
+        """Choose what to publish next, number what is new, and put it into the log's open batch."""
         if not self.link.is_ready or self._plan:
             return
         with self._lock:
@@ -279,9 +309,25 @@ class Sender:
             if room <= 0 or not self._ready:
                 return
             self._plan = self._choose(room)
+            for line, _, new in self._plan:
+                for _ in range(new):
+                    self._number(line)
             if self._log is not None:
-                new = [(line.address.device, self.boot, line.seq + 1, line.seq + n) for line, _, n in self._plan if n]
-                self._staged = self._log.stage(new)
+                self._staged = self._log.stage(*self._unlogged([line for line, _, _ in self._plan]))
+
+    def _unlogged(self, lines: Iterable[_Line]) -> tuple[list[tuple[str, int, int, int]], list[bytes]]:
+        """What of these lines the log does not have yet: ranges, and the readings to keep. Holds the lock."""
+        keeps = self._log is not None and self._log.keeps
+        ranges: list[tuple[str, int, int, int]] = []
+        kept: list[bytes] = []
+        for line in lines:
+            if line.logged < line.seq:
+                device = line.address.device
+                ranges.append((device, self.boot, line.logged + 1, line.seq))
+                if keeps:
+                    new = (line.held[i] for i in range(line.logged - line.seq, 0))
+                    kept += [as_line(device, event, payload) for _, _, event, payload in new]
+        return ranges, kept
 
     def pump(self) -> None:
         """Publish what is staged, after the log was written, and what else there is room for."""
@@ -295,10 +341,10 @@ class Sender:
         with self._lock:
             batch = self._take()
             self._lock.notify_all()
-        for line, seq, topic, payload in batch:
-            mid = self.link.publish(topic, payload)
+        for line, (boot, seq, event, payload) in batch:
+            mid = self.link.publish(line.event if event else line.telemetry, payload)
             if not self._marks and mid:
-                self._mids[mid] = (line, seq)
+                self._mids[mid] = (line, boot, seq)
 
     def _choose(self, room: int) -> list[tuple[_Line, int, int]]:
         """Up to `room` messages in turn of the lines: (line, how many again, how many new). Holds the lock."""
@@ -313,20 +359,18 @@ class Sender:
             room -= again + max(0, new)
         return plan
 
-    def _take(self) -> list[tuple[_Line, int, str, bytes]]:
-        """The planned messages, numbered, once they are logged; none on a full disk. Holds the lock."""
+    def _take(self) -> list[tuple[_Line, Held]]:
+        """The planned messages, once they are logged; none on a full disk. Holds the lock."""
         plan, self._plan = self._plan, []
         if not self._commit():
             self._ready.extendleft(line for line, _, _ in reversed(plan))
             return []
-        batch: list[tuple[_Line, int, str, bytes]] = []
+        batch: list[tuple[_Line, Held]] = []
         for line, again, new in plan:
-            first = line.cursor
-            for _ in range(new):
-                self._number(line)
+            first, line.logged = line.cursor, line.seq
             # Marks may have come in between and have taken some of them away.
             line.cursor = min(len(line.held), first + again + new)
-            batch += [(line, *line.held[i]) for i in range(first, line.cursor)]
+            batch += [(line, line.held[i]) for i in range(first, line.cursor)]
             self._resent += again
             line.queued = False
             self._offer(line)
@@ -340,7 +384,7 @@ class Sender:
             line.moved_s = time.monotonic()
             line.patience_s = self._limits.patience_s
         payload = encode_json(Reading(line.address.device, t_ms, values, self.boot, line.seq))
-        line.held.append((line.seq, line.event if event else line.telemetry, payload))
+        line.held.append((self.boot, line.seq, event, payload))
         self._waiting -= 1
         self._held += 1
         self._sent += 1
@@ -365,6 +409,7 @@ class Sender:
             return
         self._swept_s = now_s
         self._write_losses()
+        self._tidy()
         if not self.link.is_ready:
             return
         with self._lock:
@@ -374,6 +419,14 @@ class Sender:
                     line.moved_s = now_s
                     line.patience_s = min(2 * line.patience_s, self._limits.longest_patience_s)
                     self._offer(line)
+
+    def _tidy(self) -> None:
+        if self._log is None or self._everything is None:
+            return
+        try:
+            self._log.tidy(self._everything)
+        except OSError as error:
+            self.problem = f"{self._log.path}: what is kept beside it grows: {error}"
 
     def _write_losses(self) -> None:
         with self._lock:
@@ -391,7 +444,8 @@ class Sender:
     def acknowledged(self, mid: int) -> None:
         told = self._mids.pop(mid, None)
         if told is not None:
-            self._cover(told[0], Mark(told[0].address.device, self.boot, 0, ((told[1], told[1]),)))
+            line, boot, seq = told
+            self._cover(line, Mark(line.address.device, boot, 0, ((seq, seq),)))
 
     def heard(self, topic: str, payload: bytes) -> None:
         line, leaf = self._by_topic.get(topic, (None, None))
@@ -406,23 +460,21 @@ class Sender:
             self.problem = f"{topic}: not understood ({error}): {payload[:120]!r}"
 
     def _cover(self, line: _Line, mark: Mark) -> None:
-        """Let go what the server has."""
-        if mark.boot != self.boot:
-            return
+        """Let go what the server has. The patience is with the oldest: newer ones that come through do not renew it."""
         with self._lock:
             before = len(line.held)
-            while line.held and line.held[0][0] <= mark.seq:
+            while line.held and mark.covers(*line.held[0][:2]):
                 line.held.popleft()
                 line.cursor = max(0, line.cursor - 1)
-            if mark.beyond and line.held:
-                again = sum(1 for i in range(line.cursor) if not mark.covers(self.boot, line.held[i][0]))
-                line.held = deque(entry for entry in line.held if not mark.covers(self.boot, entry[0]))
-                line.cursor = again
+            if len(line.held) < before:
+                line.moved_s = time.monotonic()
+                line.patience_s = self._limits.patience_s
+            if line.held and (mark.beyond or mark.older):
+                line.cursor = sum(1 for i in range(line.cursor) if not mark.covers(*line.held[i][:2]))
+                line.held = deque(entry for entry in line.held if not mark.covers(*entry[:2]))
             covered = before - len(line.held)
             if not covered:
                 return
-            line.moved_s = time.monotonic()
-            line.patience_s = self._limits.patience_s
             self._held -= covered
             self._covered += covered
             self._offer(line)

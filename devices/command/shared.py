@@ -102,7 +102,7 @@ def open_outlet(
     where = Broker(host, port, ca=ca)
     where.tls()
     try:
-        sent = SentLog(log) if log is not None else None
+        sent = SentLog(log, keep=True) if log is not None else None
     except OSError as error:
         raise DeviceError(f"{log}: the log cannot be written ({error})") from error
     return Outlet(where, users, boot=next_boot(boot_file), log=sent, answer=answer, limits=limits, marks=marks)

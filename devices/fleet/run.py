@@ -54,24 +54,31 @@ class Runner:
         self.fleet, self.outlet, self._clock = fleet, outlet, clock
         self._memory, self._turn = memory, turn
         self._cut: set[str] = set()
+        self._saved: set[tuple[str, str]] = set()  # faults in the memory
+        self._saved_s = float("-inf")  # at once: a start that is killed was a start all the same
         self.said: Counter[str] = Counter()
         self.lag_s = 0.0
 
     def run(self, stop: threading.Event, duration_s: float | None = None) -> None:
         """Until `stop` is set or so many machine seconds have passed. Raises DeviceError if sending has ended."""
         end_s = float("inf") if duration_s is None else time.monotonic() + duration_s
-        saved_s = time.monotonic()
-        slice_s = SLICE_S if len(self.fleet.things) < LARGE else SLICE_LARGE_S
+        is_large = len(self.fleet.things) >= LARGE
+        slice_s = SLICE_LARGE_S if is_large else SLICE_S
         while not stop.is_set() and time.monotonic() < end_s:
             now_ms = self._clock.now_ms()
             self.lag_s = max(0.0, (now_ms - self.fleet.now_ms) / 1000)
             self.say_until(now_ms)
             self.outlet.check()
-            if self._memory is not None and time.monotonic() - saved_s > MEMORY_S:
-                saved_s = time.monotonic()
-                write_memory(self._memory, self.fleet, self._turn)
+            is_due = time.monotonic() - self._saved_s > MEMORY_S
+            if is_due or (not is_large and self._saved != self.fleet.active.keys()):
+                self._remember()
             pause = min(LONGEST_S, max(slice_s, self._clock.seconds_until(self.fleet.next_due_ms())))
             stop.wait(min(pause, max(0.0, end_s - time.monotonic())))
+        self._remember()
+
+    def _remember(self) -> None:
+        """Write down what a start after kill -9 goes on with."""
+        self._saved, self._saved_s = set(self.fleet.active), time.monotonic()
         if self._memory is not None:
             write_memory(self._memory, self.fleet, self._turn)
 

@@ -1,4 +1,4 @@
-"""Kill -9 changes nothing: server killed at random instants under load, broker stopped and started, then the books."""
+"""Kill -9 changes nothing: server, fleet and broker killed under load, gateways cut off; then the books."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import os
 import random
 import time
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -23,33 +24,84 @@ from twin.store import Rows, open_store
 from twin.store.embedded import EmbeddedStore
 
 SPEED = 40.0  # about 1,000 readings a second
-# No loss of a gateway: what one that is cut off for hours holds back would be buffered, not stored.
+# Any fault, and two gateways cut off: one comes back among the kills, one stays away beyond the end of the fleet.
 FAULTS = """
+[[fault]]
+type = "gateway_loss"
+subject = "gw-13"
+start_s = 150
+duration_s = 900
+
+[[fault]]
+type = "gateway_loss"
+subject = "gw-14"
+start_s = 300
+duration_s = 1000000
+
 [random]
 every_s = 60
-types = ["leakage", "door_open", "backhaul_down", "cell_down", "feeder_trip", "outside_hours", "cover_open", "tilt"]
 """
+LOST = "gw-14"
 SEED = int(os.environ.get("CITYWHISTLE_TEST_SEED", "20261122"))
 
 
-def crash(place: Town, kills: int, chance: random.Random) -> None:
-    """Kill and start the server so often; half-way the broker is stopped and started as well."""
+def crash(place: Town, kills: int, chance: random.Random, fleet: Sequence[str] = ()) -> None:
+    """Kill and start the server so often: every other time while it starts or replays, else under load.
+
+    In between the broker is stopped and killed as well, and the fleet is killed if its options are given.
+    """
     for number in range(kills):
-        time.sleep(chance.uniform(0.05, 1.2))  # the random instant
-        if number == kills // 2:  # while the server runs: it must come back to the broker by itself
+        if number % 2:
+            time.sleep(chance.uniform(0.05, 1.2))  # the random instant
+        if number == kills // 4:  # while the server runs: it must come back to the broker by itself
             place.broker.stop()
             place.broker.start()
-            time.sleep(chance.uniform(0.05, 1.2))
-        place.kill_server()
-        place.start_server()
+        if number == kills // 2 and fleet:
+            place.kill("fleet")
+            place.start_fleet(*fleet)
+        if number == 3 * kills // 4:  # what it had acknowledged and not delivered dies with it
+            place.broker.kill()
+            place.broker.start()
+        place.kill("server")
+        if number % 2 and number < kills - 1:
+            place.launch_server()
+            time.sleep(chance.uniform(0.1, 4.0))  # from the first import to the first readings
+        else:
+            place.start_server()
 
 
 def settle(place: Town) -> None:
     """End the fleet when every reading is covered, wait until all is stored and sent, and stop the server."""
     assert place.stop("fleet") == 0, place.log("fleet")
     assert place.last_word()["buffered"] == 0, place.last_word()
+    assert place.kept() == {}
     wait_for(lambda: _quiet(place), "everything stored and sent", 120)
     assert place.stop("server") == 0, place.log("server")
+
+
+def settle_without(place: Town, gateway: str) -> None:
+    """End the fleet while a gateway is cut off: the account says what is with its senders, and they bring it later."""
+    assert place.stop("fleet") == 0, place.log("fleet")
+    assert [f["subject"] for f in place.last_word()["faults"] if f["type"] == "gateway_loss"].count(gateway) == 1
+    kept = place.kept()
+    behind = {device.id for device in place.files.devices if gateway in (device.gateway, device.id)}
+    assert kept.keys() <= {device.id for device in place.files.devices if device.gateway in _cut(place)} | _cut(place)
+    assert any(kept[device].waiting for device in behind & kept.keys()), "what was said since the cut waits"
+    wait_for(lambda: _quiet(place), "everything stored and sent", 120)
+    account = place.account()
+    assert account["unaccounted"] == account["missing"] == account["rejected"] == 0, account
+    assert account["sent"] == account["stored"] + account["buffered"]
+    assert account["senders"]["waiting"] == sum(len(one.waiting) for one in kept.values()) > 0
+    memory = place.root / "senders" / "fleet.json"
+    told = json.loads(memory.read_text(encoding="utf-8"))
+    memory.write_text(json.dumps(told | {"faults": []}), encoding="utf-8")  # the gateways are mended
+    place.start_fleet("--seed", str(SEED % 1000), "--no-faults")
+    wait_for(lambda: place.log("fleet").count('"begins"') >= 1, "the fleet")
+
+
+def _cut(place: Town) -> set[str]:
+    """Gateways that were cut off when the fleet ended."""
+    return {fault["subject"] for fault in place.last_word()["faults"] if fault["type"] == "gateway_loss"}
 
 
 def _quiet(place: Town) -> bool:
@@ -138,9 +190,11 @@ def test_killing_the_server_loses_and_doubles_nothing(tmp_path: Path, kills: int
         place.start_server()
         scenario = tmp_path / "faults.toml"
         scenario.write_text(FAULTS, encoding="utf-8")
-        place.start_fleet("--seed", str(SEED % 1000), "--scenario", str(scenario))
+        fleet = ["--seed", str(SEED % 1000), "--scenario", str(scenario)]
+        place.start_fleet(*fleet)
         wait_for(lambda: (place.get("/api/accounting") or {"total": {"stored": 0}})["total"]["stored"], "load")
-        crash(place, kills, chance)
+        crash(place, kills, chance, fleet)
+        settle_without(place, LOST)
         settle(place)
         readings = check_books(place)
         cases = check_cases(place)

@@ -15,12 +15,15 @@ from typing import IO, Any, TypeVar
 import httpx
 
 from devices.clock import SimulatedClock, write_clock
+from devices.envelope import decode_mark
+from devices.keep import Kept, read_kept
 from devices.log import Log, read_log
 from devices.places import CityFiles, load_city
 from tests.broker import TestBroker, guarded_broker
 from twin.broker.process import free_port
 from twin.broker.provision import provision
 from twin.demo.inbox import Inbox
+from twin.demo.report import accounting, with_senders
 from twin.settings import (
     BrokerSettings,
     CitySettings,
@@ -81,14 +84,19 @@ class Town:
 
     def start_server(self) -> None:
         """Start the server and wait until its page answers."""
-        self.server = self.run("server", ["up", "--config", str(self.config)])
+        self.launch_server()
         wait_for(self._note, f"the server's note; {self.log('server')}")
 
-    def kill_server(self) -> None:
-        """kill -9."""
-        assert self.server is not None
-        self.server.kill()
-        self.server.wait()
+    def kill(self, name: str) -> None:
+        """kill -9 to "server" or "fleet", by its pid."""
+        process: subprocess.Popen[bytes] | None = getattr(self, name)
+        assert process is not None
+        process.kill()
+        process.wait()
+
+    def launch_server(self) -> None:
+        """Start the server and go on at once."""
+        self.server = self.run("server", ["up", "--config", str(self.config)])
 
     def stop(self, name: str, timeout_s: float = 90.0) -> int:
         """SIGTERM to a process by its pid, and its exit code."""
@@ -110,6 +118,19 @@ class Town:
         for path in sorted((self.root / "senders").glob("*.sent.jsonl")):
             log |= read_log(path)
         return log
+
+    def kept(self) -> dict[str, Kept]:
+        """What the senders keep on disk, because no mark that they heard covers it."""
+        return read_kept(self.root / "senders" / "fleet.sent.kept")
+
+    def account(self) -> dict[str, Any]:
+        """The report's account of the whole town, of senders that have ended."""
+        total = self.get("/api/accounting")["total"]
+        devices = self.get("/api/accounting?limit=1000")["devices"]
+        marks = {one["device"]: decode_mark(one["device"], json.dumps(one["mark"]).encode())
+                 for one in devices if one["mark"] is not None}  # fmt: skip
+        sent = sum(one.count for boots in self.sent().values() for one in boots.values())
+        return accounting(sent, 0, with_senders(self.kept(), marks), total)
 
     def last_word(self) -> dict[str, Any]:
         """The fleet's last status line."""

@@ -6,7 +6,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -68,7 +68,10 @@ class Accounts:
         names = sorted((device, kind, row) for kind, row, device in self._registry.names() if device > after)
         waiting = self.waiting()
         return [
-            self._account(device, self._ledger.tally(kind, row), waiting.by_device.get((kind, row), 0))
+            replace(
+                self._account(device, self._ledger.tally(kind, row), waiting.by_device.get((kind, row), 0)),
+                mark=self._ledger.mark(kind, row, device),
+            )
             for device, kind, row in names[:limit]
         ]
 

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from devices.keep import Kept
+from devices.records import Mark
+
 
 @dataclass(frozen=True, slots=True)
 class Label:
@@ -93,22 +96,56 @@ def whistles(
     ]
 
 
-def accounting(
-    sent: int, buffered: int, total: Mapping[str, Any], recorded: Mapping[str, Any]
-) -> dict[str, int | Mapping[str, Any]]:
-    """The account of the whole run: `sent` and `buffered` by the senders' logs, the rest by the server.
+@dataclass(frozen=True, slots=True)
+class Buffered:
+    """What is with the senders alone. `sent`: was published at least once; `counted_missing`: of these the server sees
+    a gap; `waiting`: was never published, because its device is cut off."""
 
-    `unaccounted` is sent - stored - rejected - buffered - missing: 0 when nothing vanished silently.
+    sent: int = 0
+    counted_missing: int = 0
+    waiting: int = 0
+
+
+def with_senders(kept: Mapping[str, Kept], marks: Mapping[str, Mark]) -> Buffered:
+    """What the senders keep less what the server has: a sender that is cut off cannot hear that it was covered."""
+    sent = gaps = 0
+    for device, one in kept.items():
+        mark = marks.get(device)
+        for boot, seq in one.held:
+            if mark is not None and mark.covers(boot, seq):
+                continue
+            sent += 1
+            gaps += mark is not None and seq < _highest(mark, boot)
+    return Buffered(sent, gaps, sum(len(one.waiting) for one in kept.values()))
+
+
+def _highest(mark: Mark, boot: int) -> int:
+    """The highest number of a boot that has come, as far as the mark tells; 0 of a boot that it does not name."""
+    for one in (mark, *mark.older):
+        if one.boot == boot:
+            return max([one.seq, *(last for _, last in one.beyond)])
+    return 0
+
+
+def accounting(
+    sent: int, dropped: int, buffered: Buffered, total: Mapping[str, Any]
+) -> dict[str, int | Mapping[str, Any]]:
+    """The account of the whole city: `sent` and `buffered` by the senders' logs, the rest by the server.
+
+    The law: sent = stored + rejected + buffered + missing; `unaccounted` is the difference, 0 when nothing vanished
+    silently. `missing` leaves out what is with its sender still. `senders`: readings that never got a number, because
+    a sender's memory was full (dropped) or its device is cut off (waiting).
     """
     rejected = sum(total["rejected"].values())
+    missing = total["missing"] - buffered.counted_missing
     return {
         "sent": sent,
         "stored": total["stored"],
-        "buffered": buffered,
+        "buffered": buffered.sent,
         "rejected": rejected,
         "duplicate": total["duplicate"],
-        "missing": total["missing"],
-        "unaccounted": sent - total["stored"] - rejected - buffered - total["missing"],
+        "missing": missing,
+        "unaccounted": sent - total["stored"] - rejected - buffered.sent - missing,
         "rejected_by_reason": total["rejected"],
-        "senders": recorded,
+        "senders": {"dropped": dropped, "waiting": buffered.waiting},
     }

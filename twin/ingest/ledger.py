@@ -133,6 +133,12 @@ class Ledger:
                 out_of_order=sums["out_of_order"],
             )
 
+    def mark(self, kind: str, row: int, device: str) -> Mark | None:
+        """The mark of one device; None where nothing of it is whole yet, or it does not count."""
+        with self._lock:
+            page = self._pages.get(kind)
+            return None if page is None or row >= len(page) else page.mark(row, device)
+
     def marks(self, names: Mapping[str, Any], *, changed_only: bool = True) -> list[tuple[str, Mark]]:
         """(kind, mark) of accountable devices, by default of those whose mark moved since it was last asked.
 

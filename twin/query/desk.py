@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from devices.records import Mark
 from twin.records import Case, Reject, Transition
 
 
@@ -59,7 +60,8 @@ class Series:
 class Account:
     """The account of one device (or, with device "", of all): counts of readings.
 
-    `missing` is counted from gaps in seq; `accountable` is False for senders that do not count.
+    `missing` is counted from gaps in seq; `accountable` is False for senders that do not count. `mark`: which of a
+    device's readings are durable in the journal, as its sender is told; None of all, or where nothing is.
     """
 
     device: str
@@ -77,6 +79,7 @@ class Account:
     last_t_ms: int
     last_arrived_ms: int
     clock_offset_ms: int | None
+    mark: Mark | None = None
 
 
 @dataclass(frozen=True, slots=True)
