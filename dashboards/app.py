@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -12,12 +13,14 @@ from fastapi.responses import FileResponse, PlainTextResponse, Response
 from fastapi.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
-from dashboards.api import accounts, answer, cap, cases, city, ingest, probes, session, store
+from dashboards.api import accounts, answer, books, cap, cases, city, ingest, probes, reveals, session, store, users
 from dashboards.api.errors import add_refusals
 from dashboards.api.subject import Ingest, Subject
 from dashboards.gate import Doors, Gate
 from dashboards.keys import Buckets, Keys
 from dashboards.live import Live
+from twin.access import Access, Veil
+from twin.access.veil import KEY_BYTES
 from twin.query.desk import Desk
 
 DIST = Path(__file__).parent / "page" / "dist"
@@ -29,10 +32,15 @@ NOT_BUILT = "The page is not built. Run `make install` (or `npm ci && npm run bu
 
 
 def build_app(
-    desk: Desk, keys: Keys, doors: Doors, *, ingest_with: Ingest | None = None, dist: Path = DIST, beat_s: float = 1.0
-) -> ASGIApp:
-    """The gated application over one desk. `beat_s`: seconds between two live messages."""
-    live = Live(desk, beat_s)
+    desk: Desk, keys: Keys, doors: Doors, *, access: Access | None = None, veil: Veil | None = None,
+    ingest_with: Ingest | None = None, dist: Path = DIST, beat_s: float = 1.0,
+) -> ASGIApp:  # fmt: skip
+    """The gated application over one desk. `beat_s`: seconds between two live messages.
+
+    Without `access` nobody has an account; without `veil` a key of its own makes pseudonyms until the end.
+    """
+    access, veil = access or Access(), veil or Veil(os.urandom(KEY_BYTES))
+    live = Live(desk, veil, beat_s)
     clock = keys.clock
 
     @contextlib.asynccontextmanager
@@ -49,20 +57,27 @@ def build_app(
         "who was told. Errors are {error, detail, fix}.",
     )  # fmt: skip
     app.state.subject = Subject(
-        desk, keys, ingest_with, Buckets(LOGINS_S, LOGINS_BURST, clock), Buckets(ANSWERS_S, ANSWERS_BURST, clock)
+        desk,
+        keys,
+        ingest_with,
+        Buckets(LOGINS_S, LOGINS_BURST, clock),
+        Buckets(ANSWERS_S, ANSWERS_BURST, clock),
+        access,
+        veil,
     )
     app.state.doors = doors
     app.state.live = live
-    for part in (answer, cap, city, cases, accounts, ingest, store, session, probes):
+    parts = (answer, cap, city, cases, accounts, ingest, store, session, users, books, reveals, probes)
+    for part in parts:
         app.include_router(part.routes)
     add_refusals(app)
 
     @app.websocket("/api/live")
     async def stream(socket: WebSocket) -> None:
-        await live.page(socket)
+        await live.page(socket, socket.scope["citywhistle.caller"])
 
     _add_page(app, dist)
-    return Gate(app, doors, keys, Buckets(CALLS_S, CALLS_BURST, clock))
+    return Gate(app, doors, keys, access, Buckets(CALLS_S, CALLS_BURST, clock))
 
 
 def _add_page(app: FastAPI, dist: Path) -> None:

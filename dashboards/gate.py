@@ -5,6 +5,7 @@ Plain ASGI. What it refuses never reaches a route. The rules and why: docs/api.m
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import math
 from collections.abc import Sequence
@@ -18,6 +19,9 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from dashboards.api.errors import refuse
 from dashboards.api.letter import STYLE_HASH
 from dashboards.keys import Buckets, Keys
+from dashboards.rights import LOCAL, OPEN, STRANGE, Need, need
+from twin.access import Access, Caller
+from twin.access.roles import LINK_ROLE
 
 CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
@@ -39,8 +43,8 @@ ANSWER_HEADERS = {
     "Referrer-Policy": "same-origin",  # a form's Origin would be null under no-referrer; no other site sees the link
     "X-Robots-Tag": "noindex, nofollow",
 }
-OPEN = ("/", "/healthz", "/readyz", "/api/session", "/favicon.svg")  # and everything under /assets/
 WRITES = ("POST", "PUT", "PATCH", "DELETE")
+BODY_S = 30.0  # a body that takes longer is not waited for
 MOST_BODY = 64 * 1024
 MOST_INGEST = 1024 * 1024
 
@@ -65,8 +69,8 @@ class Doors:
 class Gate:
     """Wraps the app. One per server."""
 
-    def __init__(self, app: ASGIApp, doors: Doors, keys: Keys, calls: Buckets) -> None:
-        self.app, self.doors, self.keys, self.calls = app, doors, keys, calls
+    def __init__(self, app: ASGIApp, doors: Doors, keys: Keys, access: Access, calls: Buckets) -> None:
+        self.app, self.doors, self.keys, self.access, self.calls = app, doors, keys, access, calls
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -79,15 +83,21 @@ class Gate:
     async def _http(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def send_dressed(message: Message) -> None:
             if message["type"] == "http.response.start":
-                dress(MutableHeaders(scope=message), scope["path"])
+                dress(MutableHeaders(scope=message), scope["path"], secure=scope.get("scheme") == "https")
             await send(message)
 
-        refused = self._check(scope)
+        refused = await self._check(scope)
         if refused is not None:
             await refused(scope, receive, send_dressed)
             return
         most = MOST_INGEST if scope["path"] == "/api/ingest" else MOST_BODY
-        body = await _body(scope, receive, most)
+        try:
+            async with asyncio.timeout(BODY_S):
+                body = await _body(scope, receive, most)
+        except TimeoutError:
+            fix = f"Send the whole body within {BODY_S:.0f} s."
+            await refuse(408, "too_slow", "The body came too slowly.", fix)(scope, receive, send_dressed)
+            return
         if body is None:
             fix = f"Send at most {most // 1024} KiB at once."
             await refuse(413, "too_large", "The body is too large.", fix)(scope, receive, send_dressed)
@@ -96,49 +106,91 @@ class Gate:
 
     async def _websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers = Headers(scope=scope)
-        actor = self._actor(headers)
-        good = self.doors.admits(headers.get("host", "")) and actor is not None
-        # A browser always says where it comes from, and lends its cookie to whoever asks; a script's key it does not.
-        if good and (same_origin(headers) or (actor == "script" and "origin" not in headers)):
-            scope["citywhistle.actor"] = actor
+        caller = await self._caller(headers)
+        wanted = need("WEBSOCKET", scope["path"])
+        good = self.doors.admits(headers.get("host", "")) and caller is not None and wanted is not None
+        # A browser always says where it comes from, and lends its cookie to whoever asks; a key it does not.
+        known = same_origin(headers) or (caller is not None and by_key(caller) and "origin" not in headers)
+        if good and known and caller is not None and wanted is not None and caller.may(wanted.permission):
+            scope["citywhistle.caller"] = caller
             await self.app(scope, receive, send)
             return
         await receive()  # websocket.connect
         await send({"type": "websocket.close", "code": 1008, "reason": "refused"})
 
-    def _check(self, scope: Scope) -> Response | None:
-        """The refusal, or None; the actor is left in the scope."""
+    async def _check(self, scope: Scope) -> Response | None:
+        """The refusal, or None; the caller is left in the scope."""
         headers, path, method = Headers(scope=scope), scope["path"], scope["method"]
         if not self.doors.admits(headers.get("host", "")):
             return refuse(403, "host", "This server does not answer to that name.",
                           "Open the address that the server printed, or name the host in its settings.")  # fmt: skip
-        actor = self._actor(headers)
-        if actor is None and path not in OPEN and not path.startswith(("/assets/", ANSWER)):
+        caller, wanted = await self._caller(headers), need(method, path)
+        is_open = wanted is not None and wanted.permission == OPEN
+        if caller is None and not is_open:
             return refuse(401, "no_session", "No session and no key.",
-                          "Open the address that the server printed (`citywhistle open` gives a new one), or send "
-                          "Authorization: Bearer KEY.")  # fmt: skip
+                          "Log in on the page, open the address that the server printed (`citywhistle open` gives a "
+                          "new one), or send Authorization: Bearer TOKEN.")  # fmt: skip
         foreign = "origin" in headers and not same_origin(headers)
-        silent = "origin" not in headers and actor != "script" and not path.startswith(ANSWER)
+        silent = "origin" not in headers and not (caller and by_key(caller)) and not path.startswith(ANSWER)
         if method in WRITES and (foreign or silent):
-            return refuse(403, "origin", "A write from another site.", "Write from the page, or with a key.")
-        wait = self.calls.take(_client(scope, session_of(headers, self.doors.cookie), actor))
+            return refuse(403, "origin", "A write from another site.", "Write from the page, or with a token.")
+        wait = self.calls.take(_client(scope, session_of(headers, self.doors.cookie), caller))
         if wait:
             retry_s = math.ceil(wait)
             return refuse(429, "too_many", "Too many calls.", f"Come again in {retry_s} s.", retry_s)
-        scope["citywhistle.actor"] = actor
-        return None
+        scope["citywhistle.caller"] = caller
+        return None if is_open or caller is None else _allowed(caller, wanted, method, path)
 
-    def _actor(self, headers: Headers) -> str | None:
-        """Who calls: "script" by key, "operator" by session, None without either."""
+    async def _caller(self, headers: Headers) -> Caller | None:
+        """Who calls; None for a stranger. A bearer that is wrong does not fall back to a session."""
         scheme, _, key = headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer":
-            return "script" if self.keys.knows_bearer(key.strip()) else None
+            key = key.strip()
+            if self.keys.knows_bearer(key):
+                return Caller("script", "admin", "local")
+            caller = self.access.tokens.caller(key)
+            if caller is not None and self.access.tokens.stale(key):
+                await asyncio.to_thread(self.access.tokens.note_use, key)
+            return caller
         session = session_of(headers, self.doors.cookie)
-        return "operator" if session and self.keys.knows_session(session) else None
+        if not session:
+            return None
+        if self.keys.knows_session(session):
+            return Caller("guest", LINK_ROLE, "link")
+        caller = self.access.sessions.caller(session)
+        if caller is not None and self.access.sessions.stale(session):
+            await asyncio.to_thread(self.access.sessions.note_use, session)
+        return caller
 
 
-def dress(headers: MutableHeaders, path: str) -> None:
+def by_key(caller: Caller) -> bool:
+    """Whether a caller came by a key, which no browser lends to another site."""
+    return caller.way in ("token", "local")
+
+
+def _allowed(caller: Caller, wanted: Need | None, method: str, path: str) -> Response | None:
+    """The refusal of a known caller, or None."""
+    if wanted is None:
+        return refuse(404, "not_found", f"{method} {path}: not found.", "See /api/openapi.json for paths and methods.")
+    if not wanted.permission:
+        return refuse(405, "method", f"{method} {path}: not this method.", "See /api/openapi.json for what it takes.")
+    if wanted.permission == STRANGE:
+        return refuse(422, "invalid", f"There is no step {path.rpartition('/')[2]!r}.",
+                      "See /api/openapi.json for the steps.")  # fmt: skip
+    if wanted.permission == LOCAL:
+        if caller.way == "local":
+            return None
+        return refuse(403, "key", "Only the key in the data directory buys a new link.", "Use `citywhistle open`.")
+    if not caller.may(wanted.permission):
+        return refuse(403, "role", f"{caller.name} ({caller.scope or caller.role}) may not do this.",
+                      "Ask an administrator for another role, or a colleague who has one.")  # fmt: skip
+    return None
+
+
+def dress(headers: MutableHeaders, path: str, *, secure: bool) -> None:
     """Put on the security headers; built assets carry a hash in their name and may be kept, the rest may not."""
+    if secure:
+        headers["Strict-Transport-Security"] = "max-age=31536000"
     for name, value in HEADERS.items():
         headers[name] = value
     if path.startswith(ANSWER):
@@ -172,11 +224,15 @@ def host_name(host: str) -> str:
     return host.partition(":")[0].lower()
 
 
-def doors_for(host: str, port: int, extra: Sequence[str]) -> Doors:
-    """The doors of a server bound to `host`: its own name, the loopback's, and those that the settings name."""
+def doors_for(host: str, port: int, extra: Sequence[str], *, secure: bool = False) -> Doors:
+    """The doors of a server bound to `host`: its own name, the loopback's, and those that the settings name.
+
+    `secure`: this server itself speaks TLS, so that the cookie may be bound to this very host (`__Host-`).
+    """
+    # Cookies ignore ports: two servers on one machine must not share one.
     return Doors(
         hosts=frozenset({"localhost", "127.0.0.1", "::1", host.lower(), *(name.lower() for name in extra)}),
-        cookie=f"citywhistle_{port}",  # cookies ignore ports: two servers on one machine must not share one
+        cookie=f"{'__Host-' if secure else ''}citywhistle_{port}",
         any_address=is_everywhere(host),
     )
 
@@ -194,13 +250,27 @@ def _is_address(name: str) -> bool:
     return True
 
 
-def _client(scope: Scope, session: str, actor: str | None) -> str:
-    """Whose bucket a call empties: each session's, the scripts' of an address, or all strangers' of an address.
+def _client(scope: Scope, session: str, caller: Caller | None) -> str:
+    """Whose bucket a call empties: each session's, each token's, the local key's, or all strangers' of an address.
 
     Nothing that a stranger chooses (a user agent, a made-up cookie) makes a new bucket.
     """
-    address = scope["client"][0] if scope.get("client") else ""
-    return f"operator {session}" if actor == "operator" else f"{actor} {address}"
+    if caller is None or caller.way == "local":
+        return f"{'stranger' if caller is None else 'local'} {address_of(scope)}"
+    return f"token {caller.name}" if caller.way == "token" else f"session {session}"
+
+
+def address_of(scope: Scope) -> str:
+    """The address that calls; of IPv6 the network of 64 bits, which is one customer's."""
+    told = scope["client"][0] if scope.get("client") else ""
+    try:
+        address = ipaddress.ip_address(told)
+    except ValueError:
+        return str(told)
+    if isinstance(address, ipaddress.IPv6Address):
+        mapped = address.ipv4_mapped
+        return str(mapped) if mapped else str(ipaddress.ip_network((int(address) >> 64 << 64, 64)))
+    return str(address)
 
 
 async def _body(scope: Scope, receive: Receive, most: int) -> Receive | None:

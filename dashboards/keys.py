@@ -1,4 +1,4 @@
-"""Who may come in: one-time tokens that become browser sessions, and one long-lived key for scripts. No I/O.
+"""Who may come in without an account: by one-time tokens that become sessions, or the data directory's key. No I/O.
 
 Secrets are kept as SHA-256 only. Time is the machine's monotonic clock, given from outside.
 """
@@ -19,7 +19,7 @@ MOST_TOKENS = 32
 
 
 class Keys:
-    """The door's book. `bearer` is the scripts' key, None where scripts have none. Safe from any thread."""
+    """The door's book. `bearer` is the key in the data directory, None where there is none. Safe from any thread."""
 
     def __init__(self, bearer: str | None, clock: Callable[[], float]) -> None:
         self._bearer = None if bearer is None else _digest(bearer)
@@ -67,7 +67,7 @@ class Keys:
             self._sessions.pop(_digest(session), None)
 
     def knows_bearer(self, bearer: str) -> bool:
-        """True for the scripts' key; compared in constant time."""
+        """True for the data directory's key; compared in constant time."""
         return self._bearer is not None and hmac.compare_digest(self._bearer, _digest(bearer))
 
 

@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import json
 import logging
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,12 +21,14 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 from dashboards.columns import encode_moved
 from dashboards.plain import plain
 from dashboards.troubles import troubles
+from twin.access import Caller, Veil
 from twin.query.desk import Desk
 from twin.records import Case
 
 log = logging.getLogger(__name__)
 
 MOST_PAGES = 2000
+MOST_OF_ONE = 64  # pages of one caller, so that nobody takes the places of all
 MOST_CASES = 500  # in the queue of a page; the rest is counted
 MOST_GONE = 2000  # remembered tombstones; who is further behind gets the whole queue again
 SEND_S = 30.0  # a page that takes longer for one message is let go
@@ -34,8 +36,12 @@ SEND_S = 30.0  # a page that takes longer for one message is let go
 
 @dataclass(slots=True)
 class Place:
-    """Where one page is: positions up to `moved`, cases up to `cases` have been sent. -1: nothing yet."""
+    """Where one page is: positions up to `moved`, cases up to `cases` have been sent. -1: nothing yet.
 
+    `of`: the departments whose cases it may see; empty for all.
+    """
+
+    of: tuple[str, ...] = ()
     moved: int = 0
     cases: int = -1
     city: int = -1
@@ -80,13 +86,15 @@ class Queue:
 class Live:
     """The stream of one server. Runs in the server's event loop."""
 
-    def __init__(self, desk: Desk, beat_s: float = 1.0) -> None:
-        self._desk, self._beat_s = desk, beat_s
-        self._queue = Queue()
+    def __init__(self, desk: Desk, veil: Veil, beat_s: float = 1.0) -> None:
+        self._desk, self._veil, self._beat_s = desk, veil, beat_s
+        self._queues: dict[tuple[str, ...], Queue] = {}  # by whose cases are in it; () has all
+        self._viewers: Counter[tuple[str, ...]] = Counter()
+        self._of_caller: Counter[str] = Counter()
         self._pages = 0
         self._beat = asyncio.Event()
         self._told: Mapping[str, Any] = {}
-        self._texts: dict[tuple[int, int], str] = {}
+        self._texts: dict[tuple[tuple[str, ...], int, int], str] = {}
         self._binaries: dict[int, tuple[int, bytes]] = {}
         self._failing = False
 
@@ -110,15 +118,18 @@ class Live:
 
     async def beat(self) -> None:
         """Read the desk (aside, so that a slow case database holds up no page's socket) and wake the pages."""
-        told, cases = await asyncio.to_thread(self._read)
+        viewers = tuple(self._viewers)
+        told, cases = await asyncio.to_thread(self._read, viewers)
         self._told = told
-        self._queue.refresh(cases)
+        self._queues = {of: self._queues.get(of) or Queue() for of in viewers}
+        for of in viewers:
+            self._queues[of].refresh(cases[of])
         self._texts.clear()
         self._binaries.clear()
         self._beat.set()
         self._beat = asyncio.Event()
 
-    def _read(self) -> tuple[dict[str, Any], Sequence[Case]]:
+    def _read(self, viewers: Sequence[tuple[str, ...]]) -> tuple[dict[str, Any], dict[tuple[str, ...], Sequence[Case]]]:
         city, health = self._desk.city(), self._desk.health()
         told = {
             "type": "beat",
@@ -127,24 +138,29 @@ class Live:
             "account": self._desk.account(),
             "health": {**health, "troubles": troubles(health)},
         }
-        return told, self._desk.cases(limit=MOST_CASES)
+        return told, {of: self._desk.cases(limit=MOST_CASES, departments=of) for of in viewers}
 
-    async def page(self, socket: WebSocket) -> None:
-        """Serve one page until it goes."""
-        if self._pages >= MOST_PAGES:
+    async def page(self, socket: WebSocket, who: Caller) -> None:
+        """Serve one page until it goes, or until `ended` says that its caller may no longer look."""
+        if self._pages >= MOST_PAGES or (who.way != "local" and self._of_caller[who.name] >= MOST_OF_ONE):
             await socket.close(1013, "too many pages")
             return
         await socket.accept()
+        of = who.departments if who.confined else ()
         self._pages += 1
+        self._viewers[of] += 1
+        self._of_caller[who.name] += 1
         listening = asyncio.create_task(_listen(socket))
         try:
-            if not self._told:
+            if not self._told or of not in self._queues:
                 await self.beat()
-            await self._serve(socket, listening)
+            await self._serve(socket, listening, Place(of))
         except (WebSocketDisconnect, TimeoutError):
             log.debug("a page went away")
         finally:
             self._pages -= 1
+            _less(self._viewers, of)
+            _less(self._of_caller, who.name)
             listening.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await listening
@@ -152,8 +168,7 @@ class Live:
                 with contextlib.suppress(RuntimeError):
                     await socket.close(1001)
 
-    async def _serve(self, socket: WebSocket, listening: asyncio.Task[None]) -> None:
-        place = Place()
+    async def _serve(self, socket: WebSocket, listening: asyncio.Task[None], place: Place) -> None:
         while True:
             woken = self._beat
             text, binary = self._text(place), self._binary(place)
@@ -169,11 +184,12 @@ class Live:
 
     def _text(self, place: Place) -> str:
         """The beat for a page at `place`, which moves on."""
-        key = (place.cases, self._queue.version)
+        queue = self._queues[place.of]
+        key = (place.of, place.cases, queue.version)
         if key not in self._texts:
-            told = {**self._told, "cases": self._queue.since(place.cases)}
+            told = {**self._told, "cases": self._veil.over(plain(queue.since(place.cases)))}
             self._texts[key] = json.dumps(plain(told), ensure_ascii=False, separators=(",", ":"))
-        place.cases = self._queue.version
+        place.cases = queue.version
         return self._texts[key]
 
     def _binary(self, place: Place) -> bytes:
@@ -188,6 +204,12 @@ class Live:
             self._binaries[place.moved] = (moved.version, body)
         place.moved, body = self._binaries[place.moved]
         return body
+
+
+def _less(counts: Counter[Any], key: Any) -> None:
+    counts[key] -= 1
+    if counts[key] <= 0:
+        del counts[key]
 
 
 def _face(case: Case) -> tuple[object, ...]:

@@ -19,6 +19,8 @@ from dashboards.api.subject import Ingest
 from dashboards.app import build_app
 from dashboards.gate import doors_for, is_everywhere
 from dashboards.keys import Keys
+from dashboards.patience import PatientProtocol
+from twin.access import Access, Veil
 from twin.query.desk import Desk
 
 log = logging.getLogger(__name__)
@@ -66,6 +68,11 @@ def serve(
     token: str | None = None,
     ingest: Ingest | None = None,
     hosts: Sequence[str] = (),
+    access: Access | None = None,
+    veil: Veil | None = None,
+    cert_file: str = "",
+    key_file: str = "",
+    proxies: Sequence[str] = (),
     ready: Callable[[str], None] | None = None,
     beat_s: float = 1.0,
 ) -> Running:
@@ -74,21 +81,31 @@ def serve(
     `port` 0 takes a free one; so does a port that another program has. `token`: the long-lived key of scripts
     (Authorization: Bearer), at least 16 characters, None: no scripts. `ingest(topic, payload)` returns a future that is
     done when the message is durable; None: no POST /api/ingest. `hosts`: further names that this server answers to
-    (behind a proxy). `ready` is called with the address to open, which carries a one-time token. Raises NotServing:
-    address not ours, port not allowed, short token.
+    (behind a proxy). `access`: users, tokens and books; `veil`: pseudonyms (None: nobody has an account; pseudonyms
+    until the end). `cert_file`, `key_file`: speak TLS. `proxies`: addresses whose X-Forwarded-For and -Proto are
+    believed; nobody else's are. `ready` is called with the address to open, which carries a one-time token. Raises
+    NotServing: address not ours, port not allowed, short token, certificate that cannot be used.
     """
     if token is not None and len(token) < 16:
         raise NotServing("The scripts' token is too short: give at least 16 characters.")
     listener = _bind(host, port)
     bound = int(listener.getsockname()[1])
     keys = Keys(token, time.monotonic)
-    app = build_app(desk, keys, doors_for(host, bound, hosts), ingest_with=ingest, beat_s=beat_s)
+    doors = doors_for(host, bound, hosts, secure=bool(cert_file))
+    app = build_app(desk, keys, doors, access=access, veil=veil, ingest_with=ingest, beat_s=beat_s)
     config = uvicorn.Config(
-        app, log_config=None, access_log=False, server_header=False, ws="websockets-sansio", ws_max_size=4096,
+        app, http=PatientProtocol, ssl_certfile=cert_file or None, ssl_keyfile=key_file or None,
+        proxy_headers=bool(proxies), forwarded_allow_ips=list(proxies), log_config=None, access_log=False,
+        server_header=False, ws="websockets-sansio", ws_max_size=4096,
         ws_ping_interval=20, ws_ping_timeout=20, ws_per_message_deflate=False, limit_concurrency=4096,
         timeout_graceful_shutdown=int(STOP_S) - 1, timeout_keep_alive=30, lifespan="on",
         h11_max_incomplete_event_size=32_768,
     )  # fmt: skip
+    try:
+        config.load()
+    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+        listener.close()
+        raise NotServing(f"[web] cert_file, key_file or proxies cannot be used: {error}") from error
     server = uvicorn.Server(config)
     thread = threading.Thread(target=_run, args=(server, listener), name="web", daemon=True)
     thread.start()
@@ -100,7 +117,7 @@ def serve(
             raise NotServing("The web server did not start; the log says why.")
         thread.join(0.01)
     shown = "localhost" if is_everywhere(host) else f"[{host}]" if ":" in host else host
-    running = Running(f"http://{shown}:{bound}", bound, keys, server, thread, listener)
+    running = Running(f"{'https' if cert_file else 'http'}://{shown}:{bound}", bound, keys, server, thread, listener)
     if ready is not None:
         ready(running.open_url())
     return running

@@ -9,7 +9,7 @@ import typer
 try:
     from devices.command import app as devices
     from twin.broker.command import app as broker
-    from twin.command import channels, config, demo, detect, doctor, journal, look, store, up, whistles
+    from twin.command import channels, config, demo, detect, doctor, journal, look, privacy, store, up, users, whistles
     from twin.survey.command import app as city
 except ModuleNotFoundError as missing:  # the base package is the edge's; the server's parts are an extra
     sys.exit(f"citywhistle: {missing.name} is not installed; the server comes with: pip install 'citywhistle[server]'")
@@ -34,6 +34,9 @@ app.add_typer(city, name="city")
 app.add_typer(broker, name="broker")
 app.add_typer(whistles.app, name="whistles")
 app.add_typer(channels.app, name="channels")
+app.add_typer(users.users, name="users")
+app.add_typer(users.tokens, name="tokens")
+app.add_typer(privacy.app, name="privacy")
 app.add_typer(journal.app, name="journal")
 app.add_typer(store.app, name="store")
 app.add_typer(config.app, name="config")

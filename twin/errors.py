@@ -51,6 +51,15 @@ class LinkRefused(TwinError):
         self.why = why
 
 
+class AccessError(TwinError):
+    """A user, token, password or book that cannot be as asked; `zh` says it in Chinese, `why` is "unknown" or ""."""
+
+    def __init__(self, message: str, zh: str = "", *, why: str = "") -> None:
+        super().__init__(message)
+        self.zh = zh or message
+        self.why = why
+
+
 class DeliveryFailed(TwinError):
     """A channel could not deliver. `retry` says whether another attempt makes sense, `after_s` when."""
 

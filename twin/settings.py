@@ -104,10 +104,15 @@ class WhistleSettings:
 class WebSettings:
     """The page and the API."""
 
-    host: str = _key("127.0.0.1", "address to bind; loopback until real log-in comes")
+    host: str = _key("127.0.0.1", "address to bind; 0.0.0.0 = every one: then with TLS here or a proxy before it")
     port: int = _key(8080, "0 = any free one")
     public_url: str = _key(
         "", "address that people outside reach this server by, for links in messages; empty: its own"
+    )
+    cert_file: str = _key("", "certificate (PEM, with its chain): the page and the API speak TLS; empty: plain HTTP")
+    key_file: str = _key("", "its key (PEM)")
+    proxies: str = _key(
+        "", "addresses (with blanks between) whose X-Forwarded-For and -Proto are believed; empty: none"
     )
 
 

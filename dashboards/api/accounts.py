@@ -28,11 +28,11 @@ def accounting(
 @routes.get("/api/rejects", responses=refusals(422), summary="The newest refused messages, readable")
 def rejects(given: Given, limit: Annotated[int, Query(ge=1, le=1000)] = 100) -> Response:
     """Newest first; payloads cut to 512 bytes, what is no text written as escapes."""
-    return answer(given.desk.rejects(limit))
+    return given.answer(given.desk.rejects(limit))
 
 
 @routes.get("/api/health", responses=refusals(), summary="What works, and what does not, in words")
 def health(given: Given) -> Response:
     """The desk's health and `troubles` [{part, level, en, zh}], worst first."""
     told = given.desk.health()
-    return answer({**told, "troubles": plain(troubles(told))})
+    return given.answer({**told, "troubles": plain(troubles(told))})

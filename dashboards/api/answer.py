@@ -11,6 +11,7 @@ import hashlib
 import math
 import re
 import secrets
+from dataclasses import replace
 from typing import Annotated
 from urllib.parse import parse_qs
 
@@ -21,6 +22,7 @@ from dashboards.api.cases import Asked, take
 from dashboards.api.errors import Refused
 from dashboards.api.letter import Form, Words, letter_page, notice_page, words_of
 from dashboards.api.subject import Given, Subject
+from dashboards.gate import address_of
 from twin.errors import IllegalStep, LinkRefused, TwinError
 from twin.query.desk import Letter
 
@@ -109,6 +111,8 @@ def read_form(body: bytes, words: Words) -> tuple[Form, str]:
 
 def _page(given: Subject, words: Words, token: str, letter: Letter, *, done: bool = False, trouble: str = "") -> str:
     zone = str(given.desk.city().get("timezone", "UTC"))
+    case = replace(letter.case, en=given.veil.text(letter.case.en), zh=given.veil.text(letter.case.zh))
+    letter = replace(letter, case=case)
     return letter_page(words, token, letter, secrets.token_hex(16), zone, done=done, trouble=trouble)
 
 
@@ -127,4 +131,4 @@ def _digest(text: str) -> str:
 
 
 def _address(request: Request) -> str:
-    return request.client.host if request.client else ""
+    return address_of(request.scope)

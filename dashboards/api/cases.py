@@ -8,11 +8,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi import APIRouter, Header, Query, Response
 
 from dashboards.api.errors import Refused, no_case, refusals
 from dashboards.api.steps import Step, Verb, arguments_of
-from dashboards.api.subject import Given, Subject, answer
+from dashboards.api.subject import Given, Subject, Who
+from twin.access.roles import OWN_PARTNER
 from twin.records import Case
 
 routes = APIRouter(tags=["cases"])
@@ -24,41 +25,41 @@ Key = Annotated[str | None, Header(alias="Idempotency-Key", min_length=8, max_le
 @routes.get("/api/cases", responses=refusals(422), summary="The whistle queue, newest first")
 def cases(
     given: Given,
+    who: Who,
     open_only: bool = True,
     after: Annotated[str, Query(max_length=128)] = "",
     limit: Annotated[int, Query(ge=1, le=1000)] = 200,
 ) -> Response:
     """Causes only; their children are at /api/cases/{id}/children. `after`: id of the last case of the page before."""
-    return answer(given.desk.cases(open_only=open_only, after=after, limit=limit))
+    mine = who.departments if who.confined else ()
+    return given.answer(given.desk.cases(open_only=open_only, after=after, limit=limit, departments=mine))
 
 
 @routes.get("/api/cases/{case}", responses=refusals(404), summary="One case")
-def case(case: str, given: Given) -> Response:
-    return answer(_case(given, case))
+def case(case: str, given: Given, who: Who) -> Response:
+    return given.answer(given.case(who, case))
 
 
 @routes.get("/api/cases/{case}/children", responses=refusals(404, 422), summary="The symptoms that it explains")
-def children(case: str, given: Given, limit: Annotated[int, Query(ge=1, le=5000)] = 1000) -> Response:
-    _case(given, case)
-    return answer(given.desk.children(case, limit))
+def children(case: str, given: Given, who: Who, limit: Annotated[int, Query(ge=1, le=5000)] = 1000) -> Response:
+    given.case(who, case)
+    return given.answer(given.desk.children(case, limit))
 
 
 @routes.get("/api/cases/{case}/history", responses=refusals(404), summary="Who did what, when and why")
-def history(case: str, given: Given) -> Response:
-    _case(given, case)
-    return answer(given.desk.history(case))
+def history(case: str, given: Given, who: Who) -> Response:
+    given.case(who, case)
+    return given.answer(given.desk.history(case))
 
 
 @routes.get("/api/cases/{case}/deliveries", responses=refusals(404), summary="What was really sent")
-def deliveries(case: str, given: Given) -> Response:
-    _case(given, case)
-    return answer(given.desk.deliveries(case))
+def deliveries(case: str, given: Given, who: Who) -> Response:
+    given.case(who, case)
+    return given.answer(given.desk.deliveries(case))
 
 
 @routes.post("/api/cases/{case}/{verb}", responses=refusals(404, 409, 413, 422, 503), summary="Take a step")
-async def act(
-    case: str, verb: Verb, request: Request, given: Given, body: Step | None = None, key: Key = None
-) -> Response:
+async def act(case: str, verb: Verb, given: Given, who: Who, body: Step | None = None, key: Key = None) -> Response:
     """The case after its step. With `Idempotency-Key` a repeated call is one action; Action-Id names it.
 
     A step that the case cannot take is 409 and names those that it can. `mute` keeps cases of this type on this
@@ -66,20 +67,15 @@ async def act(
     """
     step = body or Step()
     arguments, name = arguments_of(verb, step), key or uuid.uuid4().hex
+    told = await asyncio.to_thread(given.case, who, case)
+    if who.confined and told.department not in who.departments and f"step:{verb}" not in OWN_PARTNER:
+        raise Refused(403, "partner", f"{case} is with another department; yours is a partner and may comment.",
+                      "Leave a comment for the department in charge.")  # fmt: skip
     if verb == "mute":
-        told = _case(given, case)
         arguments |= {"types": [told.type], "subjects": [told.subject]}
-    actor = str(request.scope["citywhistle.actor"])
-    response = answer(await take(given, Asked(verb, case, actor, step.reason, name, arguments)))
+    response = given.answer(await take(given, Asked(verb, case, who.name, step.reason, name, arguments)))
     response.headers["Action-Id"] = name
     return response
-
-
-def _case(given: Subject, case: str) -> Case:
-    found = given.desk.case(case)
-    if found is None:
-        raise no_case(case)
-    return found
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import FileResponse
 
 from dashboards.api.errors import Refused, no_device, refusals
-from dashboards.api.subject import Given, Subject, answer
+from dashboards.api.subject import Given, Subject, Who, answer
 from dashboards.columns import encode_devices, rows_as_json
 from devices.kinds import KINDS
 
@@ -61,12 +61,14 @@ def devices(request: Request, given: Given) -> Response:
 
 
 @routes.get("/api/devices/{device}", responses=refusals(404), summary="One device with its last values")
-def device(device: str, given: Given) -> Response:
-    """Relations, last values beside what was expected, open cases."""
+def device(device: str, given: Given, who: Who) -> Response:
+    """Relations, last values beside what was expected, open cases; of a truck its plate's pseudonym."""
     told = given.desk.device(device)
     if told is None:
         raise no_device(device)
-    return answer(told)
+    mine = {"cases": [case for case in told["cases"] if given.sees(who, case)]}
+    plate = given.veil.plate(given.veil.plate_of(device))
+    return given.answer({**told, **mine, **({"plate": plate} if plate else {})})
 
 
 @routes.get(

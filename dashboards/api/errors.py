@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
-from twin.errors import IllegalStep, StoreDown, StoreElsewhere
+from twin.errors import AccessError, IllegalStep, StoreDown, StoreElsewhere
 
 
 class Refusal(BaseModel):
@@ -32,9 +32,9 @@ class Refused(Exception):
 EXPLAINED = {
     400: "The request is not well-formed.",
     401: "No session and no key.",
-    403: "Foreign origin or host.",
+    403: "Foreign origin or host, or not for this role.",
     404: "There is no such thing.",
-    409: "The case cannot take that step from where it stands.",
+    409: "It cannot be done as things stand.",
     413: "The body is too large.",
     415: "A content type that is not read here.",
     422: "A parameter is missing or outside its bounds.",
@@ -93,6 +93,12 @@ def add_refusals(app: FastAPI) -> None:
     @app.exception_handler(StoreElsewhere)
     def elsewhere(_: Request, error: StoreElsewhere) -> JSONResponse:
         return refuse(409, "store_elsewhere", str(error), "Ask the server that holds the series.")
+
+    @app.exception_handler(AccessError)
+    def access(_: Request, error: AccessError) -> JSONResponse:
+        if error.why == "unknown":
+            return refuse(404, "unknown", str(error), "See /api/users, /api/tokens or /api/sessions for what there is.")
+        return refuse(409, "access", str(error), error.zh)
 
     @app.exception_handler(StoreDown)
     def store(_: Request, error: StoreDown) -> JSONResponse:

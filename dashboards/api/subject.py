@@ -11,11 +11,33 @@ from typing import Annotated, Any
 from fastapi import Depends, Request, Response
 from fastapi.responses import JSONResponse
 
+from dashboards.api.errors import no_case
 from dashboards.keys import Buckets, Keys
 from dashboards.plain import plain
+from twin.access import Access, Caller, Veil
+from twin.access.passwords import AT_ONCE
 from twin.query.desk import Desk
+from twin.records import Case
 
 Ingest = Callable[[str, bytes], "Future[Any]"]  # (topic, payload) -> done when it is durable
+
+
+class Slots:
+    """So many at once; `waiting` are those who wait for their turn."""
+
+    def __init__(self, most: int) -> None:
+        self._slots = asyncio.Semaphore(most)
+        self.waiting = 0
+
+    async def __aenter__(self) -> None:
+        self.waiting += 1
+        try:
+            await self._slots.acquire()
+        finally:
+            self.waiting -= 1
+
+    async def __aexit__(self, *_: object) -> None:
+        self._slots.release()
 
 
 @dataclass(slots=True)
@@ -27,8 +49,26 @@ class Subject:
     ingest: Ingest | None
     logins: Buckets
     answers: Buckets
+    access: Access
+    veil: Veil
     at_once: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(4))
     copying: asyncio.Lock = field(default_factory=asyncio.Lock)  # one backup at a time
+    hashing: Slots = field(default_factory=lambda: Slots(AT_ONCE))
+
+    def answer(self, value: Any, status: int = 200) -> Response:
+        """`value` as JSON, with pseudonyms in place of plates, numbers and cards: for all that holds free text."""
+        return JSONResponse(self.veil.over(plain(value)), status)
+
+    def case(self, who: Caller, case: str) -> Case:
+        """A case that the caller may see. Raises Refused (404) also where there is one that is not the caller's."""
+        found = self.desk.case(case)
+        if found is None or not self.sees(who, found):
+            raise no_case(case)
+        return found
+
+    def sees(self, who: Caller, case: Case) -> bool:
+        """Whether a case is the caller's to see: a department's people see those that it is a party of."""
+        return not who.confined or not self.desk.parties(case).isdisjoint(who.departments)
 
 
 def _subject(request: Request) -> Subject:
@@ -37,7 +77,14 @@ def _subject(request: Request) -> Subject:
     return found
 
 
+def _who(request: Request) -> Caller:
+    found = request.scope["citywhistle.caller"]
+    assert isinstance(found, Caller)
+    return found
+
+
 Given = Annotated[Subject, Depends(_subject)]
+Who = Annotated[Caller, Depends(_who)]
 
 
 def answer(value: Any, status: int = 200) -> Response:

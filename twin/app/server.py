@@ -23,6 +23,10 @@ from sqlalchemy.exc import DatabaseError
 from devices.clock import Clock, read_clock
 from devices.places import CityFiles, load_city
 from devices.records import Mark
+from twin.access import Access
+from twin.access.access import FILE as USERS
+from twin.access.veil import FILE as VEIL
+from twin.access.veil import veil_key
 from twin.app.accounts import Accounts
 from twin.app.actions import Counter
 from twin.app.casebook import case_place, open_cases
@@ -31,7 +35,9 @@ from twin.app.desk import CityDesk
 from twin.app.heart import Heart
 from twin.app.marks import Courier, Marks
 from twin.app.memory import Keeper, recount, restore
+from twin.app.partners import Partners
 from twin.app.picture import Picture
+from twin.app.privacy import city_veil, veil_logs
 from twin.app.ways import city_policy, city_toml, direct, open_channels, unreached
 from twin.city import City, Registry
 from twin.deliver.links import Links, link_secret
@@ -109,9 +115,13 @@ class Server:
         except OSError as error:
             raise TwinError(f"{self.data} cannot be made: {error.strerror}; set data_dir to another place") from error
         self.password = read_secret(settings.broker.password_file)
+        self.access = Access(self.data / USERS)
+        stack.callback(self.access.close)
         self.channels = open_channels(settings)
         self.clock: Clock = read_clock(Path(settings.city.clock_file) if settings.city.clock_file else None)
         self.files: CityFiles = direct(load_city(settings.city.dir or "helsinki"), settings)
+        self.veil = city_veil(self.files, veil_key(self.data / VEIL))
+        veil_logs(self.veil)
         self.journal = Journal(self.data / "journal.db", max_bytes=settings.journal.max_bytes)
         stack.callback(self.journal.close)
         self.city = self._open_city()
@@ -150,7 +160,8 @@ class Server:
     def _restore(self) -> None:
         """World and account from the last checkpoint, then the journal after it through the same ticks."""
         self.checkpoints = Checkpoints(self.data / "checkpoints")
-        restored = restore(self.checkpoints, self.city, self.journal, city_policy(self.files, self.settings))
+        self.policy = city_policy(self.files, self.settings)
+        restored = restore(self.checkpoints, self.city, self.journal, self.policy)
         self.book = restored.book
         self.accounts = Accounts(self.book, self.city.registry, self.journal, self._stored)
         self.picture = Picture(self.city)
@@ -265,6 +276,7 @@ class Server:
             self.pump,
             self.data,
             release,
+            Partners(self.policy),
             [RECORDED] if any(device.origin == "recorded" for device in self.files.devices) else [],
             self.links,
         )
@@ -272,20 +284,27 @@ class Server:
         web = self.settings.web
         public = urlsplit(web.public_url).hostname
         names = [public] if public else []
+        proxies = web.proxies.replace(",", " ").split()
+        known = self.access.users.any()
         for face in importlib.metadata.entry_points(group="citywhistle.faces"):
             try:
                 running = face.load()(
-                    desk, host=web.host, port=web.port, token=token, ingest=self.pump.offer, hosts=names
-                )
+                    desk, host=web.host, port=web.port, token=token, ingest=self.pump.offer, hosts=names,
+                    access=self.access, veil=self.veil, cert_file=web.cert_file, key_file=web.key_file, proxies=proxies,
+                )  # fmt: skip
             except TwinError:
                 raise
             except Exception as error:
                 raise TwinError(f"{error} ([{face.name}] host and port say where)") from error
             self._stack.callback(running.stop)
             self.links.base = self.links.base or running.url
-            note = {"url": running.url, "open": running.open_url(), "token": token, "pid": os.getpid()}
+            # Where people have accounts no link lies about that needs none; `citywhistle open` makes one when asked.
+            opened = running.url if known else running.open_url()
+            note = {"url": running.url, "open": opened, "token": token, "pid": os.getpid(), "ca": web.cert_file}
             self._write_note(note)
             LOG.info("open %s", note["open"])
+            if not known:
+                LOG.info("nobody has an account yet: `citywhistle users add NAME --role admin` makes the first one")
 
     def _write_note(self, note: dict[str, Any]) -> None:
         path = self.data / NOTE

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import ssl
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from rich.console import Console
 from rich.text import Text
 
 from twin.errors import SettingsError
-from twin.settings import Settings, load_settings
+from twin.settings import Settings, load_settings, read_secret
 
 ERR = Console(stderr=True)
 OUT = Console()
@@ -46,18 +47,30 @@ def settings_of(config: Path | None) -> Settings:
 
 
 class Client:
-    """HTTP to the server whose data directory the settings name."""
+    """HTTP to the server whose data directory the settings name, or to CITYWHISTLE_URL.
+
+    CITYWHISTLE_TOKEN (or the file that CITYWHISTLE_TOKEN_FILE names) says as whom; without it the key in the data
+    directory is used, which is the administrator's.
+    """
 
     def __init__(self, config: Path | None) -> None:
         """Find the server. Ends the command with what to do when none runs there."""
+        token, url = _token(), os.environ.get("CITYWHISTLE_URL", "").rstrip("/")
+        self._trust: ssl.SSLContext | bool = True
+        if url:
+            if not token:
+                raise fail("CITYWHISTLE_URL needs CITYWHISTLE_TOKEN (`citywhistle tokens create` makes one)", 2)
+            self.url, self._key = url, {"Authorization": f"Bearer {token}"}
+            return
         found = runs_in(config)
         if found is None:
             raise fail("no server is running here; start one with `citywhistle up` or `citywhistle demo`")
         told = read_note(found)
         if told is None:
             raise fail(f"the server that {found} speaks of has ended; start it again with `citywhistle up`")
-        self.url: str = told["url"]
-        self._key = {"Authorization": f"Bearer {told['token']}"}
+        self.url = str(told["url"])
+        self._key = {"Authorization": f"Bearer {token or told['token']}"}
+        self._trust = pinned(str(told.get("ca", "")))
 
     def get(self, path: str, **query: str | int | bool) -> Any:
         """GET as JSON. Ends the command with the server's own words on an error."""
@@ -78,7 +91,7 @@ class Client:
         try:
             answer = httpx.request(
                 method, self.url + path, params=query, json=body, headers=self._key | (headers or {}),
-                timeout=ANSWER_S, trust_env=False,
+                timeout=ANSWER_S, trust_env=False, verify=self._trust,
             )  # fmt: skip
         except httpx.HTTPError as error:
             raise fail(f"{self.url} does not answer ({error}); `citywhistle doctor` looks into it") from error
@@ -91,6 +104,28 @@ class Client:
             words = (told.get("detail") or told.get("error", told)) if isinstance(told, dict) else told
             raise fail(f"{words}{fix}", 4 if answer.status_code == 404 else 1)
         return told
+
+
+def _token() -> str:
+    """The token of the environment; '' for none."""
+    file = os.environ.get("CITYWHISTLE_TOKEN_FILE", "")
+    try:
+        return read_secret(file) if file else os.environ.get("CITYWHISTLE_TOKEN", "").strip()
+    except SettingsError as error:
+        raise fail(str(error), 2) from error
+
+
+def pinned(cert_file: str) -> ssl.SSLContext | bool:
+    """Trust in the very certificate of a server on this machine, whatever names it is for; True where it has none."""
+    if not cert_file:
+        return True
+    try:
+        context = ssl.create_default_context(cafile=cert_file)
+    except OSError as error:
+        raise fail(f"{cert_file}: the server's certificate cannot be read ({error})") from error
+    context.check_hostname = False  # it is asked by its loopback address; the certificate itself is what we know
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    return context
 
 
 def read_note(path: Path) -> dict[str, Any] | None:

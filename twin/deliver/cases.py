@@ -10,7 +10,19 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, create_engine, func, insert, make_url, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    and_,
+    create_engine,
+    func,
+    insert,
+    make_url,
+    or_,
+    select,
+    update,
+)
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
@@ -245,16 +257,21 @@ class Cases:
     # What the desk asks.
 
     def cases(
-        self, *, open_only: bool = True, after: str = "", limit: int = 200, subject: str = "", parent: str = ""
-    ) -> list[Case]:
+        self, *, open_only: bool = True, after: str = "", limit: int = 200, subject: str = "", parent: str = "",
+        departments: Sequence[str] = (), types: Sequence[str] = (),
+    ) -> list[Case]:  # fmt: skip
         """Cases, newest first; `after` is the last id of the page before. Without children, unless `parent` names
-        whose, or `subject` the device or node that they are about.
+        whose, or `subject` the device or node that they are about. `departments`: only those that are with one of
+        them, or of one of the `types` and with any.
         """
         where: list[ColumnElement[bool]] = [CASES.c.subject == subject if subject else CASES.c.parent == parent]
         if open_only:
             where.append(CASES.c.open.is_(True))
         if after:
             where.append(CASES.c.id < after)
+        if departments:
+            joint = and_(CASES.c.type.in_(types), CASES.c.department != "")
+            where.append(or_(CASES.c.department.in_(departments), joint))
         query = select(CASES.c.body).where(*where).order_by(CASES.c.id.desc()).limit(_bound(limit))
         return self._read_cases(query)
 

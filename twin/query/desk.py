@@ -124,8 +124,16 @@ class Desk(Protocol):
         attributes, values ([{quantity, value, unit, expected, low, high, t_ms, age_s}]), cases (open ones, Case).
         """
 
-    def cases(self, *, open_only: bool = True, after: str = "", limit: int = 200) -> Sequence[Case]:
-        """Cases, newest first; children are left out (ask `children`)."""
+    def cases(
+        self, *, open_only: bool = True, after: str = "", limit: int = 200, departments: Sequence[str] = ()
+    ) -> Sequence[Case]:
+        """Cases, newest first; children are left out (ask `children`). `departments`: only those they are party of."""
+
+    def parties(self, case: Case) -> frozenset[str]:
+        """The departments that may see a case: in charge of it or of its cause, and those who act jointly."""
+
+    def verify(self, head: str = "") -> Mapping[str, Any]:
+        """Read the whole history of the cases: {ok, checked, head, flaw, n, case, detail}. Takes seconds."""
 
     def case(self, case: str) -> Case | None: ...
 

@@ -1,0 +1,34 @@
+"""Which departments are party to a case: the one in charge, and those who by the city's policy act jointly with it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from twin.deliver.cases import Cases
+from twin.records import Case
+from twin.whistle.policy import Policy
+
+
+@dataclass(frozen=True, slots=True)
+class Partners:
+    """The policy, asked who may see what."""
+
+    policy: Policy
+
+    def of(self, case: Case) -> frozenset[str]:
+        """The departments that may see a case; nobody's while it is with no department."""
+        return frozenset({case.department, *self.policy.of(case.type).joint}) if case.department else frozenset()
+
+    def types(self, departments: Sequence[str]) -> tuple[str, ...]:
+        """The case types that one of the departments joins in."""
+        mine = set(departments)
+        return tuple(name for name, policy in self.policy.types.items() if mine.intersection(policy.joint))
+
+    def cases(
+        self, cases: Cases, departments: Sequence[str], *, open_only: bool, after: str, limit: int
+    ) -> Sequence[Case]:
+        """The cases of some departments, newest first, children left out."""
+        return cases.cases(
+            open_only=open_only, after=after, limit=limit, departments=departments, types=self.types(departments)
+        )
