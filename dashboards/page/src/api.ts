@@ -7,6 +7,7 @@ export class Refused extends Error {
     readonly error: string,
     readonly detail: string,
     readonly fix: string,
+    readonly retry = 0, // seconds, where the server named some
   ) {
     super(detail);
   }
@@ -21,7 +22,8 @@ async function call(path: string, init: RequestInit = {}): Promise<Response> {
   } catch (error) {
     if (!(error instanceof SyntaxError)) throw error;
   }
-  throw new Refused(response.status, told.error ?? "http", told.detail ?? response.statusText, told.fix ?? "");
+  const retry = Number(response.headers.get("Retry-After") ?? 0);
+  throw new Refused(response.status, told.error ?? "http", told.detail ?? response.statusText, told.fix ?? "", retry);
 }
 
 export async function get<T>(path: string): Promise<T> {
@@ -32,10 +34,15 @@ export async function getBytes(path: string): Promise<ArrayBuffer> {
   return (await call(path, { headers: { Accept: "application/octet-stream" } })).arrayBuffer();
 }
 
-/** A write; `key` makes a repeated call one action. */
-export async function post<T>(path: string, body: unknown, key: string): Promise<T> {
-  const headers = { "Content-Type": "application/json", "Idempotency-Key": key };
-  return (await (await call(path, { method: "POST", headers, body: JSON.stringify(body) })).json()) as T;
+/** A write; `key` makes a repeated call one action (null: it needs none). An empty answer is null. */
+export async function post<T>(path: string, body: unknown, key: string | null): Promise<T> {
+  const headers = { "Content-Type": "application/json", ...(key ? { "Idempotency-Key": key } : {}) };
+  const response = await call(path, { method: "POST", headers, body: JSON.stringify(body) });
+  return (response.status === 204 ? null : await response.json()) as T;
+}
+
+export async function remove(path: string): Promise<void> {
+  await call(path, { method: "DELETE" });
 }
 
 /** Exchange the one-time token behind the # for a session cookie; the address loses it at once. */

@@ -13,8 +13,8 @@ const REACHED: Record<string, number> = { found: 0, filed: 1, dispatched: 2, acc
 const MOST_CHILDREN = 200;
 
 export interface CaseActs {
-  accept(one: Case): void;
-  close(one: Case): void;
+  accept: ((one: Case) => void) | null; // null: the role may not
+  close: ((one: Case) => void) | null;
   leave(): void;
   device(id: string): void;
   openCase(id: string): void;
@@ -80,12 +80,14 @@ function stages(one: Case): HTMLElement {
 function buttons(one: Case, acts: CaseActs): HTMLElement | null {
   if (ENDED.includes(one.state)) return null;
   if (one.state === "found") return null; // it is being looked at for a cause; nothing can be done with it yet
-  const taken = one.state !== "dispatched";
+  const { accept, close } = acts;
+  const taken = one.state !== "dispatched" || !accept;
+  if (taken && !close) return null;
   return h(
     "div",
     { class: "acts" },
-    taken ? null : h("button", { type: "button", class: "primary", id: "accept", onclick: () => acts.accept(one) }, t("accept"), h("kbd", { "aria-hidden": "true" }, "a")),
-    h("button", { type: "button", class: taken ? "primary" : "", id: "close", onclick: () => acts.close(one) }, t("close"), h("kbd", { "aria-hidden": "true" }, "c")),
+    taken ? null : h("button", { type: "button", class: "primary", id: "accept", onclick: () => accept(one) }, t("accept"), h("kbd", { "aria-hidden": "true" }, "a")),
+    close && h("button", { type: "button", class: taken ? "primary" : "", id: "close", onclick: () => close(one) }, t("close"), h("kbd", { "aria-hidden": "true" }, "c")),
   );
 }
 

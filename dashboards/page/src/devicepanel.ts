@@ -19,6 +19,7 @@ export interface DeviceActs {
   known(id: string): boolean;
   failed(error: unknown): void;
   now(): number;
+  reveal: ((id: string) => Promise<string | null>) | null; // null: the role may not
 }
 
 /** Panel of one device; it keeps its chart and its chosen quantity while the values under it change. */
@@ -110,11 +111,30 @@ export class DevicePanel {
         "dl",
         { class: "pairs" },
         ...relations.flatMap(([name, id]) => [h("dt", {}, tOr(name, name)), h("dd", {}, link(id))]),
+        ...(device.plate ? [h("dt", {}, t("plate")), h("dd", {}, this.plate(device.id, device.plate))] : []),
         ...(device.code16 ? [h("dt", {}, "URN"), h("dd", {}, device.urn ?? device.code16)] : []),
         h("dt", {}, ""),
         h("dd", {}, h("span", { class: `tag ${device.origin}` }, tOr(device.origin, device.origin)), note ? ` ${note}` : ""),
       ),
     );
+  }
+
+  /** The plate's pseudonym, with a button that asks why it should be told. */
+  private plate(id: string, pseudonym: string): HTMLElement {
+    const shown = h("span", { id: "plate", "aria-live": "polite" }, pseudonym);
+    const { reveal } = this.acts;
+    if (!reveal) return shown;
+    const button = h("button", { type: "button", class: "quiet", id: "reveal" }, t("reveal"));
+    button.onclick = () =>
+      reveal(id).then(
+        (plate) => {
+          if (plate === null) return;
+          shown.textContent = plate;
+          button.remove();
+        },
+        (error: unknown) => this.acts.failed(error),
+      );
+    return h("span", {}, shown, button);
   }
 
   private cases(device: Device): HTMLElement | null {

@@ -39,6 +39,30 @@ export function askReason(about: string): Promise<string | null> {
   });
 }
 
+/** Ask for a few words; resolves with them, or null. */
+export function askWords(title: string, question: string, go: string): Promise<string | null> {
+  return new Promise((resolve) => {
+    const dialog = byId("dialog") as HTMLDialogElement;
+    let words: string | null = null;
+    const field = h("textarea", { id: "words", maxlength: 300, required: true, "aria-label": question });
+    present(title, (shut) => {
+      const form = h(
+        "form",
+        { method: "dialog" },
+        h("p", {}, question),
+        field,
+        h("div", { class: "acts" }, h("button", { type: "button", onclick: shut }, t("cancel")), h("button", { type: "submit", class: "primary", id: "wordsnow" }, go)),
+      );
+      form.onsubmit = () => {
+        words = field.value.trim();
+      };
+      return [form];
+    });
+    field.focus();
+    dialog.addEventListener("close", () => resolve(words || null), { once: true });
+  });
+}
+
 let fading = 0;
 
 /** Say something in passing. */

@@ -4,12 +4,14 @@ import "./style.css";
 import { enter, get, getBytes, newKey, post, Refused } from "./api";
 import { drawCase, fetchCase, type Known } from "./casepanel";
 import { DevicePanel } from "./devicepanel";
-import { askReason, toast } from "./dialogs";
+import { showAccount, whoShort } from "./account";
+import { askReason, askWords, toast } from "./dialogs";
 import { byId, h, setText } from "./dom";
 import { Find } from "./find";
 import { cityHour, clockTime, count, day, setZone } from "./format";
 import { drawLegend } from "./legend";
 import { listen, type Moved } from "./live";
+import { askLogin, whoAmI, type Who } from "./login";
 import { Fleet, STATES } from "./map/fleet";
 import { type Hit, MapView } from "./map/view";
 import { departmentName, ENDED, Queue } from "./queue";
@@ -39,6 +41,8 @@ class Page {
   private beat: Beat | null = null;
   private shown: { case?: Known; device?: string } = {};
   private linked = true;
+  private who!: Who;
+  private started = false;
   private unheard = false; // the first whole queue has not come yet
   private chartAt = 0;
   private refreshing = false;
@@ -54,12 +58,37 @@ class Page {
     setLanguage(this.settings.language);
     this.dress();
     await enter();
+    const who = await whoAmI();
+    if (who) this.who = who;
+    else await this.outside();
     await this.loadCity(false);
     this.wire();
+    this.started = true;
     this.speak();
     this.unheard = true;
     listen({ beat: (beat) => this.hear(beat), moved: (moved) => this.moved(moved), linked: (up) => this.link(up) });
     setInterval(() => this.second(), 1000);
+  }
+
+  /** Nobody is logged in: the banner says what to do, the form takes name and password. */
+  private async outside(): Promise<void> {
+    setText(byId("product"), t("product"));
+    const banner = byId("banner");
+    banner.hidden = false;
+    setText(banner, t("noSession"));
+    this.who = await askLogin((language) => {
+      this.settings.language = language;
+      remember(this.settings);
+      this.dress();
+      setText(banner, t("noSession"));
+    });
+    banner.hidden = true;
+    banner.replaceChildren();
+  }
+
+  /** Whether the role may; the server decides anyway. */
+  private may(permission: string): boolean {
+    return this.who.may.includes(permission);
   }
 
   // -- the city ----------------------------------------------------------------------------------------------------
@@ -79,6 +108,7 @@ class Page {
       known: (id) => this.fleet.rowOf(id) >= 0,
       failed: (error) => this.failed(error),
       now: () => this.now(),
+      reveal: this.may("reveal") ? (id) => this.reveal(id) : null,
     });
     this.dress();
     this.map.show(city, this.fleet, keep);
@@ -112,7 +142,7 @@ class Page {
 
   private strip(): void {
     const show = (): void => void showRejects().catch((error: unknown) => this.failed(error));
-    if (this.beat) drawStrip(byId("strip"), this.beat.account, this.perSecond, show);
+    if (this.beat) drawStrip(byId("strip"), this.beat.account, this.perSecond, this.may("account") ? show : null);
   }
 
   private takeCases(reset: boolean, changed: Case[], gone: string[]): void {
@@ -257,6 +287,10 @@ class Page {
     const told = [mode && mode !== "real" ? t(`clock_${mode}`) : "", speed !== 1 ? t("speed", speed) : ""];
     setText(byId("mode"), told.filter(Boolean).join(" "));
     setText(byId("credit"), [this.city.attribution, ...(this.city.attributions ?? [])].filter(Boolean).join(" · "));
+    const who = byId("who");
+    who.hidden = false;
+    setText(who, whoShort(this.who));
+    who.setAttribute("aria-label", t("account", whoShort(this.who)));
     this.find.speak();
     drawLegend(byId("legend") as HTMLDetailsElement, this.city, this.fleet.kinds, this.theme);
     this.census();
@@ -282,6 +316,7 @@ class Page {
       this.choose({ theme: next[this.settings.theme] });
     };
     byId("large").onclick = () => this.choose({ large: !this.settings.large });
+    byId("who").onclick = () => void showAccount(this.who, this.city, () => location.reload()).catch((error: unknown) => this.failed(error));
     byId("zoomin").onclick = () => this.map.zoomBy(0.7);
     byId("zoomout").onclick = () => this.map.zoomBy(-0.7);
     byId("fit").onclick = () => this.map.fit(this.city);
@@ -348,8 +383,8 @@ class Page {
 
   private drawKnown(known: Known): void {
     drawCase(byId("panel"), known, this.city, this.now(), {
-      accept: (one) => void this.accept(one),
-      close: (one) => void this.close(one),
+      accept: this.may("step:accept") ? (one) => void this.accept(one) : null,
+      close: this.may("step:close") ? (one) => void this.close(one) : null,
       leave: () => this.leave(),
       device: (id) => void this.openDevice(id, true),
       openCase: (id) => void this.openCase(id),
@@ -384,12 +419,12 @@ class Page {
   }
 
   private async accept(one: Case): Promise<void> {
-    if (one.state === "accepted" || ENDED.includes(one.state)) return;
+    if (!this.may("step:accept") || one.state === "accepted" || ENDED.includes(one.state)) return;
     await this.act(one, "accept", {}, "accepted");
   }
 
   private async close(one: Case): Promise<void> {
-    if (ENDED.includes(one.state)) return;
+    if (!this.may("step:close") || ENDED.includes(one.state)) return;
     const reason = await askReason(one[spoken()] || one.en);
     if (reason) await this.act(one, "close", { reason }, "closed");
   }
@@ -408,6 +443,14 @@ class Page {
       this.failed(error);
       for (const button of buttons) button.disabled = false;
     }
+  }
+
+  /** The plate of a truck, for a reason; null when the operator thought better of it. */
+  private async reveal(device: string): Promise<string | null> {
+    const reason = await askWords(t("revealTitle", device), t("revealWhy"), t("revealNow"));
+    if (!reason) return null;
+    const about = this.shown.case?.case ?? [...this.cases.values()].find((one) => one.subject === device);
+    return (await post<{ value: string }>("/api/reveals", { subject: device, reason, case: about?.id ?? "" }, null)).value;
   }
 
   private click(hit: Hit): void {
@@ -439,7 +482,10 @@ class Page {
   }
 
   private failed(error: unknown): void {
-    if (error instanceof Refused && error.status === 401) toast(t("noSession"));
+    if (error instanceof Refused && error.status === 401) {
+      toast(t("noSession"));
+      if (this.started && this.who.way === "session") location.reload(); // ended, disabled or too old: the form again
+    }
     else if (error instanceof Refused) toast(t("failed", error.detail, error.fix));
     else if (error instanceof TypeError) toast(t("offline")); // fetch's word for no connection
     else throw error;

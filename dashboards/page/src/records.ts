@@ -109,6 +109,7 @@ export interface Device {
   urn?: string;
   relations?: Record<string, string>;
   attributes?: Record<string, number>;
+  plate?: string; // a pseudonym; POST /api/reveals tells the plate
   values?: Value[];
   cases?: Case[];
 }

@@ -27,7 +27,7 @@ export class Rate {
   }
 }
 
-export function drawStrip(strip: HTMLElement, account: Account, rate: number | null, showRejects: () => void): void {
+export function drawStrip(strip: HTMLElement, account: Account, rate: number | null, showRejects: (() => void) | null): void {
   const rejected = Object.values(account.rejected).reduce((sum, n) => sum + n, 0);
   const reasons = Object.entries(account.rejected)
     .filter(([, n]) => n > 0)
@@ -36,7 +36,7 @@ export function drawStrip(strip: HTMLElement, account: Account, rate: number | n
   const fact = (name: string, n: number, more = "", sort = ""): HTMLElement =>
     h("span", { class: `fact ${sort}` }, name, h("b", {}, count(n)), more ? h("span", { class: "rate" }, more) : null);
   const focused = strip.contains(document.activeElement);
-  const button = h("button", { type: "button", class: "quiet", id: "rejects", onclick: showRejects }, t("showRejects"));
+  const button = showRejects && h("button", { type: "button", class: "quiet", id: "rejects", onclick: showRejects }, t("showRejects"));
   strip.replaceChildren(
     fact(t("received"), account.received, rate === null ? "" : t("perSecond", count(rate))),
     fact(t("stored"), account.stored),
@@ -45,9 +45,9 @@ export function drawStrip(strip: HTMLElement, account: Account, rate: number | n
     fact(t("duplicate"), account.duplicate),
     fact(t("missing"), account.missing, "", account.missing ? "warn" : ""),
     fact(t("rejected"), rejected, reasons.length ? `(${reasons.slice(0, 4).join(" · ")}${reasons.length > 4 ? " …" : ""})` : "", rejected ? "warn" : ""),
-    button,
+    ...(button ? [button] : []),
   );
-  if (focused) button.focus();
+  if (focused) button?.focus();
 }
 
 /** The newest rejected messages, readable. */
