@@ -12,7 +12,11 @@ class SettingsError(TwinError):
 
 
 class JournalFull(TwinError):
-    """The journal reached its bound or the disk is full: nothing was acknowledged; ingest waits and tries again."""
+    """The journal reached its bound, or the disk is full or fails: nothing was acknowledged; ingest tries again."""
+
+
+class BodyRefused(TwinError):
+    """A body breaks its own contract and will never be taken; nothing of its call was kept. Trying again is in vain."""
 
 
 class JournalBroken(TwinError):

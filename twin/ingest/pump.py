@@ -1,8 +1,9 @@
 """The pump: link -> columns -> ledger -> journal -> acknowledgement. Nothing is acknowledged before it is durable.
 
 One thread takes what waits, journals it in one go (batch, answers, presence, link events) and has it acknowledged in
-bulk. While the journal refuses, nothing is acknowledged, the same entries are tried again, `stalled` says why, the
-inbox fills, the link stops reading, and the broker's session holds the rest. Messages by HTTP go the same way.
+bulk. While the journal is full or its disk fails, nothing is acknowledged, the same entries are tried again, `stalled`
+says why, the inbox fills, the link stops reading, and the broker's session holds the rest. A message that the journal
+will never take is counted, kept readable and set aside, and nothing waits for it. Messages by HTTP go the same way.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 
 from devices.records import Kind
-from twin.errors import TwinError
+from twin.errors import BodyRefused, TwinError
 from twin.ingest.columns import SAMPLE_BYTES, SAMPLES, Columniser, Messages, Received
 from twin.ingest.endpoint import LinkFigures, LinkSettings
 from twin.ingest.forms import Registry
@@ -25,7 +26,7 @@ from twin.ingest.inbox import TAKE_BYTES
 from twin.ingest.ledger import Ledger
 from twin.ingest.link import Link
 from twin.ingest.parts import Window
-from twin.records import Batch, Body, Reject
+from twin.records import NOT_ACCOUNTABLE, Batch, Body, Refused, Reject
 from twin.records import Link as LinkEvent
 
 LOG = logging.getLogger(__name__)
@@ -204,32 +205,91 @@ class Pump:
         parcels = [one for one in taken if isinstance(one, Parcel)]
         events = [one for one in taken if isinstance(one, LinkEvent)]
         number_of_batch = next((i for i, event in enumerate(events) if event.state != "up"), len(events))
-        began = time.thread_time()
-        received = self._columnise(parcels, offers)
-        decoded = time.thread_time()
-        batch = self.ledger.admit(received.batch)
-        admitted = time.thread_time()
-        bodies: list[Body] = [*events[:number_of_batch], batch, *received.answers, *received.presences]
-        bodies += events[number_of_batch:]
-        if not batch.messages:
-            del bodies[number_of_batch]
-        last = self._append_until_durable(bodies) if bodies else 0
+        messages: list[Messages] = [(p.topics, p.payloads, p.arrived_ms) for p in parcels]
+        if offers:
+            messages.append(([o.topic for o in offers], [o.payload for o in offers], self._now_ms()))
+        last = self._journal(messages, events[:number_of_batch], events[number_of_batch:])
         if last is None:
             _refuse(offers)
             return  # stopping while the journal refuses: nothing is acknowledged
-        journalled = time.thread_time()
-        if batch.messages:
-            self.ledger.commit(batch, last - len(bodies) + 1 + number_of_batch)
         self.link.inbox.acknowledge(parcels)
         for offer in offers:
             if offer.wanted:
                 offer.done.set_result(last)
-        self._note(batch, parcels, (began, decoded, admitted, journalled))
+        self._note(parcels)
 
-    def _columnise(self, parcels: Sequence[Parcel], offers: Sequence[Offer]) -> Received:
-        messages: list[Messages] = [(p.topics, p.payloads, p.arrived_ms) for p in parcels]
-        if offers:
-            messages.append(([o.topic for o in offers], [o.payload for o in offers], self._now_ms()))
+    def _journal(
+        self, messages: Sequence[Messages], before: Sequence[LinkEvent] = (), after: Sequence[LinkEvent] = ()
+    ) -> int | None:
+        """Make messages durable between link events. Number of the last entry; None: stopping while none is taken."""
+        began = time.thread_time()
+        received = self._columnise(messages)
+        decoded = time.thread_time()
+        batch = self.ledger.admit(received.batch)
+        admitted = time.thread_time()
+        bodies: list[Body] = [*before, batch, *received.answers, *received.presences, *after]
+        if not batch.messages:
+            del bodies[len(before)]
+        try:
+            last = self._append_until_durable(bodies) if bodies else 0
+        except (BodyRefused, TypeError, ValueError) as error:
+            return self._journal_apart(messages, before, after, error)
+        if last is None:
+            return None
+        journalled = time.thread_time()
+        if batch.messages:
+            self.ledger.commit(batch, last - len(bodies) + 1 + len(before))
+        self._count(batch, (began, decoded, admitted, journalled))
+        return last
+
+    def _journal_apart(
+        self, messages: Sequence[Messages], before: Sequence[LinkEvent], after: Sequence[LinkEvent], error: Exception
+    ) -> int | None:
+        """One of these will never be taken: find it by halves, so that nothing else is lost or waits with it."""
+        if before or after:
+            parts = [((), (one,)) for one in before] + [(messages, ())] + [((), (one,)) for one in after]
+            if len(before) + len(after) == 1 and not messages:
+                LOG.error("a link event is left out, the journal refuses it for good: %s", error)
+                self.figures.faults += 1
+                return 0
+        else:
+            count = sum(len(topics) for topics, _, _ in messages)
+            if count == 1:
+                return self._set_aside(next(one for one in messages if one[0]), error)
+            parts = [(half, ()) for half in _halves(messages, count // 2)]
+        last = 0
+        for some, events in parts:
+            done = self._journal(some, events)
+            if done is None:
+                return None
+            last = max(last, done)
+        return last
+
+    def _set_aside(self, message: Messages, error: Exception) -> int | None:
+        """Count a message that the journal refuses, keep it readable, and let its numbers count as come."""
+        (topic,), (payload,), arrived = message
+        name = topic[:256].decode(errors="replace")
+        LOG.error("a message on %s is set aside, the journal refuses it for good: %s", name, error)
+        self.figures.faults += 1
+        said = Reject(arrived, name, "shape", f"the journal refuses it: {error}"[:256], payload[:SAMPLE_BYTES])
+        refused = tuple(
+            Refused(c.kind, int(row), int(boot), int(seq), "shape")
+            for c in self._columnise([message]).batch.columns
+            for row, boot, seq in zip(c.row, c.boot, c.seq, strict=True)
+            if boot != NOT_ACCOUNTABLE
+        )
+        nobody = {} if refused else {("", -1, "shape"): 1}
+        batch = self.ledger.admit(Batch(messages=1, rejected=nobody, samples=(said,), refused=refused))
+        try:
+            last = self._append_until_durable([batch])
+        except (BodyRefused, TypeError, ValueError) as again:
+            LOG.error("not even its account is taken: %s", again)
+            return 0
+        if last is not None:
+            self.ledger.commit(batch, last)
+        return last
+
+    def _columnise(self, messages: Sequence[Messages]) -> Received:
         try:
             return self._columniser.columnise(messages)
         except Exception:
@@ -260,13 +320,18 @@ class Pump:
         return received
 
     def _append_until_durable(self, bodies: Sequence[Body]) -> int | None:
-        """The number of the last entry; None where we were told to stop while the journal refuses."""
+        """The number of the last entry; None where we were told to stop while there is no room or the disk fails.
+
+        Raises BodyRefused (or what else says that trying again is in vain): nothing was kept.
+        """
         wait, longest = RETRY_S
         while True:
             began = time.monotonic()
             try:
                 last = self._append(bodies)
-            except (TwinError, OSError, ValueError, TypeError) as error:
+            except BodyRefused:
+                raise
+            except (TwinError, OSError) as error:
                 if not self.stalled:
                     LOG.warning("nothing is acknowledged, the broker holds: %s", error)
                 self.stalled = str(error) or type(error).__name__
@@ -281,7 +346,7 @@ class Pump:
                 self.figures.commit_s = self._committed_at - began
                 return last
 
-    def _note(self, batch: Batch, parcels: Sequence[Parcel], at: tuple[float, float, float, float]) -> None:
+    def _count(self, batch: Batch, at: tuple[float, float, float, float]) -> None:
         own, (began, decoded, admitted, journalled) = self.figures, at
         own.decode_cpu_s += decoded - began
         own.journal_cpu_s += journalled - admitted
@@ -290,6 +355,9 @@ class Pump:
         own.readings += len(batch)
         own.commits += 1
         own.last_messages = batch.messages
+
+    def _note(self, parcels: Sequence[Parcel]) -> None:
+        own = self.figures
         if parcels:
             own.age_s = max(0.0, (self._now_ms() - parcels[0].arrived_ms) / 1000)
         now = time.monotonic()
@@ -298,6 +366,18 @@ class Pump:
             latest = (own.messages - own.rated_messages) / (now - own.rated_at)
             own.rate += (latest - own.rate) * share
             own.rated_at, own.rated_messages = now, own.messages
+
+
+def _halves(messages: Sequence[Messages], first: int) -> tuple[list[Messages], list[Messages]]:
+    """The first so many messages, and the others."""
+    left: list[Messages] = []
+    right: list[Messages] = []
+    for topics, payloads, arrived in messages:
+        cut = min(first, len(topics))
+        first -= cut
+        left.append((topics[:cut], payloads[:cut], arrived))
+        right.append((topics[cut:], payloads[cut:], arrived))
+    return [one for one in left if one[0]], [one for one in right if one[0]]
 
 
 def _begin(offer: Offer) -> Offer:

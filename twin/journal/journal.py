@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from twin.errors import JournalBroken, JournalFull, TwinError
+from twin.errors import BodyRefused, JournalBroken, JournalFull, TwinError
 from twin.journal import table
 from twin.journal.ballast import Ballast
 from twin.journal.codec import decode, encode
@@ -108,8 +108,8 @@ class Journal:
     def append(self, bodies: Sequence[Body]) -> int:
         """Make the bodies durable as consecutive entries, in one transaction. Returns the number of the last one.
 
-        Raises JournalFull (bound or disk; nothing of this call was kept, try again later), TypeError or ValueError
-        (a body that breaks its own contract).
+        Nothing of this call was kept when it raises JournalFull (bound, or a disk that is full or fails: try again
+        later) or BodyRefused (a body that breaks its own contract: never try again).
         """
         request = self._request(bodies)
         with self._state:
@@ -205,9 +205,13 @@ class Journal:
         data: list[bytes] = []
         names: list[tuple[str, int, str]] = []
         for body in bodies:
-            encoded = encode(body)
+            try:
+                encoded = encode(body)
+            except (TypeError, ValueError, OverflowError, AttributeError, RecursionError) as error:
+                raise BodyRefused(f"a {type(body).__name__} that breaks its own contract: {error}") from error
             if len(encoded) > MAX_BODY_BYTES:
-                raise ValueError(f"a {type(body).__name__} of {len(encoded)} bytes; an entry may hold {MAX_BODY_BYTES}")
+                told = f"a {type(body).__name__} of {len(encoded)} bytes; an entry may hold {MAX_BODY_BYTES}"
+                raise BodyRefused(told)
             data.append(encoded)
             # The tail must hold what a replay would read: columns are exact, small records go through JSON.
             kept.append(body if isinstance(body, Batch) else decode(0, encoded).body)
@@ -234,7 +238,7 @@ class Journal:
     def _commit_each(self, group: list[_Request]) -> None:
         try:
             self._commit(group)
-        except (TwinError, ValueError) as error:
+        except TwinError as error:
             if len(group) == 1:
                 group[0].error = error
                 return
@@ -276,7 +280,7 @@ class Journal:
         for kind, row, device in rows:
             (kept,) = self._link.execute("SELECT device FROM names WHERE kind = ? AND row = ?", (kind, row)).fetchone()
             if kept != device:
-                raise ValueError(f"row {row} of kind {kind} belongs to {kept} for ever, not to {device}")
+                raise BodyRefused(f"row {row} of kind {kind} belongs to {kept} for ever, not to {device}")
 
     def _publish(self, group: list[_Request], last: int) -> None:
         n = self._position
@@ -303,7 +307,10 @@ class Journal:
     def _note_full(self, error: sqlite3.Error, wanted: int) -> None:
         total, free = table.pages(self._link)
         room = (self._max_pages - total + free) * table.PAGE_BYTES
-        if room < wanted + 8 * table.PAGE_BYTES:
+        if table.primary_code(error) != sqlite3.SQLITE_FULL:
+            reason = f"the disk below the journal fails ({error}): look at the disk, entries are tried again"
+            self._make_room()
+        elif room < wanted + 8 * table.PAGE_BYTES:
             reason = f"the journal's bound of {self._max_pages * table.PAGE_BYTES} bytes is reached"
         else:
             reason = f"the disk below the journal is full ({error}): free some space"

@@ -16,7 +16,7 @@ PAGE_BYTES = 16384
 WAL_PAGES = 256  # checkpoint after 4 MiB: short stalls, and a log that the ballast can stand in for
 
 # Room is missing, or the disk refuses for now: nothing was acknowledged, the same append may succeed later.
-FULL = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR})
+FULL = frozenset({sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN})
 
 
 def open_file(path: Path) -> sqlite3.Connection:

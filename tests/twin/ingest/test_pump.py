@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from typing import Any
@@ -15,10 +15,11 @@ from devices.kinds import KINDS
 from devices.records import Reading
 from tests.broker import TestBroker
 from tests.twin.ingest.conftest import DEADLINE_S, T0, Memory, People, Publisher, until
+from twin.errors import BodyRefused
 from twin.ingest.endpoint import LinkSettings
 from twin.ingest.ledger import Ledger
 from twin.ingest.pump import IngestFull, Pump
-from twin.records import FLAG_EVENT, Answer, Batch, Link, Online
+from twin.records import FLAG_EVENT, Answer, Batch, Body, Link, Online
 
 TOPIC = "city/d1/pole/p-7/telemetry"
 
@@ -128,6 +129,46 @@ def test_it_goes_on_by_itself_when_there_is_room(broker: TestBroker, publisher: 
         until(lambda: len(memory.ids()) >= 10, "it goes on")
         assert memory.ids() == [(7, 1, seq) for seq in range(1, 11)]
         assert pump.link_state().connections == 1
+
+
+class Picky(Memory):
+    """A journal that will never take number 13 of a device, nor the answer to "poison"."""
+
+    def append(self, bodies: Sequence[Body]) -> int:
+        for body in bodies:
+            if isinstance(body, Batch) and any(13 in c.seq.tolist() for c in body.columns):
+                raise BodyRefused("a Batch that breaks its own contract: 13")
+            if isinstance(body, Answer) and body.key == "poison":
+                raise BodyRefused("an Answer that breaks its own contract")
+        return super().append(bodies)
+
+
+def test_a_message_that_the_journal_never_takes_is_set_aside(broker: TestBroker, publisher: Publisher) -> None:
+    """It is counted and readable, its number counts as come, nothing else is lost, and nothing waits for it."""
+    memory = Picky()
+    memory.refuse.set()  # so that all of it waits together
+    with pumping(broker, memory) as pump:
+        publisher.say("city/d1/pole/p-1/telemetry", encode_json(reading(1, device="p-1")))
+        until(lambda: pump.stalled, "the pump stalls")
+        for seq in range(1, 31):
+            publisher.say(TOPIC, encode_json(reading(seq)))
+        publisher.say("city/d1/pole/p-1/ack", encode_ack("poison", True, "done"))
+        publisher.say("city/d1/pole/p-1/ack", encode_ack("k-9", True, "done"))
+        memory.refuse.clear()
+        until(lambda: Answer("p-1", "k-9", True, "done") in memory.entries, "what came behind it")
+        assert memory.ids() == [(1, 1, 1)] + [(7, 1, seq) for seq in range(1, 31) if seq != 13]
+        tally = pump.ledger.tally("pole", 7)
+        assert (tally.journalled, tally.missing, tally.mark, tally.rejected) == (29, 0, 30, {"shape": 1})
+        said = [one for batch in memory.batches for one in batch.samples]
+        assert (said[0].topic, said[0].reason) == (TOPIC, "shape")
+        assert "the journal refuses it: a Batch that breaks" in said[0].detail
+        assert b'"seq":13' in said[0].payload
+        assert pump.figures.faults == 2
+        assert pump.stalled == ""
+        publisher.say(TOPIC, encode_json(reading(13)))  # again: a duplicate, and no more trouble
+        publisher.say(TOPIC, encode_json(reading(31)))
+        until(lambda: (7, 1, 31) in memory.ids(), "it goes on")
+        assert pump.ledger.tally("pole", 7).rejected == {"shape": 1}
 
 
 def test_a_restart_of_ours_loses_and_doubles_nothing(broker: TestBroker, publisher: Publisher) -> None:

@@ -7,14 +7,16 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.twin.journal.bodies import batch, same
-from twin.errors import JournalBroken, JournalBusy, JournalFull
+from twin.errors import BodyRefused, JournalBroken, JournalBusy, JournalFull
 from twin.journal import Journal
-from twin.records import Edit, Link, Names, Tick
+from twin.records import Batch, Edit, Link, Names, Tick
 
 
 @pytest.fixture
@@ -162,11 +164,21 @@ def test_names_stay_for_ever(path: Path) -> None:
 def test_a_row_is_never_given_twice(journal: Journal) -> None:
     """Giving a row to another device is refused whole: no entry, no name; others in the same commit pass."""
     journal.append([Names((("pole", 0, "p-0"),))])
-    with pytest.raises(ValueError, match="belongs to p-0"):
+    with pytest.raises(BodyRefused, match="belongs to p-0"):
         journal.append([Tick(1), Names((("pole", 1, "p-1"), ("pole", 0, "p-9")))])
     assert journal.position == 1
     assert journal.names() == [("pole", 0, "p-0")]
     assert journal.append([Tick(2)]) == 2
+
+
+def test_a_body_that_breaks_its_contract_is_told_from_a_full_disk(journal: Journal) -> None:
+    """It is refused for good, with nothing of its call kept, and the journal takes others as before."""
+    broken = replace(batch(3).columns[0], seq=np.zeros(2, np.int64))
+    with pytest.raises(BodyRefused, match="Batch that breaks its own contract: column seq"):
+        journal.append([Tick(1), Batch(columns=(broken,), messages=3)])
+    assert journal.position == 0
+    assert journal.full == ""
+    assert journal.append([Tick(2)]) == 1
 
 
 def _fill(journal: Journal) -> int:
