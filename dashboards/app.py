@@ -13,7 +13,21 @@ from fastapi.responses import FileResponse, PlainTextResponse, Response
 from fastapi.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
-from dashboards.api import accounts, answer, books, cap, cases, city, ingest, probes, reveals, session, store, users
+from dashboards.api import (
+    accounts,
+    answer,
+    books,
+    cap,
+    cases,
+    city,
+    ingest,
+    probes,
+    reveals,
+    score,
+    session,
+    store,
+    users,
+)  # fmt: skip
 from dashboards.api.errors import add_refusals
 from dashboards.api.subject import Ingest, Subject
 from dashboards.gate import Doors, Gate
@@ -67,7 +81,7 @@ def build_app(
     )
     app.state.doors = doors
     app.state.live = live
-    parts = (answer, cap, city, cases, accounts, ingest, store, session, users, books, reveals, probes)
+    parts = (answer, cap, city, cases, accounts, ingest, score, store, session, users, books, reveals, probes)
     for part in parts:
         app.include_router(part.routes)
     add_refusals(app)

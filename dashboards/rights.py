@@ -44,6 +44,8 @@ RULES: tuple[tuple[str, str, str], ...] = (
     ("GET", "/api/cases/{case}/history", "cases"),
     ("GET", "/api/cases/{case}/deliveries", "cases"),
     ("POST", "/api/cases/{case}/{verb}", "step:{verb}"),
+    ("GET", "/api/score", "cases"),
+    ("GET", "/api/score.csv", "cases"),
     ("GET", "/api/cap", "warnings"),
     ("GET", "/api/cap/{case}", "warnings"),
     ("GET", "/api/accounting", "account"),

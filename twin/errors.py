@@ -71,3 +71,7 @@ class DeliveryFailed(TwinError):
         super().__init__(detail)
         self.retry = retry
         self.after_s = after_s
+
+
+class BadPeriod(TwinError):
+    """A period of days that cannot be; the message says why."""

@@ -26,7 +26,7 @@ TAKES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "approve": ((), ("extra_s",)),
     "verify": ((), ("override",)),
     "close": ((), ("override",)),
-    "evaluate": ((), ("verdict", "score")),
+    "evaluate": ((), ("verdict", "score", "by")),
     "merge": (("into",), ()),
     "attach": (("name", "sha256", "media_type", "size_bytes"), ()),
     "resend": ((), ("key",)),
@@ -53,6 +53,10 @@ class Step(BaseModel):
         str | None, Field(min_length=1, max_length=500, description="verify, close: why, against the telemetry")
     ] = None
     verdict: Annotated[Literal["useful", "false"] | None, Field(description="evaluate: false = a false whistle")] = None
+    by: Annotated[
+        Literal["citizen", "unit", "operator"] | None,
+        Field(description="evaluate: who judges; the citizen or unit concerned, or the operator (usual)"),
+    ] = None
     score: Annotated[int | None, Field(strict=True, ge=1, le=5, description="evaluate")] = None
     into: Annotated[Name | None, Field(description="merge: id of the case that is the cause")] = None
     key: Annotated[Name | None, Field(description="resend: key of the dead letter")] = None

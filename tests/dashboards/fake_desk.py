@@ -13,11 +13,13 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import date, timedelta
 from typing import Any
 
 from devices.kinds import KINDS
-from twin.errors import LinkRefused, StoreElsewhere
+from twin.errors import BadPeriod, LinkRefused, StoreElsewhere
 from twin.query.desk import Account, Letter, Moved, Row, Series
+from twin.query.score import ScoreCard, Where, score_card
 from twin.records import Case, Reject, Transition
 from twin.whistle.lifecycle import CITY_VERBS, after, verbs
 
@@ -346,6 +348,24 @@ class FakeDesk:
             ("lamp out", "路灯不亮"), (f"Pole {case.subject}", f"灯杆{case.subject}"), offers,
             f"lighting by link {case.id}:dispatch:1:webhook", START_MS + 14 * 86_400_000,
         )  # fmt: skip
+
+    def score(self, first: date | None, last: date | None, departments: Sequence[str] | None = None) -> ScoreCard:
+        """The card of the book, as rows of it: every third case handled late, every second evaluated."""
+        end = last or date(2026, 11, 30)
+        begin = first or end - timedelta(days=29)
+        if begin > end:
+            raise BadPeriod("the period begins after its end")
+        rows = []
+        for i, c in enumerate(c for c in self.book.values() if departments is None or c.department in departments):
+            done = c.opened_ms + (9 if i % 3 == 0 else 2) * 3_600_000
+            rows.append((c.type, c.subject, c.department, c.parent, c.opened_ms, c.deadline_ms, c.opened_ms + 9000,
+                         c.opened_ms + 90_000, done, done + 1800_000, done + 1800_000, done, i % 4 == 1, 0, 0, "",
+                         "false" if i % 5 == 4 else "useful", 4.0, ("citizen", "unit")[i % 2]))  # fmt: skip
+        card = score_card(
+            rows, lambda s: Where("d1", "s1", "acme" if s.startswith("truck") else ""), 0, 1, self.city_ms
+        )
+        names = {"district": {"d1": {"en": "South", "zh": "南区"}}, "street": {"s1": {"en": "Kluuvi", "zh": "克鲁维"}}}
+        return replace(card, first=begin.isoformat(), last=end.isoformat(), names=names)
 
     def series(self, device: str, quantity: str, start_ms: int, end_ms: int, points: int = 1000) -> Series:
         KINDS[self.rows[self.index[device]].kind].quantity(quantity)

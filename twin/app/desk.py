@@ -7,6 +7,7 @@ import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from twin.app.letters import read_letter
 from twin.app.meters import render
 from twin.app.partners import Partners
 from twin.app.picture import Picture
+from twin.app.scoring import score
 from twin.city import City
 from twin.deliver.cases import Cases
 from twin.deliver.links import Links
@@ -29,6 +31,7 @@ from twin.errors import LinkRefused, StoreDown, StoreElsewhere
 from twin.ingest.pump import Pump
 from twin.journal import Journal
 from twin.query.desk import Account, Letter, Moved, Row, Series
+from twin.query.score import ScoreCard
 from twin.records import Action, Case, Reject, Transition
 from twin.store import Store
 from twin.store.backup import back_up, elsewhere
@@ -188,6 +191,9 @@ class CityDesk:
         if self.links is None:
             raise LinkRefused("forged")
         return read_letter(self.cases_, self.links, token, time.time())
+
+    def score(self, first: date | None, last: date | None, departments: Sequence[str] | None = None) -> ScoreCard:
+        return score(self.cases_, self.city_.files, self.clock.now_ms(), first, last, departments)
 
     # ---- series ----------------------------------------------------------------------------------------------
 

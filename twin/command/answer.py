@@ -84,10 +84,11 @@ def evaluate(
     config: Path | None = CONFIG,
     false: bool = typer.Option(False, "--false", help="It was a false whistle."),
     score: int | None = typer.Option(None, min=1, max=5, help="How well it was handled."),
+    by: str = typer.Option("operator", help="Who judges: citizen, unit (the one concerned) or operator."),
     reason: str = REASON,
 ) -> None:
     """Say what a closed case was worth."""
-    step(config, case, "evaluate", reason, verdict="false" if false else "useful", score=score)
+    step(config, case, "evaluate", reason, verdict="false" if false else "useful", score=score, by=by)
 
 
 def reopen(case: str, config: Path | None = CONFIG, reason: str = WHY) -> None:

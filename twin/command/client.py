@@ -98,7 +98,7 @@ class Client:
         try:
             told = answer.json()
         except ValueError:
-            told = {"error": answer.text[:300]}
+            told = answer.text if answer.status_code < 400 else {"error": answer.text[:300]}  # CSV is text
         if answer.status_code >= 400:
             fix = f" ({told['fix']})" if isinstance(told, dict) and told.get("fix") else ""
             words = (told.get("detail") or told.get("error", told)) if isinstance(told, dict) else told

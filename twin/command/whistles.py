@@ -13,6 +13,7 @@ import typer
 from rich.table import Table
 
 from devices.errors import DeviceError
+from twin.command import score
 from twin.command.answer import add_steps
 from twin.command.client import CONFIG, JSON, OUT, Client, fail, settings_of, words
 from twin.errors import TwinError
@@ -21,6 +22,7 @@ app = typer.Typer(
     no_args_is_help=True, help="Digital whistles: list, show, verify, route, and every step of a case's life."
 )
 add_steps(app)
+app.command("score")(score.score)
 
 
 def clock(ms: int) -> str:

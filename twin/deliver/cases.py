@@ -321,6 +321,13 @@ class Cases:
             query = query.where(TRANSITIONS.c.case_id == case, TRANSITIONS.c.actor == actor)
             return int(connection.execute(query).scalar_one())
 
+    def scores(self, from_ms: int, to_ms: int, columns: Sequence[str]) -> Sequence[Sequence[Any]]:
+        """Those columns of every case's line of the score card that was opened within [from_ms, to_ms)."""
+        query = select(*(SCORES.c[name] for name in columns))
+        query = query.where(SCORES.c.opened_ms >= from_ms, SCORES.c.opened_ms < to_ms)
+        with self._engine.connect() as connection:
+            return connection.execute(query).all()
+
     def counts(self) -> dict[str, int]:
         """Figures for health and /metrics: open cases, and messages by state."""
         with self._engine.connect() as connection:

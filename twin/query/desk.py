@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from typing import Any, Protocol
 
 from devices.records import Mark
+from twin.query.score import ScoreCard
 from twin.records import Case, Reject, Transition
 
 
@@ -154,6 +156,11 @@ class Desk(Protocol):
 
     def letter(self, token: str) -> Letter:
         """What a link to answer by opens. Raises LinkRefused: forged, expired, or used up."""
+
+    def score(self, first: date | None, last: date | None, departments: Sequence[str] | None = None) -> ScoreCard:
+        """(reads the case database) The score card of the cases opened from `first` to `last`, days of the city's time
+        zone, both in it. None: the city's today, and 29 days before `last`. `departments`: only what they were given.
+        """
 
     def series(self, device: str, quantity: str, start_ms: int, end_ms: int, points: int = 1000) -> Series:
         """(store) Observed against expected. Raises KeyError for an unknown device or quantity."""

@@ -17,6 +17,7 @@ from twin.whistle.sending import assign, dispatch, inform, set_deadlines
 from twin.whistle.telemetry import close, count, join, leave
 
 LONGEST_TEXT = 2000
+JUDGES = ("citizen", "unit", "operator")  # the one concerned, who lives there or whose thing it is, or the desk
 
 
 def take_action(book: Book, action: Action, now_ms: int) -> None:
@@ -176,7 +177,10 @@ def _evaluate(book: Book, life: Life, action: Action, now_ms: int) -> None:
         raise IllegalStep('evaluate takes the verdict "useful" or "false"')
     if score is not None and (isinstance(score, bool) or not isinstance(score, int) or not 1 <= score <= 5):
         raise IllegalStep("evaluate takes a score from 1 to 5")
-    evidence = {"verdict": verdict} | ({} if score is None else {"score": score})
+    by = action.arguments.get("by", "operator")
+    if by not in JUDGES:
+        raise IllegalStep(f"evaluate is by one of {', '.join(JUDGES)}")
+    evidence = {"verdict": verdict, "by": by} | ({} if score is None else {"score": score})
     book.mark(life, now_ms, "evaluate", actor=action.actor, reason=action.reason, evidence=evidence)
 
 

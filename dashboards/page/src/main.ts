@@ -16,6 +16,7 @@ import { Fleet, STATES } from "./map/fleet";
 import { type Hit, MapView } from "./map/view";
 import { departmentName, ENDED, Queue } from "./queue";
 import type { Beat, Case, City, Clock, Device } from "./records";
+import { showScores } from "./scorecard";
 import { recall, remember, type Settings, type ThemeChoice } from "./settings";
 import { drawStrip, Rate, showRejects } from "./strip";
 import { named, setLanguage, spoken, t, typeName, type Word } from "./text";
@@ -270,6 +271,7 @@ class Page {
     setText(byId("queuehelp"), t("queueHelp"));
     setText(byId("alsoclosed"), t("showClosed"));
     setText(byId("skip"), t("skip"));
+    setText(byId("scores"), t("scoreOpen"));
     setText(byId("language"), t("language"));
     byId("language").lang = spoken() === "zh" ? "en" : "zh-CN";
     label("language", "languageLabel");
@@ -310,6 +312,7 @@ class Page {
   // -- what an operator does -----------------------------------------------------------------------------------------
 
   private wire(): void {
+    byId("scores").onclick = () => void showScores((error) => this.failed(error)).catch((error: unknown) => this.failed(error));
     byId("language").onclick = () => this.choose({ language: spoken() === "zh" ? "en" : "zh" });
     byId("theme").onclick = () => {
       const next: Record<ThemeChoice, ThemeChoice> = { auto: "dark", dark: "light", light: "auto" };

@@ -164,3 +164,25 @@ export interface Beat {
   health: Health;
   cases: { reset: boolean; changed: Case[]; gone: string[] };
 }
+
+export interface ScoreLine {
+  key: string;
+  cases: number;
+  open: number;
+  late: number;
+  reopened: number;
+  false: number;
+  share_in_time: number | null;
+  median_s: Record<string, number | null>;
+}
+
+export interface ScoreCard {
+  first: string;
+  last: string;
+  children: number;
+  total: ScoreLine;
+  by: Record<string, ScoreLine[]>;
+  judged: { judge: string; count: number; mean_score: number | null; false: number }[];
+  offenders: { subject: string; company: string; cases: number; types: Record<string, number> }[];
+  names: Record<string, Record<string, Named>>;
+}
