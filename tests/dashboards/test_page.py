@@ -306,6 +306,34 @@ def test_accounting_and_rejects(page: Page) -> None:
     assert page.locator("#dialog script").count() == 0
 
 
+def test_score_card_by_keyboard_and_on_paper(page: Page, desk: FakeDesk) -> None:
+    """It opens, takes other days, says what is wrong with them, gives CSV, prints whole, and Escape leaves it."""
+    page.locator("#scores").focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("table.score caption").first).to_have_text("By type")
+    expect(page.locator("table.score").first.locator("tbody tr")).to_have_count(3)  # two types and the total
+    page.locator("#scorefrom").fill("2026-11-30")
+    page.locator("#scoreto").fill("2026-11-01")
+    page.locator("#scoreshow").press("Enter")
+    expect(page.locator("dialog [role=alert]")).to_contain_text("period")
+    page.locator("#scoreto").fill("2026-11-30")
+    page.locator("#scoreshow").press("Enter")
+    expect(page.locator("dialog [role=alert]")).to_be_empty()
+    with page.expect_download() as down:
+        page.locator("#scorecsv").click()
+    assert down.value.suggested_filename == "citywhistle-score-2026-11-30-2026-11-30.csv"
+    page.emulate_media(media="print")
+    expect(page.locator("#map")).to_be_hidden()
+    expect(page.locator("#scoreshow")).to_be_hidden()
+    assert page.evaluate(
+        "document.querySelector('.scores').scrollHeight <= document.querySelector('.scores').clientHeight"
+    )
+    page.emulate_media(media="screen")
+    page.locator("#scoreshow").press("Escape")
+    expect(page.locator("#dialog")).to_be_hidden()
+    expect(page.locator("#scores")).to_be_focused()
+
+
 def test_trouble_banner(page: Page, desk: FakeDesk) -> None:
     """A store that is down is said in a banner, and the banner goes when it is back."""
     well = desk.health_told["store"]
@@ -340,6 +368,10 @@ def test_accessible(context: BrowserContext, running: Running, language: str, th
     page.wait_for_selector("canvas.chart")
     found |= serious(Axe().run(page).response)
     page.locator("#rejects").click()
+    found |= serious(Axe().run(page).response)
+    page.keyboard.press("Escape")
+    page.locator("#scores").click()
+    page.wait_for_selector("table.score")
     found |= serious(Axe().run(page).response)
     assert found == set()
 
