@@ -21,6 +21,7 @@ from dashboards.api import (
     cases,
     city,
     ingest,
+    photos,
     probes,
     reveals,
     score,
@@ -81,7 +82,7 @@ def build_app(
     )
     app.state.doors = doors
     app.state.live = live
-    parts = (answer, cap, city, cases, accounts, ingest, score, store, session, users, books, reveals, probes)
+    parts = (answer, cap, city, photos, cases, accounts, ingest, score, store, session, users, books, reveals, probes)
     for part in parts:
         app.include_router(part.routes)
     add_refusals(app)

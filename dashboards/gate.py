@@ -6,6 +6,7 @@ Plain ASGI. What it refuses never reaches a route. The rules and why: docs/api.m
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ipaddress
 import math
 from collections.abc import Sequence
@@ -16,6 +17,7 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from dashboards import photos
 from dashboards.api.errors import refuse
 from dashboards.api.letter import STYLE_HASH
 from dashboards.keys import Buckets, Keys
@@ -47,6 +49,8 @@ WRITES = ("POST", "PUT", "PATCH", "DELETE")
 BODY_S = 30.0  # a body that takes longer is not waited for
 MOST_BODY = 64 * 1024
 MOST_INGEST = 1024 * 1024
+MOST_UPLOAD = photos.MOST_BYTES + 16 * 1024  # a photo and the form around it
+UPLOADS = 6  # bodies larger than MOST_BODY that come at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +75,7 @@ class Gate:
 
     def __init__(self, app: ASGIApp, doors: Doors, keys: Keys, access: Access, calls: Buckets) -> None:
         self.app, self.doors, self.keys, self.access, self.calls = app, doors, keys, access, calls
+        self.uploads = asyncio.Semaphore(UPLOADS)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -90,9 +95,14 @@ class Gate:
         if refused is not None:
             await refused(scope, receive, send_dressed)
             return
-        most = MOST_INGEST if scope["path"] == "/api/ingest" else MOST_BODY
+        most = _most(scope)
+        large = most == MOST_UPLOAD and not _small(scope)
+        if large and self.uploads.locked():
+            fix = "Send it again in a few seconds."
+            await refuse(503, "busy", "Others are sending photos.", fix, 5)(scope, receive, send_dressed)
+            return
         try:
-            async with asyncio.timeout(BODY_S):
+            async with self.uploads if large else contextlib.nullcontext(), asyncio.timeout(BODY_S):
                 body = await _body(scope, receive, most)
         except TimeoutError:
             fix = f"Send the whole body within {BODY_S:.0f} s."
@@ -271,6 +281,21 @@ def address_of(scope: Scope) -> str:
         mapped = address.ipv4_mapped
         return str(mapped) if mapped else str(ipaddress.ip_network((int(address) >> 64 << 64, 64)))
     return str(address)
+
+
+def _most(scope: Scope) -> int:
+    """The largest body that a path takes."""
+    path = scope["path"]
+    if path == "/api/ingest":
+        return MOST_INGEST
+    photo = path.startswith(ANSWER) or (path.startswith("/api/cases/") and path.endswith("/photos"))
+    return MOST_UPLOAD if photo else MOST_BODY
+
+
+def _small(scope: Scope) -> bool:
+    """Whether a body says that it is no larger than others'."""
+    declared = Headers(scope=scope).get("content-length", "0")
+    return declared.isdigit() and int(declared) <= MOST_BODY and "transfer-encoding" not in Headers(scope=scope)
 
 
 async def _body(scope: Scope, receive: Receive, most: int) -> Receive | None:

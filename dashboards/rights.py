@@ -43,6 +43,8 @@ RULES: tuple[tuple[str, str, str], ...] = (
     ("GET", "/api/cases/{case}/children", "cases"),
     ("GET", "/api/cases/{case}/history", "cases"),
     ("GET", "/api/cases/{case}/deliveries", "cases"),
+    ("POST", "/api/cases/{case}/photos", "step:attach"),
+    ("GET", "/api/cases/{case}/photos/{sha256}", "cases"),
     ("POST", "/api/cases/{case}/{verb}", "step:{verb}"),
     ("GET", "/api/score", "cases"),
     ("GET", "/api/score.csv", "cases"),

@@ -75,3 +75,7 @@ class DeliveryFailed(TwinError):
 
 class BadPeriod(TwinError):
     """A period of days that cannot be; the message says why."""
+
+
+class AlbumFull(TwinError):
+    """A photo that cannot be kept: too many under its case, or no room."""

@@ -11,18 +11,23 @@ import hashlib
 import math
 import re
 import secrets
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import parse_qs
 
 from fastapi import APIRouter, Header, Query, Request, Response
 from fastapi.responses import HTMLResponse, RedirectResponse
+from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartException
 
 from dashboards.api.cases import Asked, take
 from dashboards.api.errors import Refused
 from dashboards.api.letter import Form, Words, letter_page, notice_page, words_of
+from dashboards.api.photos import attach_name, keep
 from dashboards.api.subject import Given, Subject
 from dashboards.gate import address_of
+from dashboards.photos import MOST_BYTES, BadPhoto
 from twin.errors import IllegalStep, LinkRefused, TwinError
 from twin.query.desk import Letter
 
@@ -63,7 +68,7 @@ async def send(token: str, request: Request, given: Given, lang: Lang = "", acce
         letter = await asyncio.to_thread(given.desk.letter, token)
     except LinkRefused as refused:
         return _html(notice_page(words, refused.why, f"/answer/{token}"), STATUS.get(refused.why, 404))
-    form, trouble = read_form(await request.body(), words)
+    form, trouble = await _read(request, words)
     if trouble:
         return _html(_page(given, words, token, letter, trouble=trouble), 422)
     return await _take(given, words, token, letter, form)
@@ -73,30 +78,59 @@ async def _take(given: Subject, words: Words, token: str, letter: Letter, form: 
     """Do what the form asks, or say on the page why it cannot be."""
     if form.verb not in letter.offers:
         return _html(_page(given, words, token, letter, trouble=words.told["moved_on"]), 409)
-    arguments = {"extra_s": form.hours * 3600} if form.verb == "extend" else {}
+    arguments: dict[str, Any] = {"extra_s": form.hours * 3600} if form.verb == "extend" else {}
+    if form.verb == "evaluate":
+        arguments = {"verdict": "false" if form.false else "useful", "score": form.score, "by": "unit"}
     name = "answer-" + _digest(f"{token} {form.verb} {form.nonce}")[:40]
     try:
+        if form.photo:
+            kept = await keep(given, letter.case.id, form.photo)
+            await take(given, Asked("attach", letter.case.id, letter.actor, "", attach_name(name), kept))
         await take(given, Asked(form.verb, letter.case.id, letter.actor, form.reason, name, arguments))
+    except BadPhoto as why:
+        return _html(_page(given, words, token, letter, trouble=words.told[why.why]), 422)
     except IllegalStep:
         return _html(_page(given, words, token, letter, trouble=words.told["moved_on"]), 409)
-    except (Refused, TwinError):
+    except (Refused, TwinError) as why:
+        if isinstance(why, Refused) and why.error == "full":
+            return _html(_page(given, words, token, letter, trouble=words.told["photo_full"]), 409)
         return _html(_page(given, words, token, letter, trouble=words.told["later"]), 503)
     return RedirectResponse(f"/answer/{token}?lang={words.language}&done=ok", 303)
 
 
+async def _read(request: Request, words: Words) -> tuple[Form, str]:
+    """The form, with the photo of one that carries a file, and '', or what its sender should put right."""
+    if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
+        return read_form(await request.body(), words)
+    try:
+        async with request.form(max_files=1, max_fields=8, max_part_size=16 * 1024) as told:
+            one = {name: value.strip() for name, value in told.items() if isinstance(value, str)}
+            file = told.get("photo")
+            photo = b"" if file is None or isinstance(file, str) else await file.read(MOST_BYTES + 1)
+    except (HTTPException, MultiPartException, UnicodeDecodeError):
+        return Form(), words.told["broken"]
+    form, trouble = _check(one, words)
+    if photo and form.verb != "handle":
+        return Form(), trouble or words.told["broken"]
+    return replace(form, photo=photo), trouble
+
+
 def read_form(body: bytes, words: Words) -> tuple[Form, str]:
-    """The form's fields and '', or what its sender should put right."""
+    """The fields of a form without a file and '', or what its sender should put right."""
     try:
         told = parse_qs(body.decode("ascii"), strict_parsing=True, max_num_fields=8, errors="strict")
     except (ValueError, UnicodeDecodeError):
         return Form(), words.told["broken"]
-    one = {name: values[0].strip() for name, values in told.items()}
+    return _check({name: values[0].strip() for name, values in told.items()}, words)
+
+
+def _check(one: Mapping[str, str], words: Words) -> tuple[Form, str]:
     verb, nonce, reason = one.get("verb", ""), one.get("form", ""), one.get("reason", "").replace("\r\n", "\n")
-    if verb not in ("accept", "return", "extend", "handle", "comment") or not NONCE.match(nonce):
+    if verb not in ("accept", "return", "extend", "handle", "comment", "evaluate") or not NONCE.match(nonce):
         return Form(), words.told["broken"]
     if len(reason) > MOST_LETTERS or any(ord(letter) < 32 and letter not in "\n\t" for letter in reason):
         return Form(), words.told["too_long"]
-    if verb != "accept" and not reason:
+    if verb not in ("accept", "evaluate") and not reason:
         return Form(), words.told["needs_reason"]
     hours = 0.0
     if verb == "extend":
@@ -106,7 +140,10 @@ def read_form(body: bytes, words: Words) -> tuple[Form, str]:
             return Form(), words.told["hours"]
         if not math.isfinite(hours) or not 0 < hours <= MOST_HOURS:
             return Form(), words.told["hours"]
-    return Form(verb, reason, hours, nonce), ""
+    score = one.get("score", "")
+    if verb == "evaluate" and score not in ("1", "2", "3", "4", "5"):
+        return Form(), words.told["score"]
+    return Form(verb, reason, hours, nonce, score=int(score or 0), false=one.get("false") == "yes"), ""
 
 
 def _page(given: Subject, words: Words, token: str, letter: Letter, *, done: bool = False, trouble: str = "") -> str:

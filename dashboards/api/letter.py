@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from html import escape
 from zoneinfo import ZoneInfo
 
+from dashboards.photos import TYPES
 from twin.query.desk import Letter
 
 STYLE = """
@@ -21,7 +22,8 @@ summary,button{font:inherit;font-weight:600;min-height:3rem;padding:.6rem 1rem;b
 border-radius:.5rem;width:100%;box-sizing:border-box;cursor:pointer}
 summary{color:#00439c;background:#fff;margin:.5rem 0}button{color:#fff;background:#00439c;margin:.5rem 0}
 textarea,input{font:inherit;width:100%;box-sizing:border-box;padding:.5rem;border:2px solid #555;border-radius:.5rem}
-label{display:block;margin:.5rem 0}.note{border:3px solid #0a6b2d;padding:.6rem;border-radius:.5rem}
+label{display:block;margin:.5rem 0}input[type=checkbox]{width:1.6rem;height:1.6rem;vertical-align:middle}
+input[type=file]{padding:.8rem .5rem}.note{border:3px solid #0a6b2d;padding:.6rem;border-radius:.5rem}
 .trouble{border:3px solid #a30000;padding:.6rem;border-radius:.5rem}
 :focus-visible{outline:4px solid #c26a00;outline-offset:2px}
 """
@@ -44,6 +46,13 @@ ENGLISH: dict[str, str] = {
     "reason": "Reason",
     "note": "What was done",
     "word": "Your words",
+    "photo": "Photo (may be left out)",
+    "photo_large": "The photo is too large: at most 8 MiB and 40 million pixels.",
+    "photo_broken": "The photo cannot be read. Send a JPEG, PNG or WebP picture.",
+    "photo_full": "No more photos can be kept for this case. Send the report without one.",
+    "evaluate": "Say how it was done",
+    "score": "From 1 (bad) to 5 (very good)",
+    "was_false": "It was a false whistle",
     "hours": "Give working hours above 0 and up to 240.",
     "hours_label": "More working hours",
     "send": "Send",
@@ -73,6 +82,13 @@ CHINESE: dict[str, str] = {
     "extend": "申请延期",
     "handle": "报告已处置",
     "comment": "留言",
+    "photo": "照片（可不传）",
+    "photo_large": "照片过大：最多8 MiB、4000万像素。",
+    "photo_broken": "无法读取照片，请发送JPEG、PNG或WebP图片。",
+    "photo_full": "该工单的照片已达上限，请不附照片再次提交。",
+    "evaluate": "评价处置结果",
+    "score": "评分：1（差）到5（很好）",
+    "was_false": "属于误报",
     "reason": "原因",
     "note": "处置情况",
     "word": "留言内容",
@@ -125,6 +141,9 @@ class Form:
     reason: str = ""
     hours: float = 0.0
     nonce: str = ""
+    photo: bytes = b""
+    score: int = 0
+    false: bool = False
 
 
 def words_of(wanted: str, accept_language: str) -> Words:
@@ -186,22 +205,32 @@ def letter_page(
 
 def _form(words: Words, token: str, verb: str, nonce: str) -> str:
     told = words.told
+    carries = ' enctype="multipart/form-data"' if verb == "handle" else ""
     head = (
-        f'<form method="post" action="/answer/{escape(token)}?lang={words.language}" accept-charset="utf-8">'
+        f'<form method="post" action="/answer/{escape(token)}?lang={words.language}" accept-charset="utf-8"{carries}>'
         f'<input type="hidden" name="form" value="{nonce}"><input type="hidden" name="verb" value="{verb}">'
     )
     if verb == "accept":
         return f"{head}<button>{told['accept']}</button></form>"
-    what = told["note"] if verb == "handle" else told["word"] if verb == "comment" else told["reason"]
-    hours = ""
+    what = told["note"] if verb == "handle" else told["word"] if verb in ("comment", "evaluate") else told["reason"]
+    before = after = ""
+    needed = "" if verb == "evaluate" else " required"
     if verb == "extend":
-        hours = (
+        before = (
             f"<label>{told['hours_label']}"
             '<input name="hours" type="number" inputmode="decimal" min="0.5" max="240" step="0.5" required></label>'
         )
+    if verb == "evaluate":
+        before = (
+            f"<label>{told['score']}"
+            '<input name="score" type="number" inputmode="numeric" min="1" max="5" step="1" required></label>'
+            f'<label><input name="false" type="checkbox" value="yes"> {told["was_false"]}</label>'
+        )
+    if verb == "handle":
+        after = f'<label>{told["photo"]}<input name="photo" type="file" accept="{TYPES}"></label>'
     return (
-        f"<details><summary>{told[verb]}</summary>{head}{hours}<label>{what}"
-        f'<textarea name="reason" rows="3" maxlength="500" required></textarea></label>'
+        f"<details><summary>{told[verb]}</summary>{head}{before}<label>{what}"
+        f'<textarea name="reason" rows="3" maxlength="500"{needed}></textarea></label>{after}'
         f"<button>{told['send']}</button></form></details>"
     )
 

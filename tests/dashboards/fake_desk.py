@@ -6,6 +6,7 @@ happens by itself, but `live=True` lets the clock run with the machine's.
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 import math
 import random
@@ -136,6 +137,7 @@ class FakeDesk:
         self.requests: dict[str, Case] = {}
         self.asked: list[tuple[str, str, str, str, dict[str, Any]]] = []  # verb, case, actor, reason, arguments
         self.count = {"received": 128_400, "duplicate": 37, "late": 12, "missing": 3}
+        self.photos: dict[tuple[str, str], bytes] = {}
         self.ingested: list[tuple[str, bytes]] = []
         self.health_told: dict[str, Any] = {
             "ready": True, "link": "drained", "journal": {"bytes": 42_000_000, "bound_bytes": 2**31, "full": False},
@@ -329,7 +331,10 @@ class FakeDesk:
             then = replace(before, state=state, department=department, updated_ms=before.updated_ms + 1)
             self.book[case] = then
             steps = self.steps[case]
-            steps.append(Transition(case, len(steps) + 1, self.now_ms(), actor, verb, before.state, state, reason))
+            told = dict(arguments or {})
+            steps.append(
+                Transition(case, len(steps) + 1, self.now_ms(), actor, verb, before.state, state, reason, told)
+            )
             if verb == "close":
                 self._state(self.index[before.subject], 0)
             self.requests[request] = then
@@ -342,12 +347,20 @@ class FakeDesk:
         case = self.book[token]
         steps = [step for step in ("accept", "return", "extend", "handle") if step in verbs(case.state)]
         mine = case.department == "lighting" and case.state not in ("closed", "cancelled")
-        offers = (*steps, "comment") if mine else ()
+        offers = (*steps, "comment") if mine else ("evaluate",) if case.state == "closed" else ()
         return Letter(
             case, f"{case.id}:dispatch:1:webhook", "dispatch", ("lighting", "Street lighting", "照明管理所"),
             ("lamp out", "路灯不亮"), (f"Pole {case.subject}", f"灯杆{case.subject}"), offers,
             f"lighting by link {case.id}:dispatch:1:webhook", START_MS + 14 * 86_400_000,
         )  # fmt: skip
+
+    def keep_photo(self, case: str, jpeg: bytes) -> str:
+        digest = hashlib.sha256(jpeg).hexdigest()
+        self.photos[case, digest] = jpeg
+        return digest
+
+    def photo(self, case: str, sha256: str) -> bytes | None:
+        return self.photos.get((case, sha256))
 
     def score(self, first: date | None, last: date | None, departments: Sequence[str] | None = None) -> ScoreCard:
         """The card of the book, as rows of it: every third case handled late, every second evaluated."""

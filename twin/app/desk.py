@@ -18,6 +18,7 @@ from devices.kinds import KINDS
 from devices.places import Device
 from twin.app.accounts import Accounts
 from twin.app.actions import Counter
+from twin.app.album import Album
 from twin.app.heart import Heart
 from twin.app.letters import read_letter
 from twin.app.meters import render
@@ -191,6 +192,12 @@ class CityDesk:
         if self.links is None:
             raise LinkRefused("forged")
         return read_letter(self.cases_, self.links, token, time.time())
+
+    def keep_photo(self, case: str, jpeg: bytes) -> str:
+        return Album(self.data_dir).keep(case, jpeg)
+
+    def photo(self, case: str, sha256: str) -> bytes | None:
+        return Album(self.data_dir).photo(case, sha256)
 
     def score(self, first: date | None, last: date | None, departments: Sequence[str] | None = None) -> ScoreCard:
         return score(self.cases_, self.city_.files, self.clock.now_ms(), first, last, departments)

@@ -37,7 +37,11 @@ def read_letter(cases: Cases, links: Links, token: str, now_s: float) -> Letter:
 
 
 def offers(case: Case, delivery: Delivery, department: str) -> tuple[str, ...]:
-    """What the receiver of a message may do: the department in charge every step, others of an open case a word."""
+    """What the receiver of a message may do: the department in charge every step, others of an open case a word; who
+    was told that it is closed may say how it was done.
+    """
+    if delivery.purpose == "close" and case.state == "closed" and not case.parent:
+        return ("evaluate",)
     if case.state not in OPEN or case.parent or delivery.purpose in ("withdraw", "close", "cancel"):
         return ()
     if case.department != department:

@@ -88,8 +88,8 @@ class Account:
 class Letter:
     """One message that was sent, as the link in it opens it.
 
-    `offers`: what its receiver may do now, of "accept", "return", "extend", "handle", "comment". `actor` is the name
-    under which an answer by this link is recorded. `department`: id, name in English, in Chinese.
+    `offers`: what its receiver may do now, of "accept", "return", "extend", "handle", "comment", "evaluate". `actor`
+    is the name under which an answer by this link is recorded. `department`: id, name in English, in Chinese.
     """
 
     case: Case
@@ -156,6 +156,12 @@ class Desk(Protocol):
 
     def letter(self, token: str) -> Letter:
         """What a link to answer by opens. Raises LinkRefused: forged, expired, or used up."""
+
+    def keep_photo(self, case: str, jpeg: bytes) -> str:
+        """(writes a file) Keep a photo under a case; its SHA-256. Raises AlbumFull, OSError."""
+
+    def photo(self, case: str, sha256: str) -> bytes | None:
+        """(reads a file) A photo of a case, None where there is none that is as it was kept."""
 
     def score(self, first: date | None, last: date | None, departments: Sequence[str] | None = None) -> ScoreCard:
         """(reads the case database) The score card of the cases opened from `first` to `last`, days of the city's time

@@ -151,11 +151,21 @@ function childrenOf(known: Known, acts: CaseActs): HTMLElement | null {
   return h("section", {}, h("h3", {}, t("childrenTitle", count(known.case.children))), h("ul", { class: "rowlist" }, ...known.children.map(row)));
 }
 
+/** The picture that a step attached, as a link to its whole size. */
+function photoOf(one: Case, step: Step): HTMLElement | null {
+  const { media_type: type, sha256 } = step.evidence ?? {};
+  if (step.event !== "attach" || type !== "image/jpeg" || typeof sha256 !== "string" || !/^[0-9a-f]{64}$/.test(sha256)) return null;
+  const path = `/api/cases/${encodeURIComponent(one.id)}/photos/${sha256}`;
+  const alt = t("photoOf", dayTime(step.at_ms));
+  return h("a", { class: "photo", href: path, target: "_blank", rel: "noopener" }, h("img", { src: path, alt, loading: "lazy" }));
+}
+
 function historyOf(known: Known, city: City): HTMLElement {
   const row = (step: Step): HTMLElement => {
     const reason = step.reason ? ` · ${step.reason in (city.departments ?? {}) ? departmentName(city, step.reason) : step.reason}` : "";
     const change = step.before === step.after || !step.after ? stepName(step.event) : tOr(`state_${step.after}`, step.after);
-    return h("li", {}, h("time", {}, dayTime(step.at_ms)), h("span", {}, change, h("span", { class: "more" }, ` · ${tOr(`by_${step.actor}`, step.actor)}${reason}`)));
+    const who = h("span", { class: "more" }, ` · ${tOr(`by_${step.actor}`, step.actor)}${reason}`);
+    return h("li", {}, h("time", {}, dayTime(step.at_ms)), h("span", {}, change, who, photoOf(known.case, step)));
   };
   return h("section", {}, h("h3", {}, t("history")), h("ol", { class: "rowlist" }, ...known.history.map(row)));
 }

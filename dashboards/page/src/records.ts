@@ -74,6 +74,7 @@ export interface Step {
   before: string;
   after: string;
   reason: string;
+  evidence?: Record<string, unknown>;
 }
 
 export interface Delivery {
