@@ -128,7 +128,7 @@ def child_feeder(options: argparse.Namespace) -> None:
     print(json.dumps(listener.getsockname()[1]), flush=True)
     link, _ = listener.accept()
     parser, parcel = Parser(), Parcel()
-    while not parcel.topics:  # CONNECT, SUBSCRIBE, then the client's own marker, which is sent back
+    while not len(parcel):  # CONNECT, SUBSCRIBE, then the client's own marker, which is sent back
         for control in parser.feed(link.recv(65536), parcel):
             link.sendall(bytes.fromhex("20020000" if control.type == CONNECT else "900700010101010101"))
     link.sendall(publish(parcel.topics[0], parcel.payloads[0]))
@@ -214,7 +214,7 @@ def _counting(options: argparse.Namespace) -> tuple[int, float]:
     try:
         while len(parcel) < options.messages:
             parser.feed(link.recv(1 << 20), parcel)
-            if parcel.topics:
+            if len(parcel):
                 began, ended = began or time.process_time(), time.process_time()
     except TimeoutError:
         pass

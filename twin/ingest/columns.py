@@ -19,15 +19,18 @@ from devices.errors import PayloadError
 from devices.kinds import KINDS
 from devices.records import Kind, Reading
 from devices.senml import by_name
-from twin.ingest.forms import STRANGER, Forms, Registry, Slot
+from twin.ingest.cuts import Cuts, join
+from twin.ingest.forms import Forms, Registry, Slot
+from twin.ingest.index import STRANGER
 from twin.ingest.packs import senml_parts
 from twin.ingest.parts import Part, Troubles, Window, finish, from_rows, merge
+from twin.ingest.template import LESSONS, Scan, Stock, learn, parts_of, worthwhile
 from twin.records import FLAG_EVENT, I64, Answer, Batch, Online, Refused, Reject
 
 SAMPLES = 64  # rejects kept readable, of one batch
 SAMPLE_BYTES = 512
 
-Messages = tuple[Sequence[bytes], Sequence[bytes], int]  # topics, payloads, arrived_ms
+Messages = tuple[Cuts, int]  # messages, arrived_ms
 Row = tuple[int, int | None, int | None, int | None, Mapping[str, float]]
 
 
@@ -45,8 +48,15 @@ class Columniser:
     """Turns messages into raw batches."""
 
     def __init__(
-        self, registry: Registry, kinds: Mapping[str, Kind] | None = None, window: Window | None = None
+        self,
+        registry: Registry,
+        kinds: Mapping[str, Kind] | None = None,
+        window: Window | None = None,
+        *,
+        templates: bool | None = None,
     ) -> None:
+        """`templates`: whether to read by templates; None, where it is worth while."""
+        self._templates = templates
         self.forms = Forms(registry, KINDS if kinds is None else kinds)
         self.window = window or Window()
 
@@ -56,26 +66,22 @@ class Columniser:
 
     def columnise(self, parcels: Sequence[Messages]) -> Received:
         """The raw batch of parcels, in their order."""
-        topics: list[bytes] = []
-        payloads: list[bytes] = []
-        for some, their, _ in parcels:
-            topics += some
-            payloads += their
-        arrived = np.repeat(np.array([p[2] for p in parcels], np.int64), [len(p[0]) for p in parcels])
-        return _Work(self.forms, self.window, topics, payloads, arrived).run()
+        cuts = join(some for some, _ in parcels)
+        arrived = np.repeat(np.array([at for _, at in parcels], np.int64), [len(some) for some, _ in parcels])
+        return _Work(self.forms, self.window, cuts, arrived, self._templates).run()
 
 
 class _Work:
     """One call of `columnise`."""
 
-    def __init__(
-        self, forms: Forms, window: Window, topics: Sequence[bytes], payloads: Sequence[bytes], arrived: I64
-    ) -> None:
-        self.forms, self.window, self.topics, self.payloads, self.arrived = forms, window, topics, payloads, arrived
-        self.numbers = forms.numbers(topics)
+    def __init__(self, forms: Forms, window: Window, cuts: Cuts, arrived: I64, templates: bool | None) -> None:
+        self.forms, self.window, self.cuts, self.arrived = forms, window, cuts, arrived
+        self._templates = templates
+        self._scan: Scan | None = None
+        self.numbers = forms.numbers(cuts)
         self.parts: dict[str, list[Part]] = {}
         self.singles: dict[str, list[Row]] = {}
-        self.batch = Batch(messages=len(topics))
+        self.batch = Batch(messages=len(cuts))
         self.out = Received(self.batch)
         self.samples: list[Reject] = []
         self.refused: list[Refused] = []
@@ -84,7 +90,7 @@ class _Work:
         """Group, decode, check, and put together."""
         for index in np.flatnonzero(self.numbers == STRANGER).tolist():
             try:
-                self.numbers[index] = self.forms.introduce(self.topics[index])
+                self.numbers[index] = self.forms.introduce(self.cuts.topic(index))
             except PayloadError as error:
                 self._reject(index, error)
         for group, members in self._grouped():
@@ -94,48 +100,82 @@ class _Work:
         self.batch.refused = tuple(self.refused)
         return self.out
 
-    def _grouped(self) -> list[tuple[int, list[int]]]:
+    def _grouped(self) -> list[tuple[int, I64]]:
         """Message indices by group, those of no device left out."""
         known = np.flatnonzero(self.numbers != STRANGER)
         groups = self.forms.groups[self.numbers[known]]
         if not len(groups):
             return []
         if (groups == groups[0]).all():
-            return [(int(groups[0]), known.tolist())]
+            return [(int(groups[0]), known)]
         order = np.argsort(groups, kind="stable")
         bounds = np.flatnonzero(np.diff(groups[order])) + 1
-        return [(int(groups[some[0]]), known[some].tolist()) for some in np.split(order, bounds)]
+        return [(int(groups[some[0]]), known[some]) for some in np.split(order, bounds)]
 
-    def _decode_group(self, number: int, members: list[int], learning: bool = True) -> None:
+    def _decode_group(self, number: int, members: I64, learning: bool = True) -> None:
         group = self.forms.at(number)
-        everything = len(members) == len(self.payloads)
-        payloads = self.payloads if everything else [self.payloads[i] for i in members]
         if group.form == "ack":
-            self._acks(members)
+            self._acks(members.tolist())
             return
         if group.form == "state":
-            self._states(members)
+            self._states(members.tolist())
             return
+        if group.form == "senml" and self._worthwhile(members):
+            members = self._by_template(number, group.kind, members)
+            if not len(members):
+                return
+        payloads = self.cuts.some(members).payloads
         odd: Sequence[int] = range(len(members))
         if len(max(payloads, key=len)) > MAX_BYTES:
             pass  # the slow way finds it
         elif group.form == "senml":
-            devices = [self._slot(i).topic.device for i in members]
-            kind = self._slot(members[0]).kind
-            parts, odd = senml_parts(kind, devices, np.array(members, np.int64), payloads)
+            devices = [self._slot(i).topic.device for i in members.tolist()]
+            kind = self._slot(int(members[0])).kind
+            parts, odd = senml_parts(kind, devices, members, payloads)
             self.parts.setdefault(group.kind, []).extend(parts)
         elif group.form is not None and not isinstance(group.form, str):
-            part, odd = group.form.part(np.array(members, np.int64), payloads)
+            part, odd = group.form.part(members, payloads)
             if part is not None:
                 self.parts.setdefault(group.kind, []).append(part)
         if odd:
-            self._again([members[i] for i in odd], number, learning)
+            self._again(members[np.array(odd)].tolist(), number, learning)
+
+    def _worthwhile(self, members: I64) -> bool:
+        return worthwhile(self.cuts, members) if self._templates is None else self._templates
+
+    def _by_template(self, number: int, kind: str, members: I64) -> I64:
+        """Decode the packs that templates fit, learning new ones on the way; returns those that none does."""
+        stock = self.forms.stocks.setdefault(number, Stock())
+        self._scan = self._scan or Scan(self.cuts)
+        waiting = list(stock.templates)
+        lessons = 0
+        while len(members):
+            if waiting:
+                template = waiting.pop(0)
+            elif lessons < LESSONS and stock.willing and self._worthwhile(members):
+                lessons += 1
+                first = int(members[0])
+                new = learn(self.forms.kinds[kind], self._slot(first).topic.device, self.cuts.payload(first))
+                if new is None:
+                    stock.failed()
+                    break
+                template = new
+            else:
+                break
+            slots = self.numbers[members]
+            names = (self.cuts.bounds[0, members] + self.forms.names_at[slots], self.forms.names_len[slots])
+            part, fits = parts_of(self._scan, template, members, names)
+            stock.used(template, int(fits.sum()), len(members))
+            if part is not None:
+                self.parts.setdefault(kind, []).append(part)
+                members = members[~fits]
+        return members
 
     def _again(self, members: list[int], tried: int, learning: bool) -> None:
         """Messages that the decoder of their group refused: learn their form, or read them one by one."""
         regrouped: dict[int, list[int]] = {}
         for index in members:
-            slot, payload = self._slot(index), self.payloads[index]
+            slot, payload = self._slot(index), self.cuts.payload(index)
             fits = learning and len(payload) <= MAX_BYTES
             number = self.forms.learn(int(self.numbers[index]), payload) if fits else None
             if number is None or number == tried:
@@ -143,7 +183,7 @@ class _Work:
             else:
                 regrouped.setdefault(number, []).append(index)
         for number, some in regrouped.items():
-            self._decode_group(number, some, learning=False)
+            self._decode_group(number, np.array(some, np.int64), learning=False)
 
     def _slot(self, index: int) -> Slot:
         return self.forms.slots[int(self.numbers[index])]
@@ -151,7 +191,7 @@ class _Work:
     def _read(self, index: int, slot: Slot) -> None:
         """The slow way: strict, one message, every trouble by its reason."""
         self.forms.strictly += 1
-        payload, arrived = self.payloads[index], int(self.arrived[index])
+        payload, arrived = self.cuts.payload(index), int(self.arrived[index])
         if payload[:1] and 0x80 <= payload[0] <= 0x9F:
             decoded = _read_cbor(slot.kind, slot.topic.device, payload, arrived)
         else:
@@ -170,7 +210,7 @@ class _Work:
     def _acks(self, members: list[int]) -> None:
         for index in members:
             try:
-                key, ok, detail = decode_ack(self.payloads[index])
+                key, ok, detail = decode_ack(self.cuts.payload(index))
             except PayloadError as error:
                 self._reject(index, error)
             else:
@@ -179,10 +219,10 @@ class _Work:
     def _states(self, members: list[int]) -> None:
         for index in members:
             slot = self._slot(index)
-            if not self.payloads[index]:
+            if not self.cuts.payload(index):
                 continue  # a retained state was cleared: it says nothing
             try:
-                up = decode_state(self.payloads[index])
+                up = decode_state(self.cuts.payload(index))
             except PayloadError as error:
                 self._reject(index, error)
             else:
@@ -239,9 +279,9 @@ class _Work:
     def _sample(self, index: int, reason: str, detail: str) -> None:
         if len(self.samples) >= 2 * SAMPLES:
             del self.samples[:SAMPLES]
-        topic = self.topics[index][:256].decode(errors="replace")
+        topic = self.cuts.topic(index)[:256].decode(errors="replace")
         at = int(self.arrived[index])
-        self.samples.append(Reject(at, topic, reason, detail[:256], self.payloads[index][:SAMPLE_BYTES]))
+        self.samples.append(Reject(at, topic, reason, detail[:256], self.cuts.payload(index)[:SAMPLE_BYTES]))
 
 
 def _row(reading: Reading) -> tuple[int | None, int | None, int | None, Mapping[str, float]]:

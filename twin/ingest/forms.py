@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -12,12 +12,14 @@ from numpy.typing import NDArray
 from devices.errors import PayloadError
 from devices.records import Kind
 from devices.topics import Topic, parse_topic
+from twin.ingest.cuts import Cuts
+from twin.ingest.index import Index
 from twin.ingest.shapes import ANY_OBJECT, UNREADABLE, Shape, flat_shape, packed_shape, wide_shape
-from twin.records import FLAG_EVENT
+from twin.ingest.template import Stock
+from twin.records import FLAG_EVENT, I64
 
 SHAPES = 64  # forms learned of one kind; beyond, the wide one serves
 FICKLE = 8  # a topic that changed its form so often gets the wide one
-STRANGER = -1  # number of a topic that belongs to no device
 
 
 class Registry(Protocol):
@@ -49,7 +51,8 @@ class Group:
 class Forms:
     """Topics by number. Bounded: only topics of registered devices are remembered, and `SHAPES` forms a kind.
 
-    `rows`, `flags`, `groups`: arrays by number, of which the first `len(slots)` count.
+    `rows`, `flags`, `groups`, and of the device's name in the topic `names_at` and `names_len`: arrays by number, of
+    which the first `len(slots)` count. `stocks`: the templates of groups.
     """
 
     def __init__(self, registry: Registry, kinds: Mapping[str, Kind]) -> None:
@@ -60,20 +63,23 @@ class Forms:
         self._learned: dict[str, int] = dict.fromkeys(kinds, 0)
         self.strictly = 0  # messages that went the slow way
         self._wide = {name: wide_shape(kind) for name, kind in kinds.items()}
+        self.stocks: dict[int, Stock] = {}
         self.forget()
 
     def forget(self) -> None:
         """The registry changed: look every topic up again."""
         self._number: dict[bytes, int] = {}
+        self._index = Index()
         self.slots: list[Slot] = []
         self.rows: NDArray[np.int32] = np.zeros(64, np.int32)
         self.flags: NDArray[np.uint8] = np.zeros(64, np.uint8)
         self.groups: NDArray[np.int32] = np.zeros(64, np.int32)
+        self.names_at: I64 = np.zeros(64, np.int64)
+        self.names_len: I64 = np.zeros(64, np.int64)
 
-    def numbers(self, topics: Sequence[bytes]) -> NDArray[np.int32]:
-        """The numbers of topics, STRANGER where one is not known (yet)."""
-        get = self._number.get
-        return np.array([get(topic, STRANGER) for topic in topics], np.int32)
+    def numbers(self, cuts: Cuts) -> NDArray[np.int32]:
+        """The numbers of the topics of a joined batch, STRANGER where one is not known (yet)."""
+        return self._index.numbers(cuts)
 
     def introduce(self, topic: bytes) -> int:
         """The number of a topic that was not known. Raises PayloadError: `topic` or `unknown_device`."""
@@ -88,7 +94,7 @@ class Forms:
             raise PayloadError("topic", f"{parsed.leaf} is not for devices to write")
         number = len(self.slots)
         if number == len(self.rows):
-            for name in ("rows", "flags", "groups"):
+            for name in ("rows", "flags", "groups", "names_at", "names_len"):
                 array = getattr(self, name)
                 setattr(self, name, np.concatenate([array, np.zeros_like(array)]))
         form = parsed.leaf if parsed.leaf in ("ack", "state") else None
@@ -96,7 +102,10 @@ class Forms:
         self.rows[number] = row
         self.flags[number] = FLAG_EVENT if parsed.leaf == "event" else 0
         self.groups[number] = self._group(parsed.kind, form, form)
+        self.names_at[number] = topic.rindex(b"/") - len(parsed.device.encode())
+        self.names_len[number] = len(parsed.device.encode())
         self._number[topic] = number
+        self._index.add(topic, number)
         return number
 
     def at(self, group: int) -> Group:

@@ -12,12 +12,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
+import numpy as np
+
+from twin.ingest.bulk import AT_LEAST, Candidates
+from twin.ingest.cuts import Cuts
+from twin.records import I64
+
 Version = Literal[4, 5]  # the protocol level: 3.1.1 is 4
 
 HEAD_BYTES = 512 * 1024  # of one frame: topic, properties and a payload above devices.envelope.MAX_BYTES
 PUBLISH, PUBACK, SUBACK, PINGRESP, CONNACK, DISCONNECT = 3, 4, 9, 13, 2, 14
 PINGREQ_FRAME = b"\xc0\x00"
 SHARED = "$share/"
+PATIENCE = 64  # packets at most that go the slow way before the fast way is tried again
 
 SESSION_EXPIRY, RECEIVE_MAXIMUM, SERVER_KEEP_ALIVE = 0x11, 0x21, 0x13
 NEVER_EXPIRES = 0xFFFFFFFF
@@ -46,28 +53,49 @@ class Control:
 
 @dataclass(slots=True)
 class Parcel:
-    """PUBLISH packets in order of arrival: parallel lists of topics, payloads, and packet ids for QoS 1 (2 bytes each).
+    """PUBLISH packets in order of arrival, as cuts into what was read; packet ids of those of QoS 1, 2 bytes each.
 
-    `ids` holds only the packets of QoS 1. `size` counts bytes of frames. `generation` names the connection they came
-    by: a packet id means nothing on another one.
+    `size` counts bytes of frames. `generation` names the connection they came by: a packet id means nothing on another
+    one.
     """
 
-    topics: list[bytes] = field(default_factory=list)
-    payloads: list[bytes] = field(default_factory=list)
-    ids: list[bytes] = field(default_factory=list)
+    cuts: list[Cuts] = field(default_factory=list)
+    ids: bytes = b""
     size: int = 0
     generation: int = 0
     arrived_ms: int = 0
 
     def __len__(self) -> int:
-        return len(self.topics)
+        return sum(map(len, self.cuts))
+
+    @property
+    def topics(self) -> list[bytes]:
+        """All topics as bytes of their own."""
+        return [topic for some in self.cuts for topic in some.topics]
+
+    @property
+    def payloads(self) -> list[bytes]:
+        """All payloads as bytes of their own."""
+        return [payload for some in self.cuts for payload in some.payloads]
+
+    def take_out(self, topic: bytes) -> list[bytes]:
+        """Remove the messages of a topic; returns their payloads."""
+        found: list[bytes] = []
+        for index, some in enumerate(self.cuts):
+            if topic in some.data and topic in (topics := some.topics):
+                mine = np.array([one == topic for one in topics])
+                found += some.some(np.flatnonzero(mine)).payloads
+                self.cuts[index] = some.some(np.flatnonzero(~mine))
+        return found
 
 
 class Parser:
     """A stream of bytes from a broker, taken apart. One for each connection."""
 
-    def __init__(self, version: Version = 4) -> None:
+    def __init__(self, version: Version = 4, bulk_from: int = AT_LEAST) -> None:
+        """`bulk_from`: bytes of a chunk from which it is searched by array arithmetic."""
         self.version: Version = version
+        self._bulk_from = bulk_from
         self._rest = b""
         self._skip = 0  # bytes of an oversize frame still to come
 
@@ -82,37 +110,85 @@ class Parser:
             data = data[gone:]
         buffer = self._rest + data if self._rest else data
         controls: list[Control] = []
-        end = 0
+        found = _Found()
+        try:
+            end = self._walk(buffer, found, controls)
+        finally:
+            found.into(parcel, buffer)
+        parcel.size += end
+        self._rest = buffer[end:] if end < len(buffer) else b""
+        return controls
+
+    def _walk(self, buffer: bytes, found: _Found, controls: list[Control]) -> int:
+        """Take the buffer apart; returns where its first incomplete packet begins."""
+        likely = Candidates(buffer, self.version == 5, HEAD_BYTES) if len(buffer) >= self._bulk_from else None
+        end, patience = 0, 1
         while True:
-            end = _publishes(buffer, end, parcel, self.version)
+            if likely is not None:
+                end, bounds, ids = likely.run(end)
+                patience = 1 if bounds.shape[1] > patience else min(2 * patience, PATIENCE)
+                found.add(bounds, ids)
+            before = end
+            end = _publishes(buffer, end, found, self.version, patience if likely else len(buffer))
+            if likely is not None and end > before:
+                continue
             frame = _header(buffer, end)
             if frame is None:
-                break
+                return end
             body, stop = frame
             if stop - body > HEAD_BYTES:
                 if len(buffer) - body < HEAD_BYTES:
-                    break
-                _oversize(buffer, end, body, parcel, self.version)
+                    return end
+                _oversize(buffer, end, body, found, self.version)
                 self._skip = max(0, stop - len(buffer))
                 end = min(stop, len(buffer))
             elif stop > len(buffer):
-                break
+                return end
             elif buffer[end] >> 4 == PUBLISH:
                 raise ProtocolError("a PUBLISH that is too short for its own header")
             else:
                 controls.append(Control(buffer[end] >> 4, buffer[body:stop]))
                 end = stop
-        parcel.size += end
-        self._rest = buffer[end:] if end < len(buffer) else b""
-        return controls
 
 
-def _publishes(buffer: bytes, start: int, parcel: Parcel, version: Version) -> int:
-    """Parse complete PUBLISH packets from `start` on; returns where the first other or incomplete one begins."""
-    topics, payloads, ids = parcel.topics.append, parcel.payloads.append, parcel.ids.append
+class _Found:
+    """Packets of one chunk: pieces found in bulk, and single ones."""
+
+    def __init__(self) -> None:
+        self._pieces: list[I64] = []
+        self._ids: list[bytes] = []
+        self.singles: list[int] = []  # topic, its end, payload, its end; and again
+        self.single_ids: list[bytes] = []
+
+    def add(self, bounds: I64, ids: bytes) -> None:
+        if bounds.shape[1]:
+            self._settle()
+            self._pieces.append(bounds)
+            self._ids.append(ids)
+
+    def into(self, parcel: Parcel, buffer: bytes) -> None:
+        """Hand over, and not more of the buffer than the packets need."""
+        self._settle()
+        if not self._pieces:
+            return
+        bounds = self._pieces[0] if len(self._pieces) == 1 else np.concatenate(self._pieces, axis=1)
+        end = int(bounds[3, -1])
+        parcel.cuts.append(Cuts(buffer if 2 * end > len(buffer) else buffer[:end], bounds))
+        parcel.ids += b"".join(self._ids)
+
+    def _settle(self) -> None:
+        if self.singles:
+            self._pieces.append(np.array(self.singles, np.int64).reshape(-1, 4).T)
+            self._ids.append(b"".join(self.single_ids))
+            self.singles, self.single_ids = [], []
+
+
+def _publishes(buffer: bytes, start: int, found: _Found, version: Version, limit: int) -> int:
+    """Parse up to `limit` complete PUBLISH packets from `start` on; returns where another or incomplete one begins."""
+    single, ids = found.singles.extend, found.single_ids.append
     position, size, five = start, len(buffer), version == 5
     try:
-        while True:
+        for _ in range(limit):
             first = buffer[position]
             if first & 0xF0 != 0x30:
                 return position
@@ -129,39 +205,36 @@ def _publishes(buffer: bytes, start: int, parcel: Parcel, version: Version) -> i
             end = body + length
             if end > size:
                 return position
-            cut = body + 2 + (buffer[body] << 8 | buffer[body + 1])
-            topic = buffer[body + 2 : cut]
-            if first & 6:
-                if first & 4:
-                    raise ProtocolError("a packet of QoS 2, which was not asked for")
-                ids(buffer[cut : cut + 2])
-                cut += 2
+            topic_end = body + 2 + (buffer[body] << 8 | buffer[body + 1])
+            cut = topic_end + 2 if first & 6 else topic_end
             if five:
                 cut = _after_properties(buffer, cut)
-            if cut > end:
-                raise ProtocolError("a PUBLISH whose topic is longer than itself")
-            topics(topic)
-            payloads(buffer[cut:end])
+            if cut > end or first & 4:
+                raise ProtocolError("a PUBLISH whose topic is longer than itself, or of QoS 2")
+            if first & 6:
+                ids(buffer[topic_end : topic_end + 2])
+            single((body + 2, topic_end, cut, end))
             position = end
     except IndexError:
         return position
+    return position
 
 
-def _oversize(buffer: bytes, start: int, body: int, parcel: Parcel, version: Version) -> None:
+def _oversize(buffer: bytes, start: int, body: int, found: _Found, version: Version) -> None:
     """Deliver the head of a PUBLISH that is too long to be kept whole."""
     if buffer[start] >> 4 != PUBLISH:
         raise ProtocolError(f"a packet of type {buffer[start] >> 4} longer than {HEAD_BYTES} bytes")
-    cut = body + 2 + (buffer[body] << 8 | buffer[body + 1])
-    parcel.topics.append(buffer[body + 2 : cut])
+    cut = topic_end = body + 2 + (buffer[body] << 8 | buffer[body + 1])
     if buffer[start] & 6:
-        parcel.ids.append(buffer[cut : cut + 2])
+        found.single_ids.append(buffer[cut : cut + 2])
         cut += 2
     if version == 5:
         try:
             cut = _after_properties(buffer, cut)
         except IndexError:
             cut = len(buffer)
-    parcel.payloads.append(buffer[cut : body + HEAD_BYTES])
+    end = body + HEAD_BYTES
+    found.singles.extend((body + 2, topic_end, min(cut, end), end))
 
 
 def _header(buffer: bytes, start: int) -> tuple[int, int] | None:
@@ -231,9 +304,12 @@ def publish(
     return _frame(first, head + (b"\x00" if version == 5 else b"") + payload)
 
 
-def pubacks(ids: Sequence[bytes]) -> bytes:
-    """PUBACK packets for packet ids, all in one: the short form, which is the same in 3.1.1 and 5."""
-    return b"\x40\x02" + b"\x40\x02".join(ids) if ids else b""
+def pubacks(ids: bytes) -> bytes:
+    """PUBACK packets for packet ids (2 bytes each), all in one: the short form, which is the same in 3.1.1 and 5."""
+    frames = np.empty((len(ids) // 2, 4), np.uint8)
+    frames[:, 0], frames[:, 1] = 0x40, 0x02
+    frames[:, 2:] = np.frombuffer(ids, np.uint8).reshape(-1, 2)
+    return frames.tobytes()
 
 
 def disconnect() -> bytes:

@@ -86,8 +86,8 @@ def senml_parts(kind: Kind, devices: Sequence[str], at: I64, payloads: Sequence[
             continue
         names = [r.n for r in records]
         if names != last:
-            last, plan = names, _plan(kind, names)
-        if plan is None or not _regular(kind, plan, devices[position], records):
+            last, plan = names, plan_of(kind, names)
+        if plan is None or not regular(kind, plan, devices[position], records):
             odd.append(position)
             continue
         gathered = found.setdefault(plan.names, Gathered())
@@ -96,7 +96,7 @@ def senml_parts(kind: Kind, devices: Sequence[str], at: I64, payloads: Sequence[
     return [gathered.part(names, at) for names, gathered in found.items() if gathered.rounds], odd
 
 
-def _plan(kind: Kind, names: list[str]) -> Plan | None:
+def plan_of(kind: Kind, names: list[str]) -> Plan | None:
     """How a pack with records of these names lies; None where it is irregular."""
     if not names:
         return None
@@ -114,7 +114,7 @@ def _plan(kind: Kind, names: list[str]) -> Plan | None:
     return Plan(head, tuple(pattern), rounds)
 
 
-def _regular(kind: Kind, plan: Plan, device: str, records: list[Record]) -> bool:
+def regular(kind: Kind, plan: Plan, device: str, records: list[Record]) -> bool:
     """Whether base name, base times and units stand where a regular pack has them, and nowhere else."""
     if records[0].bn != device + ":" or [r.bn for r in records].count("") != len(records) - 1:
         return False

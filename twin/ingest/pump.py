@@ -19,6 +19,7 @@ from dataclasses import dataclass, field, replace
 from devices.records import Kind
 from twin.errors import BodyRefused, TwinError
 from twin.ingest.columns import SAMPLE_BYTES, SAMPLES, Columniser, Messages, Received
+from twin.ingest.cuts import Cuts, cut
 from twin.ingest.endpoint import LinkFigures, LinkSettings
 from twin.ingest.forms import Registry
 from twin.ingest.frames import Parcel
@@ -205,9 +206,9 @@ class Pump:
         parcels = [one for one in taken if isinstance(one, Parcel)]
         events = [one for one in taken if isinstance(one, LinkEvent)]
         number_of_batch = next((i for i, event in enumerate(events) if event.state != "up"), len(events))
-        messages: list[Messages] = [(p.topics, p.payloads, p.arrived_ms) for p in parcels]
+        messages: list[Messages] = [(some, p.arrived_ms) for p in parcels for some in p.cuts]
         if offers:
-            messages.append(([o.topic for o in offers], [o.payload for o in offers], self._now_ms()))
+            messages.append((cut([o.topic for o in offers], [o.payload for o in offers]), self._now_ms()))
         last = self._journal(messages, events[:number_of_batch], events[number_of_batch:])
         if last is None:
             _refuse(offers)
@@ -253,9 +254,9 @@ class Pump:
                 self.figures.faults += 1
                 return 0
         else:
-            count = sum(len(topics) for topics, _, _ in messages)
+            count = sum(len(some) for some, _ in messages)
             if count == 1:
-                return self._set_aside(next(one for one in messages if one[0]), error)
+                return self._set_aside(next(one for one in messages if len(one[0])), error)
             parts = [(half, ()) for half in _halves(messages, count // 2)]
         last = 0
         for some, events in parts:
@@ -267,7 +268,8 @@ class Pump:
 
     def _set_aside(self, message: Messages, error: Exception) -> int | None:
         """Count a message that the journal refuses, keep it readable, and let its numbers count as come."""
-        (topic,), (payload,), arrived = message
+        some, arrived = message
+        topic, payload = some.topic(0), some.payload(0)
         name = topic[:256].decode(errors="replace")
         LOG.error("a message on %s is set aside, the journal refuses it for good: %s", name, error)
         self.figures.faults += 1
@@ -300,17 +302,17 @@ class Pump:
         """A fault of ours must not stop ingest, nor cost more than the messages that show it."""
         good: list[Messages] = []
         said: list[Reject] = []
-        for topics, payloads, arrived in messages:
+        for some, arrived in messages:
             keep: list[tuple[bytes, bytes]] = []
-            for topic, payload in zip(topics, payloads, strict=True):
+            for topic, payload in zip(some.topics, some.payloads, strict=True):
                 try:
-                    self._columniser.columnise([([topic], [payload], arrived)])
+                    self._columniser.columnise([(cut([topic], [payload]), arrived)])
                 except Exception:  # noqa: BLE001 whatever it is, it is counted, shown, and logged by the caller
                     name = topic[:256].decode(errors="replace")
                     said.append(Reject(arrived, name, "shape", "decoding broke down", payload[:SAMPLE_BYTES]))
                 else:
                     keep.append((topic, payload))
-            good.append(([topic for topic, _ in keep], [payload for _, payload in keep], arrived))
+            good.append((cut([topic for topic, _ in keep], [payload for _, payload in keep]), arrived))
         received = self._columniser.columnise(good)
         self.figures.faults += len(said)
         batch = received.batch
@@ -372,12 +374,12 @@ def _halves(messages: Sequence[Messages], first: int) -> tuple[list[Messages], l
     """The first so many messages, and the others."""
     left: list[Messages] = []
     right: list[Messages] = []
-    for topics, payloads, arrived in messages:
-        cut = min(first, len(topics))
-        first -= cut
-        left.append((topics[:cut], payloads[:cut], arrived))
-        right.append((topics[cut:], payloads[cut:], arrived))
-    return [one for one in left if one[0]], [one for one in right if one[0]]
+    for some, arrived in messages:
+        here = min(first, len(some))
+        first -= here
+        left.append((Cuts(some.data, some.bounds[:, :here]), arrived))
+        right.append((Cuts(some.data, some.bounds[:, here:]), arrived))
+    return [one for one in left if len(one[0])], [one for one in right if len(one[0])]
 
 
 def _begin(offer: Offer) -> Offer:

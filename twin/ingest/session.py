@@ -187,7 +187,7 @@ class Session:
         drained = not self._drained and self._take_marker(parcel)
         for control in controls:
             self._control(control)
-        if parcel.topics or parcel.ids:
+        if len(parcel) or parcel.ids:
             self._last_message = self._heard
             self.figures.messages += len(parcel)
             self.inbox.put(parcel)
@@ -200,12 +200,7 @@ class Session:
 
     def _take_marker(self, parcel: Parcel) -> bool:
         """Take our own marker out of the parcel. Whether it was this connection's."""
-        found = False
-        while self._marker in parcel.topics:
-            index = parcel.topics.index(self._marker)
-            del parcel.topics[index]
-            found |= parcel.payloads.pop(index) == self._nonce
-        return found
+        return self._nonce in parcel.take_out(self._marker)
 
     def _say_drained(self) -> None:
         self._drained = self.figures.drained = True

@@ -21,6 +21,7 @@ from devices.kinds import KINDS
 from devices.records import Reading
 from tests.twin.ingest.conftest import T0, People
 from twin.ingest.columns import SAMPLE_BYTES, SAMPLES, Columniser, Received
+from twin.ingest.cuts import cut
 from twin.ingest.forms import FICKLE, SHAPES
 from twin.ingest.parts import Window
 from twin.ingest.shapes import decode_all
@@ -62,7 +63,7 @@ def strictly(messages: list[tuple[str, str, bytes]]) -> tuple[list[Flat], Counte
 
 def columnise(columniser: Columniser, messages: list[tuple[str, str, bytes]], leaf: str = "telemetry") -> Received:
     topics = [f"city/d1/{kind}/{device}/{leaf}".encode() for kind, device, _ in messages]
-    return columniser.columnise([(topics, [payload for _, _, payload in messages], NOW)])
+    return columniser.columnise([(cut(topics, [payload for _, _, payload in messages]), NOW)])
 
 
 def reasons(received: Received) -> tuple[Counter[str], Counter[str]]:
@@ -260,7 +261,7 @@ def test_topics() -> None:
         b"\xff\xfe",
         b"",
     ]
-    received = columniser.columnise([(topics, [b'{"voltage":1}'] * len(topics), NOW)])
+    received = columniser.columnise([(cut(topics, [b'{"voltage":1}'] * len(topics)), NOW)])
     assert received.batch.rejected == {("", -1, "unknown_device"): 3, ("", -1, "topic"): 4}
     assert not columniser.forms.slots
     assert len(received.batch) == 0

@@ -43,7 +43,7 @@ GOLDEN = [
     ),
     (subscribe(1, [("a/#", 1)]), "82 08 00 01 00 03 61 2f 23 01"),
     (subscribe(1, [("a/#", 1)], 5), "82 09 00 01 00 00 03 61 2f 23 01"),
-    (pubacks([b"\x00\x01", b"\x12\x34"]), "40 02 00 01 40 02 12 34"),
+    (pubacks(b"\x00\x01\x12\x34"), "40 02 00 01 40 02 12 34"),
     (disconnect(), "e0 00"),
 ]
 
@@ -99,7 +99,7 @@ def test_any_split_gives_the_same(sent: list[Message], cuts: list[int], version:
         controls += parser.feed(stream[start:end], parcel)
     assert parcel.topics == [t.encode() for t, _, _ in sent]
     assert parcel.payloads == [p for _, p, _ in sent]
-    assert parcel.ids == [i.to_bytes(2, "big") for _, _, i in sent if i]
+    assert parcel.ids == b"".join(i.to_bytes(2, "big") for _, _, i in sent if i)
     assert controls == [Control(PINGRESP, b"")] * (len(sent) // 2)
     assert parcel.size == len(stream)
 
@@ -130,7 +130,7 @@ def test_oversize_messages_are_cut_and_skipped(version: Version, step: int) -> N
         assert len(parser._rest) <= HEAD_BYTES + step
     assert parcel.topics == [b"a", b"b", b"c"]
     assert [len(p) for p in parcel.payloads] == [1, parcel_head(version), 1]
-    assert parcel.ids == [b"\x00\x07", b"\x00\x08"]
+    assert parcel.ids == b"\x00\x07\x00\x08"
 
 
 def parcel_head(version: Version) -> int:
@@ -161,6 +161,42 @@ def test_a_damaged_stream(noise: bytes, at: int) -> None:
     except ProtocolError:
         return
     assert len(parcel.topics) == len(parcel.payloads)
+
+
+def taken_apart(chunks: list[bytes], version: Version, bulk_from: int) -> tuple[object, ...]:
+    """All that a parser makes of a stream: messages, ids, other packets, and whether it gave up."""
+    parser, parcel, controls, gave_up = Parser(version, bulk_from), Parcel(), [], False
+    try:
+        for chunk in chunks:
+            controls += parser.feed(chunk, parcel)
+    except ProtocolError:
+        gave_up = True
+    return parcel.topics, parcel.payloads, parcel.ids, controls, gave_up, parser._rest
+
+
+tricky = st.sampled_from(
+    [b"0\x85\x01\x00\x01", b"\0\0\0", b"2\x04\0\x01a", b"0\x03\0\x01a", b'{"t":1}', b"", b"1" * 300]
+)
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(["a", "b" * 300, "city/d1/pole/p-1/telemetry"]), tricky, st.integers(0, 520)),
+        max_size=30,
+    ),
+    st.sampled_from([4, 5]),
+    st.binary(max_size=6),
+    st.integers(0, 3000),
+    st.lists(st.integers(0, 6000), max_size=4),
+)
+def test_in_bulk_or_one_by_one(sent: list[Message], version: Version, noise: bytes, at: int, cuts: list[int]) -> None:
+    """Array arithmetic finds what the plain loop finds: among payloads that look like packets, ids with zero bytes,
+    other packets between, damaged streams, and however they are cut."""
+    stream = stream_of(sent, version)
+    stream = stream[:at] + noise + stream[at:]
+    bounds = sorted({0, len(stream), *(c for c in cuts if c < len(stream))})
+    chunks = [stream[a:b] for a, b in itertools.pairwise(bounds)]
+    assert taken_apart(chunks, version, 0) == taken_apart(chunks, version, 1 << 60)
 
 
 @pytest.mark.parametrize(
