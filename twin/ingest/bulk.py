@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from twin.records import I64
 
-AT_LEAST = 2048  # bytes of a chunk from which it is worth the fixed cost
+AT_LEAST = 32 * 1024  # bytes of a chunk from which it is worth the fixed cost
 
 
 class Candidates:

@@ -124,9 +124,10 @@ class _Work:
             members = self._by_template(number, group.kind, members)
             if not len(members):
                 return
-        payloads = self.cuts.some(members).payloads
+        mine = self.cuts if len(members) == len(self.cuts) else self.cuts.some(members)
+        payloads = mine.payloads
         odd: Sequence[int] = range(len(members))
-        if len(max(payloads, key=len)) > MAX_BYTES:
+        if (mine.bounds[3] - mine.bounds[2]).max() > MAX_BYTES:
             pass  # the slow way finds it
         elif group.form == "senml":
             devices = [self._slot(i).topic.device for i in members.tolist()]

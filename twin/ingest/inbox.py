@@ -26,6 +26,7 @@ class Inbox:
         self._waiting: deque[Parcel | LinkEvent] = deque()
         self._change = threading.Condition()
         self._interrupted = False
+        self._wanted = 0  # while the pump lets more gather: so many bytes, and it wants to be woken
         self._acks: deque[tuple[int, bytes]] = deque()
         self._wake_read, self._wake_write = socket.socketpair()
         self._wake_read.setblocking(False)
@@ -43,7 +44,8 @@ class Inbox:
             if isinstance(one, Parcel):
                 self.bytes += one.size
                 self.oldest_ms = self.oldest_ms or one.arrived_ms
-            self._change.notify_all()
+            if self.bytes >= self._wanted:
+                self._change.notify_all()
 
     def take(self, timeout_s: float, limit: int = TAKE_BYTES) -> list[Parcel | LinkEvent]:
         """(pump) What waits, in order, up to about `limit` bytes; waits up to `timeout_s` for the first of it."""
@@ -68,7 +70,9 @@ class Inbox:
     def gather(self, timeout_s: float, enough: int = TAKE_BYTES) -> None:
         """(pump) Let more gather: until `enough` bytes wait, or for `timeout_s`."""
         with self._change:
-            self._change.wait_for(lambda: self.bytes >= enough, timeout_s)
+            self._wanted = enough
+            self._change.wait_for(lambda: self.bytes >= enough or self._interrupted, timeout_s)
+            self._wanted = 0
 
     def interrupt(self) -> None:
         """Let the `take` that waits, or else the next one, return at once."""

@@ -33,8 +33,9 @@ from twin.ingest.frames import (
 from twin.ingest.inbox import Inbox
 from twin.records import Link as LinkEvent
 
-READ_BYTES = 256 * 1024  # of one recv
 ROUND_BYTES = 1024 * 1024  # of one round of reads: what becomes one parcel
+WANTED_BYTES = 256 * 1024  # what a round should bring: the pause before it grows and shrinks with that in view
+SHORTEST_S = 0.002  # pause between rounds; the longest is coalesce_s
 SUBSCRIBE_ID, MARKER_ID = 1, 2
 ANSWER_S = 10.0  # within which a broker must take the connection, answer CONNECT and SUBSCRIBE
 QUIET_S = 1.0  # without our marker: so long without a message, and the backlog counts as read
@@ -61,6 +62,10 @@ class Session:
         self._out = bytearray()
         self._marker = settings.marker.encode()
         self._nonce = secrets.token_hex(8).encode()
+        self._buffer = memoryview(bytearray(ROUND_BYTES))
+        self._pause_s = SHORTEST_S
+        self._resume_at = 0.0  # not to be read before: bytes gather
+        self._more = False  # the last round ended because it was full
         self._drained = False
         self._keepalive_s = float(settings.keepalive_s)
         self._opened = self._sent = self._heard = self._last_message = time.monotonic()
@@ -103,22 +108,21 @@ class Session:
                 self._heard = now
             full_since = 0.0 if room else full_since or now
             timeout_s = self._look_at_clock(now, room)
-            wanted = (select.POLLIN if room else 0) | (select.POLLOUT if self._out else 0)
+            reading = room and now >= self._resume_at
+            if not reading and room:
+                timeout_s = min(timeout_s, self._resume_at - now)
+            elif reading and self._more:
+                timeout_s = 0.0
+            wanted = (select.POLLIN if reading else 0) | (select.POLLOUT if self._out else 0)
             poll.modify(self._socket, wanted)
             ready = dict(poll.poll(timeout_s * 1000))
             self._note_wake(ready)
-            if room and ready.get(self._socket.fileno(), 0) & ~select.POLLOUT and self._read():
-                self._pause(poll)
+            if reading and (self._more or ready.get(self._socket.fileno(), 0) & ~select.POLLOUT):
+                self._read()
 
     def close(self) -> None:
         if self._socket is not None:
             self._socket.close()
-
-    def _pause(self, poll: select.poll) -> None:
-        """Let bytes gather for a few ms; an acknowledgement ends it."""
-        assert self._socket is not None
-        poll.modify(self._socket, 0)
-        self._note_wake(dict(poll.poll(self.settings.coalesce_s * 1000)))
 
     def _note_wake(self, ready: dict[int, int]) -> None:
         if self.inbox.wakeup() in ready:
@@ -158,28 +162,29 @@ class Session:
             return min(QUIET_S / 2, self._keepalive_s / 4)
         return self._keepalive_s / 4
 
-    def _read(self) -> bool:
-        """Read all that is there, up to ROUND_BYTES. Whether anything came. Raises ConnectionError at its end."""
+    def _read(self) -> None:
+        """Read all that is there, up to ROUND_BYTES, and say when to read again. Raises ConnectionError at the end."""
         assert self._socket is not None
-        chunks: list[bytes] = []
         size, ended = 0, False
         while size < ROUND_BYTES:
             try:
-                chunk = self._socket.recv(READ_BYTES)
+                got = self._socket.recv_into(self._buffer[size:])
             except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
                 break
-            if not chunk:
+            if not got:
                 ended = True
                 break
-            chunks.append(chunk)
-            size += len(chunk)
-        if chunks:
+            size += got
+        self._more = size == ROUND_BYTES
+        if size:
             self._heard = time.monotonic()
             self.figures.bytes += size
-            self._parse(b"".join(chunks) if len(chunks) > 1 else chunks[0])
+            self._parse(bytes(self._buffer[:size]))
         if ended:
             raise ConnectionError("the broker closed the connection")
-        return bool(chunks)
+        fit = self._pause_s * WANTED_BYTES / max(size, 1)
+        self._pause_s = min(max(fit, SHORTEST_S, self._pause_s / 2), max(SHORTEST_S, self.settings.coalesce_s))
+        self._resume_at = 0.0 if self._more else time.monotonic() + self._pause_s
 
     def _parse(self, data: bytes) -> None:
         parcel = Parcel(generation=self._generation, arrived_ms=self._now_ms())

@@ -6,7 +6,9 @@ Layout of one body (little endian):
 
 The payload of a small record is its fields as one JSON object. A batch is `u32 size | JSON head | columns`: the head
 names kinds, lengths and quantities; each integer column travels as unsigned offsets from its minimum in the fewest of
-0, 1, 2, 4 or 8 bytes, each value column as raw float64 (every NaN and -0.0 as it was).
+0, 1, 2, 4 or 8 bytes. A value column is tried as decimals, for that is what sensors say: whole numbers of 10**-p, p up
+to 6, as offsets like the integers (with one offset for "no value"). Only where decoding gives back every bit of it does
+it travel so, else as raw float64 (every NaN and -0.0 as it was). In version 1 all value columns were raw.
 """
 
 from __future__ import annotations
@@ -39,6 +41,7 @@ from twin.records import (
 )
 
 VERSION = 1
+BATCH_VERSION = 2
 HEAD = struct.Struct("<BBHI")
 SIZE = struct.Struct("<I")
 
@@ -56,6 +59,11 @@ INTEGERS: tuple[tuple[str, type[np.signedinteger[Any] | np.unsignedinteger[Any]]
 )
 COUNTS = ("duplicates", "rejected", "bad_values")  # fields of a batch that count by (kind, row, ...)
 WIDTHS: dict[int, str] = {1: "<u1", 2: "<u2", 4: "<u4", 8: "<u8"}
+POWERS = tuple(10.0**p for p in range(7))
+EXACT = float(1 << 53)
+_likely: dict[str, int] = {}  # by quantity, the power that served last: it is tried first
+LIKELY = 1024  # quantities remembered
+HEAD_VALUES = 16  # looked at before a whole column is tried
 
 
 def encode(body: Body) -> bytes:
@@ -63,8 +71,12 @@ def encode(body: Body) -> bytes:
     code = CODES.get(type(body))
     if code is None:
         raise TypeError(f"{type(body).__name__} has no number in twin/journal/codec.py TYPES")
-    payload = _encode_batch(body) if isinstance(body, Batch) else _to_json(msgspec.to_builtins(body))
-    return HEAD.pack(VERSION, code, 0, _checksum(VERSION, code, payload)) + payload
+    version = VERSION
+    if isinstance(body, Batch):
+        payload, version = _encode_batch(body), BATCH_VERSION
+    else:
+        payload = _to_json(msgspec.to_builtins(body))
+    return HEAD.pack(version, code, 0, _checksum(version, code, payload)) + payload
 
 
 def decode(n: int, data: bytes) -> Entry:
@@ -72,7 +84,7 @@ def decode(n: int, data: bytes) -> Entry:
     if len(data) < HEAD.size:
         raise JournalBroken(f"journal entry {n} is cut short ({len(data)} bytes)")
     version, code, _, crc = HEAD.unpack_from(data)
-    if version != VERSION or code not in TYPES:
+    if version not in (VERSION, BATCH_VERSION) or code not in TYPES:
         raise JournalBroken(f"journal entry {n} has version {version}, type {code}: written by a newer version?")
     payload = memoryview(data)[HEAD.size :]
     if _checksum(version, code, payload) != crc:
@@ -108,10 +120,8 @@ def _encode_batch(batch: Batch) -> bytes:
 def _encode_columns(columns: Columns, parts: list[bytes]) -> dict[str, Any]:
     length = len(columns.row)
     integers = [_pack(name, getattr(columns, name), dtype, length, parts) for name, dtype in INTEGERS]
-    for name, values in columns.values.items():
-        _check(name, values, np.float64, length)
-        parts.append(np.ascontiguousarray(values).tobytes())
-    return {"kind": columns.kind, "n": length, "integers": integers, "values": list(columns.values)}
+    values = [_pack_values(name, column, length, parts) for name, column in columns.values.items()]
+    return {"kind": columns.kind, "n": length, "integers": integers, "values": values}
 
 
 def _check(name: str, array: NDArray[Any], dtype: type[np.generic], length: int) -> None:
@@ -125,12 +135,90 @@ def _pack(name: str, array: NDArray[Any], dtype: type[np.generic], length: int, 
     if length == 0:
         return [0, 0]
     low, high = int(array.min()), int(array.max())
-    width = next((w for w in (1, 2, 4) if high - low < 1 << 8 * w), 8) if high > low else 0
-    if width:
+    width = _width(high - low)
+    if width == 8:
         # Differences of int64 may pass 2**63: wrapping arithmetic in uint64 keeps them exact.
-        offsets = array.astype(np.uint64) - np.uint64(low & 0xFFFFFFFFFFFFFFFF)
-        parts.append(offsets.astype(WIDTHS[width]).tobytes())
+        parts.append((array.astype(np.uint64) - np.uint64(low & 0xFFFFFFFFFFFFFFFF)).tobytes())
+    elif width:
+        parts.append((array - array.dtype.type(low)).astype(WIDTHS[width]).tobytes())
     return [low, width]
+
+
+def _width(span: int) -> int:
+    """Bytes for offsets up to `span`."""
+    return next((w for w in (1, 2, 4) if span < 1 << 8 * w), 8) if span else 0
+
+
+def _pack_values(name: str, values: NDArray[Any], length: int, parts: list[bytes]) -> str | list[Any]:
+    """Append a value column to `parts`; returns its name alone (raw), or [name, power, lowest, width, gaps]."""
+    _check(name, values, np.float64, length)
+    found = None
+    if length:
+        with np.errstate(invalid="ignore", over="ignore"):
+            power = _likely.get(name, 0)
+            if not power or not _fits(values[:HEAD_VALUES], power - 1):  # else a lower one may serve
+                found = _decimals(values, power)
+            found = found or _any_decimals(values)
+    if found is None:
+        parts.append(np.ascontiguousarray(values).tobytes())
+        return name
+    power, low, width, gaps, data = found
+    if len(_likely) >= LIKELY:
+        _likely.clear()
+    _likely[name] = power
+    parts.append(data)
+    return [name, power, low, width, int(gaps)]
+
+
+_Decimals = tuple[int, int, int, bool, bytes]  # power, lowest, width, whether values are missing, offsets
+
+
+def _any_decimals(values: NDArray[np.float64]) -> _Decimals | None:
+    """The lowest power that serves; those that the first few values refuse are not tried."""
+    for power in range(len(POWERS)):
+        if _fits(values[:HEAD_VALUES], power):
+            found = _decimals(values, power)
+            if found is not None:
+                return found
+    return None
+
+
+def _fits(values: NDArray[np.float64], power: int) -> bool:
+    """Whether they may be whole numbers of 10**-power."""
+    return bool(((np.rint(values * POWERS[power]) / POWERS[power] == values) | np.isnan(values)).all())
+
+
+def _decimals(values: NDArray[np.float64], power: int) -> _Decimals | None:
+    """Values as whole numbers of 10**-power; None where that is not every bit of them, or would be no shorter."""
+    whole = values * POWERS[power]
+    np.rint(whole, out=whole)
+    low, high = float(whole.min()), float(whole.max())
+    gaps = low != low
+    if gaps:
+        missing = np.isnan(values)
+        if missing.all():
+            return None
+        low, high = float(np.nanmin(whole)), float(np.nanmax(whole))
+    if not max(-low, high) < EXACT:
+        return None
+    width = _width(int(high - low) + gaps)
+    if width == 8:
+        return None
+    whole -= low - gaps
+    if gaps:
+        whole[missing] = 0
+    offsets = whole.astype(WIDTHS[width or 1])
+    same = _undecimal(offsets, power, int(low), gaps).view(np.uint64) == values.view(np.uint64)
+    return (power, int(low), width, gaps, offsets.tobytes() if width else b"") if same.all() else None
+
+
+def _undecimal(offsets: NDArray[Any], power: int, low: int, gaps: bool) -> NDArray[np.float64]:
+    values: NDArray[np.float64] = offsets.astype(np.float64)
+    values += low - int(gaps)
+    values /= POWERS[power]
+    if gaps:
+        values[offsets == 0] = np.nan
+    return values
 
 
 def _decode_batch(payload: memoryview) -> Batch:
@@ -159,9 +247,18 @@ def _decode_columns(spec: dict[str, Any], payload: memoryview, at: int) -> tuple
     for (name, dtype), (low, width) in zip(INTEGERS, spec["integers"], strict=True):
         arrays[name], at = _unpack(payload, at, length, dtype, low, width)
     values = {}
-    for name in spec["values"]:
-        values[name] = np.frombuffer(payload, "<f8", length, at)
-        at += 8 * length
+    for value in spec["values"]:
+        if isinstance(value, str):
+            values[value] = np.frombuffer(payload, "<f8", length, at)
+            at += 8 * length
+            continue
+        name, power, low, width, gaps = value
+        if width:
+            offsets: NDArray[Any] = np.frombuffer(payload, WIDTHS[width], length, at)
+            at += width * length
+        else:
+            offsets = np.zeros(length, np.uint8)
+        values[name] = _undecimal(offsets, power, low, bool(gaps))
     return Columns(kind=spec["kind"], values=values, **arrays), at
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import zlib
 from typing import get_args
 
 import numpy as np
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from tests.twin.journal.bodies import BATCHES, SMALL, batch, same
 from twin.errors import JournalBroken
 from twin.journal.codec import CODES, decode, encode
-from twin.records import Batch, Body, Refused, Reject, Tick
+from twin.records import F64, Batch, Body, Refused, Reject, Tick
 
 
 @given(BATCHES)
@@ -83,6 +84,45 @@ def test_numbers_are_for_ever() -> None:
     golden = bytes.fromhex("01020000e66482237b226e6f775f6d73223a317d")
     assert decode(1, golden).body == Tick(1)
     assert encode(Tick(1)) == golden
+
+
+@pytest.mark.parametrize(
+    ("values", "bytes_each"),
+    [
+        ((np.arange(1000) % 400 + 2000) / 10, 2),
+        ((np.arange(1000) % 200 + 116391234) / 1e6, 1),
+        (np.where(np.arange(1000) % 3, (np.arange(1000) % 90 - 2000) / 100, np.nan), 1),
+        (np.full(1000, 230.5), 0),
+        (np.sqrt(np.arange(1000)), 8),
+        (np.full(1000, -0.0), 8),
+        (np.where(np.arange(1000) == 999, np.inf, 1.5), 8),
+        (np.full(1000, np.nan), 8),
+        (np.where(np.arange(1000) == 500, 2.0**60, 1.5), 8),
+        (np.where(np.arange(1000) > 20, np.pi, 1.5), 8),
+    ],
+)
+def test_decimals_are_kept_short_and_exact(values: F64, bytes_each: int) -> None:
+    """Sensors' decimals, with and without missing values, take a byte or two; all else travels raw; every bit holds."""
+    body = batch(len(values), quantities=())
+    bare = len(encode(body))
+    for _ in range(2):  # also when the power is remembered
+        body.columns[0].values = {"voltage": values}
+        whole = encode(body)
+        assert same(decode(1, whole).body, body)
+        assert abs(len(whole) - bare - bytes_each * len(values)) < 60
+
+
+def test_a_batch_of_the_first_version_reads() -> None:
+    """What was journalled before values travelled as decimals is read as it was."""
+    text = b'{"duplicates":[],"rejected":[],"bad_values":[],"messages":1,"samples":[],"refused":[],"columns":[%s]}' % (
+        b'{"kind":"pole","n":1,"integers":[[4,0],[5,0],[6,0],[7,0],[8,0],[1,0]],"values":["voltage"]}'
+    )
+    payload = len(text).to_bytes(4, "little") + text + np.array([0.1 + 0.2]).tobytes()
+    head = bytes((1, 1, 0, 0)) + zlib.crc32(payload, 1 << 8 | 1).to_bytes(4, "little")
+    body = decode(1, head + payload).body
+    assert isinstance(body, Batch)
+    assert body.columns[0].values["voltage"].tolist() == [0.1 + 0.2]
+    assert body.columns[0].row.tolist() == [4]
 
 
 def test_a_wrong_dtype_is_refused_before_it_is_written() -> None:
