@@ -102,16 +102,16 @@ def last_mark(scene: Scene) -> int | None:
         return newest
 
 
-def first_evening(timezone: str) -> int:
-    """When a demo city's life begins, in ms."""
-    return int(datetime.fromisoformat(FIRST_EVENING).replace(tzinfo=ZoneInfo(timezone)).timestamp() * 1000)
+def first_evening(timezone: str, begins: str = FIRST_EVENING) -> int:
+    """When a demo city's life begins (local time, ISO), in ms."""
+    return int(datetime.fromisoformat(begins).replace(tzinfo=ZoneInfo(timezone)).timestamp() * 1000)
 
 
-def wind(scene: Scene, timezone: str, speed: float) -> SimulatedClock:
-    """Set the city's clock going: from the last mark of an earlier run, else from the first evening."""
+def wind(scene: Scene, begins_ms: int, speed: float) -> SimulatedClock:
+    """Set the city's clock going: from the last mark of an earlier run, else from its beginning."""
     resumed = last_mark(scene)
     if resumed is None:
-        resumed = first_evening(timezone)
+        resumed = begins_ms
     clock = SimulatedClock(resumed + 1, time.time_ns() // 1_000_000, speed)
     write_clock(scene.clock, clock)
     return clock

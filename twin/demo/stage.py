@@ -30,7 +30,7 @@ from twin.broker.provision import provision
 from twin.demo.children import Child
 from twin.demo.inbox import Inbox
 from twin.demo.past import write_past
-from twin.demo.scene import DemoFailed, Scene, first_evening, wind
+from twin.demo.scene import FIRST_EVENING, DemoFailed, Scene, first_evening, wind
 from twin.demo.series import series_for
 from twin.settings import BrokerSettings, CitySettings, Settings, StoreSettings, WebSettings, WhistleSettings, commented
 
@@ -51,6 +51,7 @@ class Wishes:
     speed: float = 1.0
     port: int = 8080
     duration_s: float = 0.0
+    begins: str = FIRST_EVENING  # local time at which the city's life begins
     faults: bool = True
     scenario: Path | None = None
     recording: bool = True
@@ -110,7 +111,7 @@ class Stage:
         self._inbox = Inbox(self.scene.inbox)
         self.say(f"  inbox     departments receive at {self._inbox.url}")
         self._write_past()
-        clock = self._clock = wind(self.scene, self.city.timezone, self.wishes.speed)
+        clock = self._clock = wind(self.scene, self._begins_ms(), self.wishes.speed)
         self.scene.config.write_text(commented(self._settings(host, port, files)), encoding="utf-8")
         self._start("server", ["up", "--config", str(self.scene.config)])
         self._wait_for_page()
@@ -138,10 +139,15 @@ class Stage:
                     raise DemoFailed("stopped while the history was made; nothing of it is kept")
                 progress.update(bar, completed=share)
 
-            evening = first_evening(self.city.timezone)
+            evening = self._begins_ms()
             faults = self._past_faults(evening)
             count = write_past(self.scene, self.city, self.wishes.seed, evening, faults=faults, progress=shown)
         self.say(f"  history   four simulated weeks, {count:,} readings: what is usual will be learnt from them")
+
+    def _begins_ms(self) -> int:
+        """When this city's life begins."""
+        assert self.city is not None
+        return first_evening(self.city.timezone, self.wishes.begins)
 
     def _past_faults(self, evening_ms: int) -> Sequence[Fault] | None:
         """What happens in the history: the faults of the scenario that begin in it, nothing without; None: drawn."""

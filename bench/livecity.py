@@ -1,0 +1,176 @@
+"""The full city at work, for `make bench NAME=city`: 76,000 devices at their real cadence through everything.
+
+Real Mosquitto, the server's process (journal, store, tick, every detector, page), the fleet's process, an inbox that
+takes the whistles. CPU and memory are those of the processes over the measured time, after a settling time. Leakage is
+injected at poles one after another: of each, the time from the message that completes the evidence, as a subscriber
+of the broker sees it, to the whistle's arrival in the inbox.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import paho.mqtt.client as mqtt
+from rich.console import Console
+
+from devices.faults.scenario import read_scenario
+from devices.places import CityFiles, load_city
+from twin.demo.play import summary
+from twin.demo.scene import Scene
+from twin.demo.stage import Stage, Wishes
+
+LIMIT_A = 0.030  # leakage that the rules call a danger, in two readings
+PROBE_EVERY_S = 2.0
+# A Friday morning, when most trucks are at work; the clock runs a little fast, so that 3,350 messages a second come.
+BEGINS, SPEED = "2026-11-20T10:05:00", 1.3
+
+
+@dataclass(frozen=True, slots=True)
+class Lived:
+    """What was measured. Shares are of one core."""
+
+    seconds: float
+    server_share: float
+    fleet_share: float
+    broker_share: float
+    server_mb: float
+    fleet_mb: float
+    messages_per_s: float
+    whistle_s: list[float]  # publish -> whistle, sorted
+    probes: int
+    accounting: dict[str, Any]
+    ready_s: float
+    lag_s: float
+
+
+class Watcher:
+    """Notes when the second leaking reading of each probe passed the broker."""
+
+    def __init__(self, stage: Stage, topics: dict[str, str]) -> None:
+        self._topics = topics  # topic -> device
+        self._leaks: dict[str, int] = {}
+        self.complete_ms: dict[str, float] = {}
+        host, port, user, password = _account(stage)
+        self._client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id="bench-watcher")
+        self._client.username_pw_set(user, password)
+        self._client.on_connect = self._subscribe
+        self._client.on_message = self._note
+        self._ready = threading.Event()
+        self._client.on_subscribe = lambda *_: self._ready.set()
+        self._client.connect(host, port)
+        self._client.loop_start()
+        if not self._ready.wait(20):
+            raise RuntimeError("the broker does not let the bench subscribe")
+
+    def _subscribe(self, *_: object) -> None:
+        topics = sorted(self._topics)
+        for i in range(0, len(topics), 100):
+            self._client.subscribe([(topic, 0) for topic in topics[i : i + 100]])
+
+    def _note(self, _client: object, _data: object, message: mqtt.MQTTMessage) -> None:
+        told = json.loads(message.payload)
+        device = self._topics[message.topic]
+        if isinstance(told, dict) and float(told.get("leakageCurrent", 0.0)) > LIMIT_A:
+            self._leaks[device] = self._leaks.get(device, 0) + 1
+            if self._leaks[device] == 2:
+                self.complete_ms[device] = time.time_ns() / 1e6
+
+    def close(self) -> None:
+        self._client.disconnect()
+        self._client.loop_stop()
+
+
+def _account(stage: Stage) -> tuple[str, int, str, str]:
+    """Address and the server's own account: it may read everything."""
+    told = stage.scene.config.read_text(encoding="utf-8")
+    import tomllib
+
+    broker = tomllib.loads(told)["broker"]
+    password = Path(broker["password_file"]).read_text(encoding="utf-8").strip()
+    return broker["host"], int(broker["port"]), broker.get("user", "server"), password
+
+
+def probes(files: CityFiles, seconds: float, first_s: float, seed: int) -> tuple[str, list[str]]:
+    """A scenario in which one pole after another leaks, and the poles."""
+    poles = [device.id for device in files.devices if device.kind == "pole"]
+    chosen = random.Random(seed).sample(poles, min(len(poles), int(seconds / PROBE_EVERY_S)))  # noqa: S311
+    lines = []
+    for i, pole in enumerate(chosen):
+        start = first_s + i * PROBE_EVERY_S
+        lines.append(f'[[fault]]\ntype = "leakage"\nsubject = "{pole}"\nstart_s = {start:.1f}\n'
+                     "duration_s = 7200\nmagnitude = 2.0\n")  # fmt: skip
+    return "\n".join(lines), chosen
+
+
+def live(city: Path, root: Path, seconds: float, settle_s: float, seed: int) -> Lived:
+    """Run the full city for so long."""
+    files = load_city(city)
+    text, chosen = probes(files, max(10.0, seconds - 70.0), settle_s, seed)
+    scenario = root / "probes.toml"
+    root.mkdir(parents=True, exist_ok=True)
+    scenario.write_text(text, encoding="utf-8")
+    read_scenario(scenario, 0, files.timezone)
+    scene = Scene(root / "city")
+    scene.root.mkdir(parents=True, exist_ok=True)
+    wishes = Wishes(city=str(city), seed=seed, port=0, speed=SPEED, begins=BEGINS,
+                    scenario=scenario, recording=False, history=False)  # fmt: skip
+    stage = Stage(scene, wishes, Console(stderr=True, quiet=True))
+    watcher = None
+    try:
+        stage.start()
+        district = {device.id: device.district for device in files.devices}
+        topics = {f"city/{district[p]}/pole/{p}/{leaf}": p for p in chosen for leaf in ("telemetry", "event")}
+        watcher = Watcher(stage, topics)
+        time.sleep(settle_s)
+        before, began = _figures(stage), time.monotonic()
+        while time.monotonic() - began < seconds:
+            time.sleep(1.0)
+            stage.watch_all()
+        after, took = _figures(stage), time.monotonic() - began
+        lag = float(stage.last_word("fleet").get("lag_s", 0.0))
+        stage.drain()
+        told = summary(stage)
+        waits = _waits(stage, watcher)
+    finally:
+        if watcher is not None:
+            watcher.close()
+        stage.stop()
+    share = {name: (after[name] - before[name]) / took for name in after}
+    return Lived(
+        seconds=took,
+        server_share=share["server"],
+        fleet_share=share["fleet"],
+        broker_share=share["broker"],
+        server_mb=told["memory_mb"]["server"],
+        fleet_mb=told["memory_mb"]["fleet"],
+        messages_per_s=share["received"],
+        whistle_s=waits,
+        probes=len(watcher.complete_ms),
+        accounting=told["accounting"],
+        ready_s=stage.ready_s,
+        lag_s=lag,
+    )
+
+
+def _figures(stage: Stage) -> dict[str, float]:
+    """CPU seconds of each process so far, and readings received."""
+    stage.watch_all()
+    total = (stage.ask("/api/accounting") or {}).get("total", {})
+    return {**stage.cpu_s(), "received": float(total.get("received", 0))}
+
+
+def _waits(stage: Stage, watcher: Watcher) -> list[float]:
+    """Seconds from the completing message to the whistle in the inbox, of every probe that was whistled."""
+    arrived: dict[str, float] = {}
+    for line in stage.scene.inbox.read_text(encoding="utf-8").splitlines():
+        told = json.loads(line)
+        case = told["message"]["data"]
+        if case["type"] == "leakage":
+            arrived.setdefault(case["subject"]["id"], float(told["received_ms"]))
+    return sorted((arrived[d] - at) / 1000 for d, at in watcher.complete_ms.items() if d in arrived)
