@@ -99,7 +99,7 @@ def _account(stage: Stage) -> tuple[str, int, str, str]:
 def probes(files: CityFiles, seconds: float, first_s: float, seed: int) -> tuple[str, list[str]]:
     """A scenario in which one pole after another leaks, and the poles."""
     poles = [device.id for device in files.devices if device.kind == "pole"]
-    chosen = random.Random(seed).sample(poles, min(len(poles), int(seconds / PROBE_EVERY_S)))  # noqa: S311
+    chosen = random.Random(seed).sample(poles, min(len(poles), int(seconds / PROBE_EVERY_S)))
     lines = []
     for i, pole in enumerate(chosen):
         start = first_s + i * PROBE_EVERY_S

@@ -39,6 +39,9 @@ CATALOGUE: dict[str, FaultType] = {
         FaultType("supply_lost", "pole", (600, 7200), "one pole without mains", "单杆断电", sudden=True),
         FaultType("door_open", "pole", (900, 7200), "door of the pole stands open", "箱门打开", sudden=True),
         FaultType("tilt", "pole", (3600, 86_400), "pole leans", "灯杆倾斜"),
+        FaultType("tilt_emergency", "pole", (1800, 14_400), "pole about to fall", "灯杆倾倒危险", sudden=True),
+        FaultType("meter_wrong", "pole", (345_600, 864_000), "energy counter wrong", "电表计量错误"),
+        FaultType("charger_occupied", "pole", (5400, 14_400), "bay taken, nobody charging", "充电位被占"),
         FaultType("charger_fault", "pole", (3600, 28_800), "charging pile faulty", "充电桩故障", sudden=True),
         FaultType("night_noise", "pole", (1800, 10_800), "noise at night", "夜间噪声"),
         FaultType("dust", "pole", (1800, 10_800), "dust from a site", "扬尘"),
@@ -67,6 +70,8 @@ CATALOGUE: dict[str, FaultType] = {
         FaultType("speeding", "truck", (60, 300), "too fast", "超速", sudden=True),
         FaultType("terminal_tampering", "truck", (300, 1800), "terminal tampered with", "终端被破坏", sudden=True),
         FaultType("phantom_trip", "truck", (3600, 10_800), "laden, and never arrived", "去向不明"),
+        # a day that is not like its weekday: nobody is at fault
+        FaultType("holiday", "area", (43_200, 86_400), "a holiday", "节假日", confounder=True),
         # gateways, and any device
         FaultType("gateway_loss", "gateway", (300, 1800), "gateway without backhaul", "网关失联", sudden=True),
         FaultType("device_silent", "any", (900, 7200), "device silent", "设备失联"),
@@ -79,6 +84,8 @@ CATALOGUE: dict[str, FaultType] = {
     )
 }
 
+# How a terminal is tampered with, as a fault's `quantity` says: power or antenna cut, fix frozen, positions that jump.
+TAMPERING = ("power", "antenna", "fix", "jump")
 # What each sensor fault takes where no quantity is named, and the width (one robust sigma, in the quantity's unit) by
 # which magnitudes are scaled.
 SENSED: dict[str, tuple[str, ...]] = {

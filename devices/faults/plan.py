@@ -5,14 +5,14 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 
-from devices.faults.catalogue import CATALOGUE, SENSED
+from devices.faults.catalogue import CATALOGUE, SENSED, TAMPERING
 from devices.faults.fault import Fault
 from devices.faults.scenario import RandomPlan
 
 # A type and a quantity ("" but for sensor faults) -> subjects that it can befall now.
 Candidates = Callable[[str, str], Sequence[str]]
 
-DROP = ("clock_skew",)  # never drawn unless asked for
+DROP = ("clock_skew", "holiday")  # never drawn unless asked for
 PROMPT = ("terminal_tampering", "outside_hours", "no_permit", "cover_open")  # trucks at work say so every five seconds
 
 
@@ -69,6 +69,8 @@ class Plan:
         quantity = ""
         if name.startswith("sensor_"):
             quantity = chance.choice(sorted({q for kinds in ("pole", "cell") for q in SENSED[kinds]}))
+        elif name == "terminal_tampering":
+            quantity = chance.choice(TAMPERING)
         subjects = candidates(name, quantity)
         if not subjects:
             return None

@@ -1,13 +1,23 @@
-"""How a 5G small cell behaves: load follows people, radio follows load, heat follows both."""
+"""How a 5G small cell behaves: load follows people, radio follows load, heat follows both.
+
+Users that move are handed over to neighbours. A neighbour that is out of service leaves its users to those around it
+and takes no handovers; one that sleeps is still heard and lets some of them fail.
+"""
 
 from __future__ import annotations
 
 import math
 
+from devices.faults.fault import Fault
 from devices.fleet.chance import drift, normals
 from devices.fleet.life import Life, Moment
 from devices.fleet.thing import Thing, Values
 from devices.places import Device
+
+OUT = ("cell_down", "backhaul_down")
+ASLEEP = ("sleeping_cell",)
+INHERITED = 0.5  # of the users of a cell that is out, its neighbours together take over so many
+FAILING = 6.0  # percent of handovers towards sleeping neighbours only that fail
 
 
 class Cell(Thing):
@@ -15,7 +25,7 @@ class Cell(Thing):
 
     loud = frozenset(("cell_down", "backhaul_down"))
 
-    __slots__ = ("capacity", "height", "mix", "peak", "setting")
+    __slots__ = ("asleep", "capacity", "height", "mix", "near", "out", "peak", "setting")
 
     def __init__(self, device: Device, seed: int) -> None:
         super().__init__(device, seed)
@@ -23,23 +33,47 @@ class Cell(Thing):
         shares = [math.exp(a), math.exp(b), math.exp(0.7 * c)]
         self.mix = tuple(share / sum(shares) for share in shares)
         self.peak = 38 * math.exp(0.45 * d)  # users at the busiest hour
-        self.capacity = 55.0 + 18 * abs(e)  # users at full load
+        self.capacity = max(55.0 + 18 * abs(e), 1.6 * self.peak)  # users at full load: planned for its busiest hour
         self.height = 2.5 * e
         self.setting = device.attributes.get("txPowerSetting", 33.0)  # dBm
+        self.near: list[Cell] = []
+        self.out = self.asleep = 0  # neighbours out of service, and asleep
+
+    def meet(self, near: list[Cell]) -> None:
+        """These are the neighbours that it hands over to."""
+        self.near = near
+
+    def begin(self, fault: Fault) -> None:
+        self._tell_neighbours(fault, 1)
+        super().begin(fault)
+
+    def end(self, fault: Fault) -> None:
+        if self.troubles.get(fault.type) is fault:
+            self._tell_neighbours(fault, -1)
+        super().end(fault)
+
+    def _tell_neighbours(self, fault: Fault, change: int) -> None:
+        for cell in self.near:
+            if fault.type in OUT:
+                cell.out += change
+            elif fault.type in ASLEEP:
+                cell.asleep += change
 
     def say(self, t_ms: int, life: Life) -> Values:
         now = life.at(t_ms)
         n1, n2, n3, n4, n5 = normals(self.salt, t_ms, 3)
         m1, m2, m3, _, _ = normals(self.salt, t_ms, 4)
         people = self._people(t_ms, now)
+        if self.out:
+            people *= 1 + INHERITED * self.out / max(4, len(self.near))
         users = max(0.0, people * (1 + 0.12 * n1) + 0.7 * n2)
         load = min(1.0, 0.02 + 0.8 * users / self.capacity)
         values = self._radio(load, users, n3, n4, n5)
         attempts = max(0.0, 4 + 3.2 * users + 2 * m1)
-        handovers = max(0.0, 1 + 1.4 * users * (0.3 + 0.7 * now.traffic) + m2)
+        handovers, reached = self._handovers(users, load, now, m2, m3)
         values |= {
             "rrcAttempts": attempts, "rrcSuccess": 99.4 - 0.9 * load**3 + 0.15 * m1,
-            "handoverAttempts": handovers, "handoverSuccess": 98.6 - 1.2 * load**2 + 0.3 * m2,
+            "handoverAttempts": handovers, "handoverSuccess": reached,
             "txPower": self.setting + 0.08 * m3, "txPowerSetting": self.setting,
             "temperature": now.temperature * 0.8 + 24 + 14 * load + 5 * (now.light_lx / 1e5) + 0.5 * m3,
             "backhaulUp": 1.0, "operationalState": 1.0, "alarmState": 0.0, "pingRtt": 7 + 9 * load**2 + 0.6 * abs(m1),
@@ -47,6 +81,16 @@ class Cell(Thing):
         if self.troubles:
             self._trouble(values)
         return values
+
+    def _handovers(self, users: float, load: float, now: Moment, m2: float, m3: float) -> tuple[float, float]:
+        """Attempts, and how many percent arrive: people on the move, towards the neighbours that can be heard."""
+        attempts = max(0.0, 1 + 1.4 * users * (0.3 + 0.7 * now.traffic) + m2)
+        success = 98.6 - 1.2 * load**2 + 0.2 * m2 + 0.2 * m3
+        if self.out or self.asleep:
+            heard = max(1, len(self.near) - self.out)
+            attempts *= heard / max(1, len(self.near))
+            success -= FAILING * self.asleep / heard
+        return attempts, success
 
     def _people(self, t_ms: int, now: Moment) -> float:
         office, home, street = self.mix
@@ -79,7 +123,7 @@ class Cell(Thing):
         if "access_failures" in troubles:
             size = troubles["access_failures"].magnitude
             values["rrcSuccess"] -= 6.5 * size
-            values["handoverSuccess"] -= 5.5 * size
+            values["handoverSuccess"] -= 5.5 * size if self.salt % 2 else 0.0  # of some cells only access fails
         if "coverage_loss" in troubles:
             size = troubles["coverage_loss"].magnitude
             values["txPower"] -= 3.0 * size

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from devices.fleet.fleet import Fleet
 
 GROUPS = {"feeder": 3, "cabinet": 2, "area": 5}  # least members that make such a fault worth having
+CONFOUNDERS = {name for name, fault in CATALOGUE.items() if fault.confounder}
 ON_THE_WAY = ("cover_open", "overload", "speeding", "off_route", "illegal_dumping", "phantom_trip")
 
 
@@ -24,7 +25,7 @@ def candidates(fleet: Fleet, name: str, quantity: str) -> Sequence[str]:
     busy = {subject for _, subject in fleet.active} | {
         thing.id
         for thing in fleet.things.values()
-        if (thing.troubles and thing.troubles.keys() - {"air_episode"}) or thing.device.gateway in fleet.cut
+        if (thing.troubles and thing.troubles.keys() - CONFOUNDERS) or thing.device.gateway in fleet.cut
     }
     if scope in GROUPS:
         if any(fault.type == name for fault in fleet.active.values()):
@@ -39,7 +40,7 @@ def candidates(fleet: Fleet, name: str, quantity: str) -> Sequence[str]:
 def _rule(fleet: Fleet, name: str, quantity: str, now: Moment) -> Callable[[Thing], bool]:
     if CATALOGUE[name].scope == "truck":
         return lambda thing: isinstance(thing, Truck) and _truck(thing, name, now)
-    if name in ("lamp_out", "lamp_degraded"):
+    if name in ("lamp_out", "lamp_degraded", "meter_wrong"):
         return lambda _: now.sun_deg < DUSK_DEG - 5
     if name == "day_burner":
         return lambda _: now.sun_deg > 6
@@ -47,7 +48,7 @@ def _rule(fleet: Fleet, name: str, quantity: str, now: Moment) -> Callable[[Thin
         return lambda thing: isinstance(thing, Pole) and thing.hears and (now.hour >= 22 or now.hour < 5)
     if name == "dust":
         return lambda thing: isinstance(thing, Pole) and thing.smells
-    if name == "charger_fault":
+    if name in ("charger_fault", "charger_occupied"):
         return lambda thing: isinstance(thing, Pole) and thing.charges
     if quantity:
         return lambda thing: quantity in thing.limits and quantity in thing.reading(fleet.now_ms, fleet.life)

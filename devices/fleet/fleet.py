@@ -65,6 +65,7 @@ class Fleet:
         self.things = {thing.id: thing for thing in _build(city, devices, seed)}
         self._index = list(self.things.values())
         self._members = _members(city, self.things)
+        _acquaint(city, self.things)
         self._faults: list[tuple[int, int, bool, Fault]] = []  # (when, serial, begins, fault)
         self._serial = 0
         self._labelled: set[Fault] = set()
@@ -133,6 +134,8 @@ class Fleet:
             self._truth.write(fault, [thing.id for thing in members])
         if fault.type == "gateway_loss":
             self.cut.add(fault.subject)
+        elif fault.type == "holiday":
+            self.life.holiday(fault.start_ms, fault.end_ms)
         for thing in members:
             thing.begin(fault)
             yield from self._notice(thing, fault)
@@ -313,3 +316,12 @@ def _members(city: CityFiles, things: Mapping[str, Thing]) -> dict[tuple[str, st
         if device.kind == "pole":
             members["area", device.district].append(thing)
     return dict(members)
+
+
+def _acquaint(city: CityFiles, things: Mapping[str, Thing]) -> None:
+    """Cells learn whom they hand over to."""
+    for name, others in city.neighbours.items():
+        cell = things.get(name)
+        if isinstance(cell, Cell):
+            near = (things.get(other) for other in others)
+            cell.meet([one for one in near if isinstance(one, Cell)])

@@ -80,6 +80,12 @@ class Life:
         self._seed, self._lon, self._lat = seed, lon, lat
         self._zone = ZoneInfo(timezone)
         self._kept: dict[int, Moment] = {}
+        self._holidays: list[tuple[int, int]] = []  # (from, to), ms: days off besides those of the calendar
+
+    def holiday(self, start_ms: int, end_ms: int) -> None:
+        """People stay at home from `start_ms` to `end_ms`, whatever the weekday."""
+        self._holidays.append((start_ms, end_ms))
+        self._kept.clear()
 
     def local(self, t_ms: int) -> datetime:
         """Local wall-clock time."""
@@ -101,6 +107,7 @@ class Life:
         local = self.local(minute * 60_000)
         hour = local.hour + local.minute / 60
         free = local.weekday() >= 5 or (local.month, local.day) in HOLIDAYS
+        free |= any(start <= minute * 60_000 < end for start, end in self._holidays)
         sun = sun_elevation(t_s * 1000, self._lon, self._lat)
         cover = 0.5 + 0.35 * drift(bits(seed, 1), t_s, 14_400) + 0.15 * drift(bits(seed, 2), t_s, 3000)
         cloud = min(1.0, max(0.0, cover))

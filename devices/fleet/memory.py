@@ -1,4 +1,4 @@
-"""What a fleet remembers from one start to the next: meters, stuck sensors, faults that are not over, its starts."""
+"""What a fleet remembers from one start to the next: meters, trucks, stuck sensors, faults not over, its starts."""
 
 from __future__ import annotations
 
@@ -32,15 +32,17 @@ def recall(fleet: Fleet, told: dict[str, Any]) -> None:
     try:
         meters = {str(name): float(value) for name, value in told.get("meters", {}).items()}
         faults = [Fault(**fault) for fault in told.get("faults", ())]
+        for name, doing in told.get("trucks", {}).items():
+            truck = fleet.things.get(name)
+            if isinstance(truck, Truck):
+                truck.recall(doing)
         frozen = {str(n): {str(q): float(x) for q, x in values.items()} for n, values in told.get("frozen", {}).items()}
-    except (TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DeviceError(f"the fleet's memory is damaged ({error}); delete its file to begin anew") from error
     for name, value in meters.items():
         thing = fleet.things.get(name)
         if isinstance(thing, Pole | Feeder):
             thing.energy = value
-        elif isinstance(thing, Truck):
-            thing.odometer = value
     for name, values in frozen.items():
         if name in fleet.things:
             fleet.things[name].frozen.update(values)
@@ -55,14 +57,13 @@ def write_memory(path: Path, fleet: Fleet, turn: int) -> None:
     for thing in fleet.things.values():
         if isinstance(thing, Pole | Feeder):
             meters[thing.id] = round(thing.energy, 3)
-        elif isinstance(thing, Truck):
-            meters[thing.id] = round(thing.odometer, 1)
     faults = [
         {name: getattr(fault, name) for name in ("type", "subject", "start_ms", "end_ms", "magnitude", "quantity")}
         for fault in fleet.active.values()
     ]
     frozen = {thing.id: thing.frozen for thing in fleet.things.values() if thing.frozen}
-    told = {"turn": turn, "meters": meters, "frozen": frozen, "faults": faults}
+    trucks = {thing.id: thing.remember() for thing in fleet.things.values() if isinstance(thing, Truck)}
+    told = {"turn": turn, "meters": meters, "trucks": trucks, "frozen": frozen, "faults": faults}
     aside = path.with_name(path.name + ".new")
     try:
         aside.write_text(json.dumps(told) + "\n", encoding="utf-8")

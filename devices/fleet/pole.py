@@ -13,13 +13,14 @@ from devices.places import Device
 
 DUSK_DEG = -2.0  # lamps are switched a little after sunset
 DARK = ("supply_lost", "feeder_trip", "cabinet_trip")
+EPISODE_RISES_S = 1800.0  # bad air comes over half an hour, not from one breath to the next
 DIM_FROM, DIM_TO, DIM_LEVEL = 23.0, 5.0, 0.6  # local hours
 
 
 class Pole(Thing):
     """A lamp with the sensors that its attributes name (`airSensor`, `noiseSensor`, `charger`)."""
 
-    loud = frozenset(("leakage", "tilt", "charger_fault", "lamp_out", "day_burner"))
+    loud = frozenset(("leakage", "tilt", "tilt_emergency", "charger_fault", "lamp_out", "day_burner"))
 
     __slots__ = ("age", "charges", "energy", "feeder", "hears", "lean", "metered_ms", "power", "rated", "site",
                  "smells", "waves")  # fmt: skip
@@ -92,7 +93,9 @@ class Pole(Thing):
         """Energy is the integral of power: trapezoids between readings; a longer pause is taken as constant."""
         if self.metered_ms:
             hours = (t_ms - self.metered_ms) / 3_600_000
-            self.energy += max(0.0, hours) * (power + self.power) / 2
+            added = max(0.0, hours) * (power + self.power) / 2
+            wrong = self.troubles.get("meter_wrong")
+            self.energy += added if wrong is None else added * max(0.0, 1 - 0.4 * wrong.magnitude)
         if self.feeder is not None:
             self.feeder.change(self.power, power)
         self.power, self.metered_ms = power, t_ms
@@ -102,8 +105,10 @@ class Pole(Thing):
         return 0.0 if fault is None else 0.034 * fault.magnitude
 
     def _tilt(self) -> float:
-        fault = self.troubles.get("tilt")
-        return 0.0 if fault is None else 3.6 * fault.magnitude
+        if not self.troubles:
+            return 0.0
+        leans, falls = self.troubles.get("tilt"), self.troubles.get("tilt_emergency")
+        return max(3.6 * leans.magnitude if leans else 0.0, 11.0 * falls.magnitude if falls else 0.0)
 
     def _air(self, t_ms: int, now: Moment, values: Values) -> None:
         n1, n2, n3, n4, n5 = normals(self.salt, t_ms, 4)
@@ -112,8 +117,9 @@ class Pole(Thing):
         pm10 = now.pm10 * self.site * plume
         episode = self.troubles.get("air_episode")
         if episode is not None:
-            pm25 = pm25 * (1 + 1.5 * episode.magnitude) + 60 * episode.magnitude
-            pm10 = pm10 * (1 + 1.5 * episode.magnitude) + 85 * episode.magnitude
+            size = episode.magnitude * min(1.0, max(0.0, (t_ms - episode.start_ms) / 1000 / EPISODE_RISES_S))
+            pm25 = pm25 * (1 + 1.5 * size) + 60 * size
+            pm10 = pm10 * (1 + 1.5 * size) + 85 * size
         if "dust" in self.troubles:
             pm10 = pm10 * 3 + 900 * self.troubles["dust"].magnitude
             pm25 *= 1.8
@@ -135,10 +141,12 @@ class Pole(Thing):
     def _charger(self, t_ms: int, now: Moment) -> float:
         if "charger_fault" in self.troubles:
             return 3.0
-        slot = t_ms // 1_800_000  # cars come and go by half hours
+        if "charger_occupied" in self.troubles:
+            return 2.0
+        slot = t_ms // 1_800_000  # cars come and go by half hours; none stays through two without charging
         drawn = uniform(self.salt, slot, 6)
         wish = 0.15 + 0.45 * max(now.office, now.home * 0.8)
-        return 1.0 if drawn < wish * 0.8 else 2.0 if drawn < wish * 0.88 else 0.0
+        return 1.0 if drawn < wish * 0.8 else 2.0 if drawn < wish * 0.88 and slot % 2 else 0.0
 
     def notice(self, t_ms: int, life: Life, fault: Fault) -> Values | None:
         begins = self.troubles.get(fault.type) is fault

@@ -6,9 +6,11 @@ works within its permit's hours and begins no trip that would end after them.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
+from devices.faults.fault import Fault
 from devices.fleet.chance import bits, drift, normals, uniform
 from devices.fleet.life import Life
 from devices.fleet.road import Line, shift
@@ -20,6 +22,7 @@ Phase = Literal["parked", "queue", "loading", "laden", "tipping", "empty", "dump
 STEP_S = 5.0  # how finely driving is integrated
 PARKED_MS = 60_000
 NEVER = 1e18
+_KEPT = ("phase", "phase_end_s", "metres", "kmh", "moving", "raised", "load_kg", "cargo", "trip", "odometer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +73,25 @@ class Truck(Thing):
         self.odometer = 1000.0 * (self.salt % 200_000)
         self.trip = 0
         self.advanced_ms = 0
+
+    # -- memory -------------------------------------------------------------------------------------------------------
+
+    def remember(self) -> dict[str, Any]:
+        """What it was doing, to go on with it at the next start."""
+        told: dict[str, Any] = {name: getattr(self, name) for name in _KEPT}
+        job = self.job or self.stray
+        return told | {"way": "back" if job is not None and self.line is job.back else "out", "where": list(self.where)}
+
+    def recall(self, told: Mapping[str, Any]) -> None:
+        """Go on with what it was doing. Raises KeyError, TypeError or ValueError for what it never wrote."""
+        for name in _KEPT:
+            setattr(self, name, type(getattr(self, name))(told[name]))
+        job = self.job or self.stray
+        if job is not None:
+            self.line = job.back if told["way"] == "back" else job.out
+        lon, lat, heading = (float(x) for x in told["where"])
+        self.where = lon, lat, heading
+        self.said_raised = self.raised
 
     # -- time -----------------------------------------------------------------------------------------------------
 
@@ -185,6 +207,7 @@ class Truck(Thing):
             self.load_kg, self.raised = 0.0, False
             self._roll("empty", job.back)
         elif self.phase == "dumping":
+            self.cargo = 0.0  # nothing is left to be tipped at the disposal site
             self.load_kg, self.raised, self.phase, self.phase_end_s, self.moving = 0.0, False, "laden", NEVER, True
         else:
             self._home(t_ms, life)
@@ -244,7 +267,8 @@ class Truck(Thing):
 
     def speaks(self) -> bool:
         tampered = self.troubles.get("terminal_tampering")
-        return super().speaks() and not (tampered is not None and tampered.magnitude >= 1.5)
+        silent = tampered is not None and tampered.magnitude >= 1.5 and tampered.quantity in ("", "power")
+        return super().speaks() and not silent
 
     def say(self, t_ms: int, life: Life) -> Values:
         self.advance(t_ms, life)
@@ -256,15 +280,38 @@ class Truck(Thing):
             lon, lat = shift(lon, lat, 90, spread * n1)
             lon, lat = shift(lon, lat, 0, spread * n2)
         working = self.phase != "parked"
-        tampered = "terminal_tampering" in self.troubles
-        return {
+        tampered = self.troubles.get("terminal_tampering")
+        told = {
             "latitude": lat, "longitude": lon, "speed": self.kmh, "heading": heading,
             "fixQuality": 1.0 if tunnel else 3.0, "ignition": float(working),
             "grossWeight": self._gross() + 45 * n3 + (30 * n4 if self.moving else 0.0),
             "hopperRaised": float(self.raised), "coverClosed": float(self._covered()),
-            "mainPower": float(not tampered), "antennaOk": 1.0, "odometer": self.odometer,
-            "driverCard": float(working),
+            "mainPower": 1.0, "antennaOk": 1.0, "odometer": self.odometer, "driverCard": float(working),
         }  # fmt: skip
+        if tampered is not None:
+            self._tamper(told, tampered, t_ms)
+        return told
+
+    def _tamper(self, told: Values, fault: Fault, t_ms: int) -> None:
+        """What is left of the truth: power or antenna cut, a fix that stands, or positions that jump."""
+        way = fault.quantity or "power"
+        if way == "power":
+            told["mainPower"] = 0.0
+        elif way == "antenna":
+            told |= {"antennaOk": 0.0, "fixQuality": 0.0}
+        if way in ("antenna", "fix"):
+            for name in ("latitude", "longitude"):
+                told[name] = self.frozen.setdefault(name, told[name])
+        elif way == "jump" and (t_ms - fault.start_ms) // 20_000 % 2:  # away for twenty seconds, and back
+            told["longitude"], told["latitude"] = shift(
+                told["longitude"], told["latitude"], 70.0, 4000 * fault.magnitude
+            )
+
+    def end(self, fault: Fault) -> None:
+        super().end(fault)
+        if fault.type == "terminal_tampering":
+            self.frozen.pop("latitude", None)
+            self.frozen.pop("longitude", None)
 
     def _place(self, t_ms: int) -> tuple[float, float, float]:
         if self.moving or self.phase in ("dumping", "hiding", "tipping"):

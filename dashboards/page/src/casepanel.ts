@@ -1,11 +1,12 @@
 // One case: what it says, where it stands, why, what was done and what was sent.
 
 import { get, Refused } from "./api";
+import { Chart } from "./chart";
 import { h } from "./dom";
 import { count, dayTime, number, span, unitName } from "./format";
 import { severityIcon } from "./icons";
 import { departmentName, ENDED } from "./queue";
-import type { Case, City, Delivery, Step } from "./records";
+import type { Case, City, Delivery, Series, Step } from "./records";
 import { named, spoken, stateName, stepName, t, tOr, typeName, type Word } from "./text";
 
 const STAGES = ["found", "filed", "dispatched", "accepted", "closed"];
@@ -19,6 +20,7 @@ export interface CaseActs {
   device(id: string): void;
   openCase(id: string): void;
   known(id: string): boolean;
+  failed(error: unknown): void;
 }
 
 export interface Known {
@@ -56,6 +58,7 @@ export function drawCase(panel: HTMLElement, known: Known, city: City, nowMs: nu
     ),
     h("section", {}, h("p", { class: "said" }, one[spoken()] || one.en), stages(one), buttons(one, acts)),
     h("section", {}, facts(one, city, nowMs, acts)),
+    charted(one, city, nowMs, acts),
     evidence(one, city),
     childrenOf(known, acts),
     historyOf(known, city),
@@ -79,7 +82,9 @@ function stages(one: Case): HTMLElement {
 
 function buttons(one: Case, acts: CaseActs): HTMLElement | null {
   if (ENDED.includes(one.state)) return null;
-  if (one.state === "found") return null; // it is being looked at for a cause; nothing can be done with it yet
+  if (one.state === "found" || one.state === "filed") {
+    return h("p", { class: "more waits" }, t(one.state === "found" ? "waitsFound" : "waitsFiled")); // nothing can be done yet
+  }
   const { accept, close } = acts;
   const taken = one.state !== "dispatched" || !accept;
   if (taken && !close) return null;
@@ -113,6 +118,24 @@ function facts(one: Case, city: City, nowMs: number, acts: CaseActs): HTMLElemen
   return h("dl", { class: "pairs" }, ...pairs.flatMap(([name, value]) => [h("dt", {}, name), h("dd", {}, ...value)]));
 }
 
+const BEFORE_MS = 3 * 3_600_000; // shown before the first evidence, so that the eye sees what is usual
+const LONGEST_MS = 7 * 24 * 3_600_000;
+
+/** The quantity that the case is about, from some hours before its first evidence until now. */
+function charted(one: Case, city: City, nowMs: number, acts: CaseActs): HTMLElement | null {
+  const quantity = city.kinds[one.subject_kind]?.quantities.find((q) => q.name === one.evidence["quantity"]);
+  if (!quantity || quantity.role === "position" || !acts.known(one.subject)) return null;
+  const canvas = h("canvas", { class: "chart", role: "img", "aria-label": t("loading") });
+  const readout = h("p", { class: "readout" });
+  const chart = new Chart(canvas, readout);
+  const end = Math.round(nowMs);
+  const start = Math.max(end - LONGEST_MS, Math.min(one.since_ms, end) - BEFORE_MS);
+  const path = `/api/devices/${encodeURIComponent(one.subject)}/series?quantity=${encodeURIComponent(quantity.name)}&start_ms=${Math.round(start)}&end_ms=${end}&points=400`;
+  get<Series>(path).then((series) => chart.show(series, quantity, start, end, one.since_ms), acts.failed);
+  const unit = unitName(quantity.unit);
+  return h("section", { class: "charted" }, h("h3", {}, `${t("evidenceChart")}: ${named(quantity, quantity.name)}${unit ? ` (${unit})` : ""}`), canvas, readout);
+}
+
 /** A piece of evidence as text: numbers short, lists joined, objects as their pairs. */
 function told(value: unknown): string {
   if (value === null || value === undefined) return t("none");
@@ -125,7 +148,9 @@ function told(value: unknown): string {
 function evidence(one: Case, city: City): HTMLElement | null {
   const first = ["quantity", "observed", "expected", "low", "high"];
   const rank = (name: string): number => (first.includes(name) ? first.indexOf(name) : first.length);
-  const given = Object.entries(one.evidence).sort(([a], [b]) => rank(a) - rank(b));
+  const bounds = [one.evidence["low"], one.evidence["high"]];
+  const twice = (name: string, value: unknown): boolean => ["since_ms", "lon", "lat"].includes(name) || (name === "detector" && value === one.type) || (name === "limit" && bounds.includes(value));
+  const given = Object.entries(one.evidence).filter(([name, value]) => !twice(name, value)).sort(([a], [b]) => rank(a) - rank(b));
   if (given.length === 0) return null;
   const quantity = city.kinds[one.subject_kind]?.quantities.find((q) => q.name === one.evidence["quantity"]);
   const line = ([name, value]: [string, unknown]): HTMLElement[] => {

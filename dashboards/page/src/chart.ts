@@ -22,6 +22,7 @@ export class Chart {
   private quantity: Quantity | null = null;
   private start = 0;
   private end = 1;
+  private mark = 0; // a moment that is pointed out, 0: none
   private pointer = -1;
   private readonly context: CanvasRenderingContext2D;
 
@@ -34,8 +35,8 @@ export class Chart {
     new ResizeObserver(() => this.draw()).observe(canvas);
   }
 
-  show(series: Series | null, quantity: Quantity | null, start: number, end: number): void {
-    [this.series, this.quantity, this.start, this.end] = [series, quantity, start, end];
+  show(series: Series | null, quantity: Quantity | null, start: number, end: number, mark = 0): void {
+    [this.series, this.quantity, this.start, this.end, this.mark] = [series, quantity, start, end, mark];
     this.draw();
     this.say();
   }
@@ -89,6 +90,13 @@ export class Chart {
     const x = (ms: number): number => MARGIN.left + ((ms - this.start) / (this.end - this.start)) * (width - MARGIN.left - MARGIN.right);
     const y = (v: number): number => height - MARGIN.bottom - ((v - low) / (high - low)) * (height - MARGIN.top - MARGIN.bottom);
     this.axes(width, height, low, high, x, y, colours);
+    if (this.mark > this.start && this.mark < this.end) {
+      context.fillStyle = colours.outside;
+      context.globalAlpha = 0.1;
+      context.fillRect(x(this.mark), 0, x(this.end) - x(this.mark), height - MARGIN.bottom);
+      context.globalAlpha = 1;
+      context.fillRect(Math.round(x(this.mark)), 0, 1.5, height - MARGIN.bottom);
+    }
     if (!series || series.t_ms.length === 0) return;
     context.save();
     context.beginPath();

@@ -56,6 +56,7 @@ class Page {
   }
 
   async start(): Promise<void> {
+    (byId("legend") as HTMLDetailsElement).open = innerWidth >= 1600 && innerHeight >= 900;
     setLanguage(this.settings.language);
     this.dress();
     await enter();
@@ -205,8 +206,10 @@ class Page {
     const open = [...this.cases.values()].filter((one) => !one.parent).sort(newest);
     const known = new Set(open.map((one) => one.id));
     const all = this.alsoClosed ? [...open, ...this.closed.filter((one) => !known.has(one.id))].sort(newest) : open;
-    this.queue.show(all, this.now(), fresh);
+    const todo = open.filter((one) => one.state === "dispatched");
+    this.queue.show(this.queue.todo ? todo.sort(gravest) : all, this.now(), fresh);
     setText(byId("queuecount"), `${count(open.length)} ${t("open")}`);
+    setText(byId("todo"), `${t("todo")} ${count(todo.length)}`);
     const pins = open.filter((one) => one.lon !== null && one.lat !== null);
     this.map.setPins(pins.map((one) => ({ id: one.id, lon: one.lon!, lat: one.lat!, severity: one.severity, subject: one.subject })));
     document.title = `${open.length ? `(${open.length}) ` : ""}${t("product")} · ${named({ en: this.city.name, zh: this.city.name_zh }, this.city.name)}`;
@@ -228,7 +231,7 @@ class Page {
     const states = [3, 2, 1, 4, 5].filter((state) => counts[state]! > 0);
     byId("census").replaceChildren(
       item(t("devices", count(this.fleet.n)), false),
-      ...states.map((state) => item(t(`device_${STATES[state]!}` as Word), state === 1 || state === 5, counts[state]!)),
+      ...states.map((state) => item(t(`census_${STATES[state]!}` as Word), state === 1 || state === 5, counts[state]!)),
     );
   }
 
@@ -270,6 +273,7 @@ class Page {
     setText(byId("queuetitle"), t("queue"));
     setText(byId("queuehelp"), t("queueHelp"));
     setText(byId("alsoclosed"), t("showClosed"));
+    byId("todo").title = t("todoLabel");
     setText(byId("skip"), t("skip"));
     setText(byId("scores"), t("scoreOpen"));
     setText(byId("language"), t("language"));
@@ -334,7 +338,15 @@ class Page {
       if (this.alsoClosed) void this.fetchClosed();
       else this.drawQueue();
     };
+    byId("todo").onclick = () => this.onlyTodo();
     document.addEventListener("keydown", (event) => this.key(event));
+  }
+
+  /** Show only what nobody has accepted, gravest first; or everything, newest first. */
+  private onlyTodo(): void {
+    this.queue.todo = !this.queue.todo;
+    byId("todo").setAttribute("aria-pressed", String(this.queue.todo));
+    this.drawQueue();
   }
 
   /** Take a choice, remember it, and say everything again. */
@@ -357,6 +369,7 @@ class Page {
       if (id) void this.openCase(id);
     } else if (event.key === "a" && one) void this.accept(one);
     else if (event.key === "c" && one) void this.close(one);
+    else if (event.key === "t") this.onlyTodo();
     else if (event.key === "/") this.find.focus();
     else if (event.key === "Escape") this.leave();
     else return;
@@ -392,6 +405,7 @@ class Page {
       device: (id) => void this.openDevice(id, true),
       openCase: (id) => void this.openCase(id),
       known: (id) => this.fleet.rowOf(id) >= 0,
+      failed: (error) => this.failed(error),
     });
   }
 
@@ -498,6 +512,10 @@ class Page {
   get seen(): { map: MapView; fleet: Fleet } {
     return { map: this.map, fleet: this.fleet };
   }
+}
+
+function gravest(a: Case, b: Case): number {
+  return b.severity - a.severity || newest(a, b);
 }
 
 function newest(a: Case, b: Case): number {

@@ -23,6 +23,7 @@ export class Queue {
   private city: City | null = null;
   private ids: string[] = [];
   selected = "";
+  todo = false; // only what nobody has accepted is shown
 
   constructor(private readonly list: HTMLElement, private readonly open: (id: string) => void) {}
 
@@ -58,7 +59,7 @@ export class Queue {
     }
     this.ids = cases.map((one) => one.id);
     if (cases.length === 0) {
-      setText(this.empty, t("queueEmpty"));
+      setText(this.empty, t(this.todo ? "todoEmpty" : "queueEmpty"));
       this.list.append(this.empty);
     } else this.empty.remove();
     this.mark();
@@ -109,9 +110,9 @@ export class Queue {
       h(
         "span",
         { class: "meta" },
-        h("span", {}, tOr(`state_${one.state}`, one.state)),
-        one.department ? h("span", {}, departmentName(this.city, one.department)) : null,
+        h("span", { class: `next ${one.state}` }, tOr(`next_${one.state}`, tOr(`state_${one.state}`, one.state))),
         one.children > 0 ? h("span", {}, t("children", count(one.children))) : null,
+        one.department ? h("span", { class: "who" }, departmentName(this.city, one.department)) : null,
         due,
       ),
     );

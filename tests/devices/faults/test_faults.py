@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import stat
 from collections.abc import Callable
 from datetime import datetime
@@ -44,10 +45,11 @@ EFFECTS: dict[str, tuple[str, int, str, Callable[[Values], bool]]] = {
     "leakage": ("pole-0100", 22, "pole-0100", lambda v: v["leakageCurrent"] > 0.03),
     "door_open": ("pole-0100", 22, "pole-0100", lambda v: v["doorOpen"] == 1),
     "tilt": ("pole-0100", 22, "pole-0100", lambda v: v["tilt"] > 3),
+    "tilt_emergency": ("pole-0100", 22, "pole-0100", lambda v: v["tilt"] > 10),
+    "charger_occupied": ("CHARGER", 22, "CHARGER", lambda v: v["chargerState"] == 2),
     "charger_fault": ("CHARGER", 22, "CHARGER", lambda v: v["chargerState"] == 3),
     "night_noise": ("NOISE", 23, "NOISE", lambda v: v["LAeq"] > 65),
     "dust": ("AIR", 14, "AIR", lambda v: v["pm10"] > 500),
-    "air_episode": ("091001", 14, "AIR", lambda v: v["pm25"] > 70),
     "cell_down": ("cell-0050", 14, "cell-0050", lambda v: v["operationalState"] == 0 and v["connectedUsers"] == 0),
     "backhaul_down": ("cell-0050", 14, "cell-0050", lambda v: v["backhaulUp"] == 0 and v["alarmState"] == 3),
     "sleeping_cell": ("cell-0050", 14, "cell-0050", lambda v: v["operationalState"] == 1 and v["prbLoadDown"] < 5),
@@ -253,11 +255,103 @@ def test_a_clock_that_is_off_says_other_times() -> None:
     assert max(s.t_ms for s in told) > start + 200_000
 
 
+def test_a_wrong_meter_counts_less_than_its_lamp_draws() -> None:
+    """The counter goes on, but not by the integral of power."""
+    start = at(22)
+    _, told = play(Fault("meter_wrong", "pole-0100", start, start + 7_200_000, 1.0), start, 60, "pole")
+    mine = [s for s in told if s.device == "pole-0100"]
+    due = sum((a.values["powerConsumption"] + b.values["powerConsumption"]) / 2 * (b.t_ms - a.t_ms) / 3_600_000
+              for a, b in itertools.pairwise(mine))  # fmt: skip
+    counted = mine[-1].values["energy"] - mine[0].values["energy"]
+    assert counted == pytest.approx(0.6 * due, rel=0.03)
+
+
+def test_an_air_episode_comes_slowly_over_all_poles_of_a_district() -> None:
+    """Half an hour after it began every pole of the district reads several times as much, none of them at once."""
+    start = at(14)
+    fault = Fault("air_episode", "091001", start, start + 7_200_000)
+    names = {d.id for d in city().devices if d.kind == "pole" and d.district == "091001" and d.attributes.get("airSensor")}
+    calm, sick = (Fleet(city(), 7, start, scenario=Scenario(some), kinds=["pole"]) for some in ((), (fault,)))
+    list(sick.until(start + 1000))
+    for minutes, least, most in ((1, 1.0, 1.5), (35, 3.0, 12.0)):
+        t = start + minutes * 60_000
+        for name in sorted(names)[:20]:
+            ratio = sick.things[name].reading(t, sick.life)["pm25"] / calm.things[name].reading(t, calm.life)["pm25"]
+            assert least <= ratio <= most
+
+
+def test_nothing_is_loaded_after_a_dump() -> None:
+    """What was tipped beside the road is not on the truck again when it reaches the disposal site."""
+    fleet = Fleet(city(), 7, at(20), kinds=["truck"])
+    truck = laden(fleet)
+    fleet.inject(Fault("illegal_dumping", truck.id, fleet.now_ms + 1, fleet.now_ms + 400_000, 1.0))
+    weights = [s.values["grossWeight"] for s in fleet.until(fleet.now_ms + 3_000_000) if s.device == truck.id]
+    emptied = next(i for i, w in enumerate(weights) if w < truck.empty_kg + 500)
+    until_loaded = weights[emptied : emptied + 120]
+    assert max(until_loaded) < truck.empty_kg + 1000
+
+
+def test_a_holiday_keeps_people_at_home() -> None:
+    """On a Friday morning that is a holiday the streets are as empty as on a Sunday; nobody is at fault."""
+    eight = at(8)
+    working = Fleet(city(), 7, eight - 60_000, kinds=["cell"])
+    fault = Fault("holiday", "091001", eight - 60_000, eight + 3_600_000)
+    off = Fleet(city(), 7, eight - 60_000, scenario=Scenario((fault,)), kinds=["pole", "cell"])
+    list(off.until(eight))
+    assert off.life.at(eight).traffic < 0.6 * working.life.at(eight).traffic
+    assert not off.life.at(eight + 3_660_000).free
+    assert CATALOGUE["holiday"].confounder
+
+
+@pytest.mark.parametrize(
+    ("way", "shows"),
+    [
+        ("antenna", lambda told: all(v["antennaOk"] == 0 for v in told) and len({v["longitude"] for v in told}) == 1),
+        ("fix", lambda told: len({v["longitude"] for v in told}) == 1 and told[-1]["odometer"] > told[0]["odometer"]),
+        ("jump", lambda told: max(abs(a["longitude"] - b["longitude"]) for a, b in itertools.pairwise(told)) > 0.03),
+    ],
+)
+def test_ways_to_tamper_with_a_terminal(way: str, shows: Callable[[list[Values]], bool]) -> None:
+    """An antenna that was cut, a fix that stands while the odometer runs, positions that no truck can reach."""
+    fleet = Fleet(city(), 7, at(20), kinds=["truck"])
+    truck = laden(fleet)
+    fleet.inject(Fault("terminal_tampering", truck.id, fleet.now_ms + 1, fleet.now_ms + 400_000, 1.0, way))
+    told = [s.values for s in fleet.until(fleet.now_ms + 120_000) if s.device == truck.id]
+    assert shows(told)
+    fleet.befall(fleet.now_ms + 400_000)
+    assert truck.frozen == {}
+
+
+def test_neighbours_feel_a_cell_that_is_out_or_asleep() -> None:
+    """Users of a cell that is out are carried by its neighbours; handovers towards one that sleeps fail more often."""
+    start = at(18)
+    sick = next(name for name, near in city().neighbours.items() if len(near) >= 4)
+    near = city().neighbours[sick][0]
+    calm = Fleet(city(), 7, start, kinds=["cell"])
+    alike = {
+        name: Fleet(city(), 7, start, scenario=Scenario((Fault(name, sick, start, start + 3_600_000),)), kinds=["cell"])
+        for name in ("cell_down", "sleeping_cell")
+    }
+    for fleet in alike.values():
+        list(fleet.until(start + 1000))
+    t = start + 600_000
+    usual = calm.things[near].reading(t, calm.life)
+    out = alike["cell_down"].things[near].reading(t, calm.life)
+    asleep = alike["sleeping_cell"].things[near].reading(t, calm.life)
+    assert out["connectedUsers"] > usual["connectedUsers"]
+    assert asleep["handoverSuccess"] < usual["handoverSuccess"] - 0.5
+    assert asleep["handoverSuccess"] > 95
+    list(alike["cell_down"].until(start + 3_601_000))
+    later = start + 7_200_000
+    assert alike["cell_down"].things[near].reading(later, calm.life) == calm.things[near].reading(later, calm.life)
+
+
 def test_every_type_is_proven_somewhere_in_this_file() -> None:
     """No row of the catalogue is without a test of what it does."""
     proven = {*EFFECTS, *TRUCK_EFFECTS, "supply_lost", "feeder_trip", "cabinet_trip", "device_silent", "gateway_loss",
               "off_route", "outside_hours", "phantom_trip", "sensor_stuck", "sensor_bias", "sensor_noise",
-              "sensor_spike", "sensor_drift", "clock_skew", "no_permit", "unpermitted_loading"}  # fmt: skip
+              "sensor_spike", "sensor_drift", "clock_skew", "no_permit", "unpermitted_loading", "meter_wrong",
+              "holiday", "air_episode"}  # fmt: skip
     assert proven == CATALOGUE.keys()
 
 

@@ -23,6 +23,7 @@ from devices.faults.scenario import Scenario
 from devices.fleet.fleet import Fleet
 from devices.fleet.memory import read_memory, recall, write_memory
 from devices.fleet.run import Runner, connect, obey
+from devices.fleet.truck import Truck
 from devices.log import read_log
 from devices.outlet import Outlet
 from devices.places import load_city
@@ -168,6 +169,12 @@ def test_the_fleet_remembers(tmp_path: Path) -> None:
         i: f.things["pole-0300"].reading(begin + 1_300_000, f.life)["energy"] for i, f in enumerate((fleet, again))
     }
     assert energy[0] == pytest.approx(energy[1], abs=3)
+    for name, thing in fleet.things.items():
+        if isinstance(thing, Truck):
+            other = again.things[name]
+            assert isinstance(other, Truck)
+            assert (other.trip, other.odometer) == pytest.approx((thing.trip, thing.odometer), abs=40)
+            assert other.line.distance(other.where[:2], thing.where[:2]) < 40
     assert Counter(type(t).__name__ for t in again.things.values())["Truck"] == 60
     path.write_text("[]")
     result = CliRunner().invoke(app, ["run", "--city", str(HELSINKI), "--state", str(tmp_path)])

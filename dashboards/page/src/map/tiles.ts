@@ -22,9 +22,9 @@ interface Style {
 
 const STYLES: Record<Theme, Style> = {
   dark: {
-    ground: "#0e151c", green: "#11231f", square: "#131d26", water: "#0d2536", building: "#17222d", edge: "#202d39", rail: "#25303b",
-    roads: ["#3a4d5c", "#354655", "#2f3f4d", "#293744", "#222e39", "#1c2630", "#1b2731"], casing: "#0b1117",
-    name: "#7f94a5", waterName: "#4d7d9c", grid: "#16202a",
+    ground: "#101820", green: "#143029", square: "#16212b", water: "#10304a", building: "#1c2935", edge: "#2b3a48", rail: "#33414e",
+    roads: ["#566d7f", "#4d6374", "#445867", "#394b59", "#2f3e4b", "#273440", "#24313c"], casing: "#0c131a",
+    name: "#a5b7c5", waterName: "#6fa3c4", grid: "#1a2530",
   },
   light: {
     ground: "#eef1f0", green: "#d5e6d0", square: "#e6e8e6", water: "#bfd8e8", building: "#dfe2e3", edge: "#d0d5d8", rail: "#c3c9ce",
