@@ -270,7 +270,8 @@ def test_an_air_episode_comes_slowly_over_all_poles_of_a_district() -> None:
     """Half an hour after it began every pole of the district reads several times as much, none of them at once."""
     start = at(14)
     fault = Fault("air_episode", "091001", start, start + 7_200_000)
-    names = {d.id for d in city().devices if d.kind == "pole" and d.district == "091001" and d.attributes.get("airSensor")}
+    poles = [d for d in city().devices if d.kind == "pole" and d.district == "091001"]
+    names = {d.id for d in poles if d.attributes.get("airSensor")}
     calm, sick = (Fleet(city(), 7, start, scenario=Scenario(some), kinds=["pole"]) for some in ((), (fault,)))
     list(sick.until(start + 1000))
     for minutes, least, most in ((1, 1.0, 1.5), (35, 3.0, 12.0)):
