@@ -94,4 +94,17 @@ def _tick(health: Mapping[str, Any]) -> Trouble | None:
     )  # fmt: skip
 
 
-LOOKS: tuple[Callable[[Mapping[str, Any]], Trouble | None], ...] = (_journal, _link, _store, _disk, _tick)
+def _heartbeat(health: Mapping[str, Any]) -> Trouble | None:
+    error = _part(health, "heartbeat").get("error", "")
+    if not error:
+        return None
+    return Trouble(
+        "heartbeat", 1,
+        f"The heartbeat does not reach its receiver ({error}): nobody would be told if this server went down.",
+        f"心跳无法送达接收方（{error}）：若本服务器故障将无人得知。",
+    )  # fmt: skip
+
+
+LOOKS: tuple[Callable[[Mapping[str, Any]], Trouble | None], ...] = (
+    _journal, _link, _store, _disk, _tick, _heartbeat,
+)  # fmt: skip

@@ -9,7 +9,21 @@ import typer
 try:
     from devices.command import app as devices
     from twin.broker.command import app as broker
-    from twin.command import channels, config, demo, detect, doctor, journal, look, privacy, store, up, users, whistles
+    from twin.command import (
+        channels,
+        config,
+        demo,
+        detect,
+        doctor,
+        journal,
+        look,
+        privacy,
+        store,
+        up,
+        users,
+        watch,
+        whistles,
+    )
     from twin.survey.command import app as city
 except ModuleNotFoundError as missing:  # the base package is the edge's; the server's parts are an extra
     sys.exit(f"citywhistle: {missing.name} is not installed; the server comes with: pip install 'citywhistle[server]'")
@@ -22,6 +36,7 @@ app = typer.Typer(
 )
 app.command("demo")(demo.demo)
 app.command("up")(up.up)
+app.command("watch")(watch.watch)
 app.command("doctor")(doctor.doctor)
 app.command("detect")(detect.detect)
 app.command("open")(look.open_)

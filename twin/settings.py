@@ -101,6 +101,16 @@ class WhistleSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class HeartbeatSettings:
+    """A call to somebody else's address while all is well, whose absence tells people that this server is down."""
+
+    url: str = _key("", "http://HOST:PORT/beat of `citywhistle watch`, or a healthchecks-style address; empty: none")
+    fail_url: str = _key("", "called in its place while the server is not ready; empty: nothing is called then")
+    secret_file: str = _key("", "file with the HMAC key that signs it, as webhooks are signed")
+    every_s: float = _key(60.0, "how often")
+
+
+@dataclass(frozen=True, slots=True)
 class WebSettings:
     """The page and the API."""
 
@@ -150,6 +160,7 @@ class Settings:
     cases: CasesSettings = CasesSettings()
     tick: TickSettings = TickSettings()
     whistle: WhistleSettings = WhistleSettings()
+    heartbeat: HeartbeatSettings = HeartbeatSettings()
     web: WebSettings = WebSettings()
     channels: Mapping[str, ChannelSettings] = field(default_factory=dict)
     departments: Mapping[str, DepartmentSettings] = field(default_factory=dict)
@@ -165,6 +176,7 @@ _LIMITS: dict[tuple[str, str], tuple[float, float]] = {
     ("broker", "port"): (1, 65535),
     ("broker", "mark_every_s"): (0.05, 3600),
     ("web", "port"): (0, 65535),
+    ("heartbeat", "every_s"): (1, 86400),
     ("journal", "max_bytes"): (1 << 20, math.inf),
     ("journal", "checkpoint_every_s"): (0.1, 86400),
     ("tick", "interval_s"): (0.05, 60),
@@ -363,7 +375,7 @@ def load_settings(path: Path | None, env: Mapping[str, str] | None = None) -> Se
 def _known_variables(env: Mapping[str, str]) -> None:
     """Refuse a variable that means a section of the settings but no key of it: a misspelt override must not pass."""
     hints = typing.get_type_hints(Settings)
-    for section in ("city", "broker", "journal", "store", "cases", "tick", "whistle", "web"):
+    for section in ("city", "broker", "journal", "store", "cases", "tick", "whistle", "heartbeat", "web"):
         start = f"{PREFIX}{section}_".upper()
         known = {start + f.name.upper() for f in dataclasses.fields(hints[section])}
         for name in env:

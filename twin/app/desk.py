@@ -20,6 +20,7 @@ from twin.app.accounts import Accounts
 from twin.app.actions import Counter
 from twin.app.album import Album
 from twin.app.heart import Heart
+from twin.app.heartbeat import Heartbeat
 from twin.app.letters import read_letter
 from twin.app.meters import render
 from twin.app.partners import Partners
@@ -65,6 +66,7 @@ class CityDesk:
     partners: Partners
     attributions: Sequence[str] = ()
     links: Links | None = None
+    heartbeat: Heartbeat | None = None
     _began_s: float = field(default_factory=time.monotonic)
 
     # ---- the city --------------------------------------------------------------------------------------------
@@ -259,6 +261,7 @@ class CityDesk:
             "journal": {"bytes": size.bytes, "bound_bytes": size.max_bytes, "full": size.full, "entries": size.entries},
             "store": {"name": self.store.name, "up": written.up, "behind": written.behind, "detail": written.error},
             "tick": {"last": pulse.last_tick, "lag_ms": round(late_s * 1000), "stalled": pulse.stalled},
+            "heartbeat": self.heartbeat.state() if self.heartbeat is not None else {"configured": False},
             "ingest": {"stalled": self.pump.stalled},
             "disk": {"free_bytes": free, "low": free < LOW_DISK_BYTES},
             "uptime_s": round(time.monotonic() - self._began_s, 1),

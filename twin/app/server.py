@@ -33,6 +33,7 @@ from twin.app.casebook import case_place, open_cases
 from twin.app.checkpoints import Checkpoints
 from twin.app.desk import CityDesk
 from twin.app.heart import Heart
+from twin.app.heartbeat import Heartbeat
 from twin.app.marks import Courier, Marks
 from twin.app.memory import Keeper, recount, restore
 from twin.app.partners import Partners
@@ -247,6 +248,7 @@ class Server:
         self._begin(self.pump.start, self.pump.stop)
         self._serve()
         self._begin(self.sender.start, self.sender.stop)  # last: messages carry the address that people answer at
+        self._begin(self.heartbeat.start, self.heartbeat.stop)
 
     def _note_absence(self) -> None:
         """Journal that our link was down until now, so that no device is silent for the time that we were away."""
@@ -280,6 +282,11 @@ class Server:
             [RECORDED] if any(device.origin == "recorded" for device in self.files.devices) else [],
             self.links,
         )
+        told = self.settings.heartbeat
+        self.heartbeat = Heartbeat(
+            told.url, desk.health, fail_url=told.fail_url, secret=read_secret(told.secret_file), every_s=told.every_s
+        )
+        desk.heartbeat = self.heartbeat
         token = secrets.token_urlsafe(24)
         web = self.settings.web
         public = urlsplit(web.public_url).hostname

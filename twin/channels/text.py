@@ -25,6 +25,8 @@ PURPOSES: dict[str, tuple[str, str]] = {
     "cancel": ("Cancelled", "已作废"),
     "digest": ("Many whistles", "哨单汇总"),
     "test": ("Test of this channel", "通道测试"),
+    "server_silent": ("The server is silent", "服务器失联"),
+    "server_back": ("The server is back", "服务器已恢复"),
 }
 SEVERITIES: dict[int, tuple[str, str]] = {
     1: ("info", "提示"),
