@@ -32,14 +32,14 @@ from twin.deliver.links import Links
 from twin.errors import LinkRefused, StoreDown, StoreElsewhere
 from twin.ingest.pump import Pump
 from twin.journal import Journal
-from twin.query.desk import Account, Letter, Moved, Row, Series
+from twin.query.desk import Account, Ahead, Letter, Moved, Row, Series
 from twin.query.score import ScoreCard
 from twin.records import Action, Case, Reject, Transition
 from twin.store import Store
 from twin.store.backup import back_up, elsewhere
 from twin.store.embedded import EmbeddedStore
 from twin.store.writer import StoreWriter
-from twin.tick import expectation
+from twin.tick import expectation, forecast
 
 RAW_MS = 60_000  # the shortest step of a chart; shorter ones are drawn from raw readings
 LOW_DISK_BYTES = 512 << 20
@@ -235,7 +235,19 @@ class CityDesk:
             low.tolist(),
             high.tolist(),
             self.accounts_.complete_to_ms(self.picture.now_ms),
+            self._ahead(known.kind, row, quantity),
         )
+
+    def _ahead(self, kind: str, row: int, quantity: str) -> Ahead | None:
+        """The next 24 hours from now on, within what the quantity can be."""
+        told = forecast(self.heart.world, kind, row, quantity, self.picture.now_ms)
+        if told is None:
+            return None
+        limits = KINDS[kind].quantity(quantity)
+        t, middle, bands = told
+        bands = np.clip(bands, limits.low, limits.high)
+        middle = np.clip(middle, limits.low, limits.high)
+        return Ahead(t.tolist(), middle.tolist(), *(bands[:, i].tolist() for i in range(4)))
 
     # ---- accounting and health -------------------------------------------------------------------------------
 

@@ -103,6 +103,7 @@ def _frame(state: KindState, block: Block, city: City) -> Iterator[Frame]:
     state.learn_gaps(devices, block.t[last], counts)
     closed = _open_steps(state, devices, first, block.t[first] // STEP_MS, city)
     samples = _compare(state, block)
+    _try_out(state, samples, city)
     slow = state.arrays["gap"][devices] * 1000.0 >= SLOW * STEP_MS
     if slow.any():
         at_once = _close(state, devices[slow], last[slow].astype(np.int32), block.t[last[slow]], city)
@@ -159,6 +160,16 @@ def _compare(state: KindState, block: Block) -> Samples:
     )
 
 
+def _try_out(state: KindState, samples: Samples, city: City) -> None:
+    """Hold the newest reading of each channel against the channel's own forecast, where one was made for now."""
+    due = np.flatnonzero(state.forecast.due(samples.slot, samples.t))
+    if not len(due):
+        return
+    last = due[np.r_[samples.slot[due][1:] != samples.slot[due][:-1], True]]  # of a slot the readings lie side by side
+    t = samples.t[last]
+    state.forecast.answer(samples.slot[last], t, samples.observed[last], city.local_hour(t))
+
+
 def _open_steps(state: KindState, devices: I32, first: NDArray[np.intp], step: I64, city: City) -> Samples:
     """Close the steps that devices have left, and open those that they have come to."""
     current = state.arrays["step"]
@@ -195,7 +206,9 @@ def _close(state: KindState, rows: I32, reading: I32, t_ms: I64, city: City) -> 
         scale=_width(state, slots),
         visits=model["visits"][slots].astype(np.float64),
     )
-    model.learn(slots, t, city.local_hour(t))
+    hour = city.local_hour(t)
+    model.learn(slots, t, hour)
+    state.forecast.open(slots, t, hour, closed.observed)
     return closed
 
 

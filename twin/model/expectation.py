@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from devices.kinds import KINDS
 from twin.city import grown
-from twin.model.modelled import modelled, resolution
+from twin.model.modelled import growing, modelled, resolution
 from twin.records import F64, I32, I64
 
 HOURS = 24
@@ -42,6 +42,7 @@ _FIELDS: dict[str, tuple[Any, int, float]] = {
     "sum": (np.float64, 1, 0.0),  # of the open step
     "sum_abs": (np.float32, 1, 0.0),
     "count": (np.float32, 1, 0.0),
+    "off": (np.float32, 1, 0.0),  # how far it was off lately: residuals over a quarter of an hour
 }
 
 
@@ -64,6 +65,7 @@ class Expectation:
         self.wire = tuple(q.name for q in KINDS[kind].quantities)
         self.quantities = {q: self.wire.index(q) for q in modelled(kind)}  # modelled: name -> column
         self.memory_days = np.array([modelled(kind).get(q, np.nan) for q in self.wire])
+        self.grows = np.array([q in growing(kind) for q in self.wire])  # its errors grow with its value
         self.floor = np.array([resolution(kind, q) for q in self.wire])
         self.table: I32 = np.full((len(self.wire), rows), -1, np.int32)  # slot by column and row
         self.slots = 0
@@ -75,6 +77,10 @@ class Expectation:
 
     def __getitem__(self, name: str) -> NDArray[Any]:
         return self._arrays[name]
+
+    def place(self, quantity: str) -> int:
+        """The column of a quantity, -1 where the kind has none of that name (any more)."""
+        return self.wire.index(quantity) if quantity in self.wire else -1
 
     def ensure_rows(self, rows: int) -> None:
         """Make room for that many devices."""
@@ -164,6 +170,7 @@ class Expectation:
         dt_h = np.clip((t_ms - a["learnt"][slots]) / HOUR_MS, 0.0, 24.0)
         u = np.minimum(1.0, dt_h)
         rate = np.minimum(1.0, np.maximum(dt_h / 24.0 / self.memory_days[self.column[slots]], 1.0 / visits))
+        level = a["level"][slots]
         a["level"][slots] = np.where(first, x, a["level"][slots] + rate * e_clipped)
         second = visits <= 2
         rate_s = np.where(second, 1.0, np.minimum(1.0, np.maximum(u / SCALE_MEMORY_H, 1.0 / visits)))
@@ -174,6 +181,8 @@ class Expectation:
         mean_abs = np.minimum(a["sum_abs"][slots] / n, bound)
         a["width_reading"][slots] = reading + rate_s * (mean_abs - reading)
         self._learn_hours(slots, hour, u, e_clipped, spread)
+        left = e - np.where(first, 0.0, a["level"][slots] - level)  # what the level did not take up
+        a["off"][slots] += np.clip(4.0 * dt_h, 0.1, 1.0) * (left - a["off"][slots])
         a["visits"][slots] = visits
         a["learnt"][slots] = t_ms
         a["count"][slots] = 0.0

@@ -37,6 +37,28 @@ def modelled(kind: str) -> Mapping[str, float]:
     }
 
 
+_GROWING: Mapping[str, tuple[str, ...]] = {
+    "pole": ("pm25", "pm10", "no2", "so2", "co", "o3", "windSpeed"),
+    "cell": ("connectedUsers", "throughputDown", "throughputUp", "rrcAttempts", "handoverAttempts", "pingRtt"),
+}
+
+
+def growing(kind: str) -> tuple[str, ...]:
+    """Quantities whose errors grow with their value: concentrations and counts."""
+    return _GROWING.get(kind, ())
+
+
+_SWITCHED: Mapping[str, tuple[str, ...]] = {
+    "pole": ("powerConsumption",),
+    "feeder": ("powerConsumption", "current"),
+}
+
+
+def switched(kind: str) -> tuple[str, ...]:
+    """Quantities that jump at some minute of the day and stay."""
+    return _SWITCHED.get(kind, ())
+
+
 def resolution(kind: str, quantity: str) -> float:
     """The smallest difference that a quantity can say: half a unit of its last decimal."""
     return 0.5 * 10.0 ** -KINDS[kind].quantity(quantity).decimals

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from devices.kinds import KINDS
 from twin.city import grown
 from twin.model.expectation import Expectation
+from twin.model.forecast import Forecast
 from twin.records import F64, I32, I64, Presence
 
 GAP_MEMORY = 8.0  # readings
@@ -34,6 +35,7 @@ class KindState:
         self.arrays: dict[str, NDArray[Any]] = {name: np.empty(0, dtype) for name, (dtype, _) in _ROWS.items()}
         self.last: dict[str, F64] = {}
         self.expectation = Expectation(kind)
+        self.forecast = Forecast(self.expectation)
         self.ensure(rows)
 
     def ensure(self, rows: int) -> None:
@@ -106,6 +108,7 @@ class KindState:
         told = {f"row.{name}": array[: self.rows].copy() for name, array in self.arrays.items()}
         told.update({f"last.{name}": column[: self.rows].copy() for name, column in self.last.items()})
         told.update({f"channel.{name}": array for name, array in self.expectation.dump().items()})
+        told.update({f"forecast.{name}": array for name, array in self.forecast.dump().items()})
         return told
 
     def load(self, arrays: Mapping[str, NDArray[Any]], quantities: tuple[str, ...]) -> None:
@@ -124,6 +127,8 @@ class KindState:
         channels = {n.partition(".")[2]: a for n, a in arrays.items() if n.startswith("channel.")}
         self.expectation.load(channels, quantities)
         self.expectation.ensure_rows(len(self.arrays["t"]))
+        tried = {n.partition(".")[2]: a for n, a in arrays.items() if n.startswith("forecast.")}
+        self.forecast.load(tried, np.array([self.expectation.place(q) for q in quantities], np.int16))
 
 
 class LastValues(Mapping[str, F64]):

@@ -44,6 +44,19 @@ class Moved:
 
 
 @dataclass(frozen=True, slots=True)
+class Ahead:
+    """The next 24 hours of a channel as the twin sees them now, a point every quarter of an hour. `low` to `high` holds
+    95 % of what comes, `low80` to `high80` 80 % (docs/detection.md, "Forecast")."""
+
+    t_ms: Sequence[int]
+    expected: Sequence[float]
+    low: Sequence[float]
+    low80: Sequence[float]
+    high80: Sequence[float]
+    high: Sequence[float]
+
+
+@dataclass(frozen=True, slots=True)
 class Series:
     """One device's quantity over event time; NaN in `expected`, `low`, `high`: no expectation yet."""
 
@@ -56,6 +69,7 @@ class Series:
     low: Sequence[float]
     high: Sequence[float]
     complete_to_ms: int  # the store holds everything up to here
+    forecast: Ahead | None = None  # None: the quantity has no model, or the channel is too young
 
 
 @dataclass(frozen=True, slots=True)

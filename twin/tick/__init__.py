@@ -2,7 +2,7 @@
 
 from twin.tick.checkpoint import encode
 from twin.tick.tick import Ticked, tick
-from twin.tick.view import expectation
+from twin.tick.view import expectation, forecast
 from twin.tick.world import Ledger, World
 
-__all__ = ["Ledger", "Ticked", "World", "encode", "expectation", "tick"]
+__all__ = ["Ledger", "Ticked", "World", "encode", "expectation", "forecast", "tick"]

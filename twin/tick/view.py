@@ -9,6 +9,7 @@ from twin.model import STEP_MS, KindState
 from twin.records import F64, I64
 from twin.tick.world import World
 
+AHEAD_H = np.arange(0.0, 24.01, 0.25)  # hours ahead for which a forecast is told
 BAND = 2.0  # the band that is shown: expected +- BAND * scale
 
 
@@ -37,3 +38,21 @@ def _between(state: KindState, city: City, row: int, quantity: str, t_ms: I64) -
     middle = t_ms // STEP_MS * STEP_MS + STEP_MS // 2
     expected, sigma, _ = model.at(np.full(len(t_ms), slot, np.int32), city.local_hour(middle))
     return expected, expected - BAND * sigma, expected + BAND * sigma
+
+
+def forecast(world: World, kind: str, row: int, quantity: str, now_ms: int) -> tuple[I64, F64, F64] | None:
+    """The next 24 hours from `now_ms`: times [n], expected [n], ends of the 95 % and 80 % bands [n, 4], ascending.
+
+    None for quantities without a model and for channels too young. Raises KeyError for an unknown kind.
+    """
+    state = world.models[kind]
+    model = state.expectation
+    if quantity not in model.quantities or not 0 <= row < model.table.shape[1] or now_ms <= 0:
+        return None
+    slot = int(model.table[model.quantities[quantity], row])
+    if slot < 0:
+        return None
+    t: I64 = now_ms + (AHEAD_H * 3_600_000).astype(np.int64)
+    with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
+        middle, bands = state.forecast.ahead(slot, now_ms, world.city.local_hour(t), AHEAD_H)
+    return (t, middle, bands) if np.isfinite(middle).all() and np.isfinite(bands).all() else None

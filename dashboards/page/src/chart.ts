@@ -1,7 +1,7 @@
 // The one chart: observed against expected with its band, drawn on canvas 2D. Gaps stay gaps.
 
 import { clockTime, dayTime, number, shortDay, shortTime, unitName } from "./format";
-import type { Quantity, Series } from "./records";
+import type { Ahead, Quantity, Series } from "./records";
 import { named, spoken, stateName, t } from "./text";
 
 interface Colours {
@@ -61,7 +61,8 @@ export class Chart {
     const { series, quantity } = this;
     if (quantity?.role === "state") return [-0.2, Math.max(1, quantity.states.length - 1) + 0.2];
     let [low, high] = [Infinity, -Infinity];
-    for (const list of [series?.observed, series?.low, series?.high]) {
+    const ahead = this.ahead();
+    for (const list of [series?.observed, series?.low, series?.high, ahead?.low, ahead?.high]) {
       for (const value of list ?? []) {
         if (value === null) continue;
         low = Math.min(low, value);
@@ -97,7 +98,7 @@ export class Chart {
       context.globalAlpha = 1;
       context.fillRect(Math.round(x(this.mark)), 0, 1.5, height - MARGIN.bottom);
     }
-    if (!series || series.t_ms.length === 0) return;
+    if (!series || (series.t_ms.length === 0 && !this.ahead())) return;
     context.save();
     context.beginPath();
     context.rect(MARGIN.left, 0, width - MARGIN.left - MARGIN.right, height - MARGIN.bottom + 1);
@@ -107,9 +108,10 @@ export class Chart {
       this.line(series.t_ms, series.expected, from, to, x, y, colours.expected, 1.2, [4, 3]);
       this.line(series.t_ms, series.observed, from, to, x, y, colours.observed, 1.6, []);
     }
+    this.future(x, y, height, colours);
     if (this.quantity?.role !== "state") this.outside(series, x, y, colours.outside);
     context.restore();
-    this.cross(series, x, y, height, colours);
+    if (series.t_ms.length > 0) this.cross(series, x, y, height, colours);
   }
 
   private axes(
@@ -155,6 +157,37 @@ export class Chart {
       context.closePath();
       context.fill();
     }
+  }
+
+  /** The forecast, where the chart reaches into the future. */
+  private ahead(): Ahead | null {
+    const ahead = this.series?.forecast ?? null;
+    return ahead && ahead.t_ms.length > 1 && this.end > ahead.t_ms[0]! + MINUTE ? ahead : null;
+  }
+
+  /** What comes: both bands, the expected value, and a line at now. */
+  private future(x: (ms: number) => number, y: (v: number) => number, height: number, colours: Colours): void {
+    const ahead = this.ahead();
+    if (!ahead) return;
+    const { context } = this;
+    context.fillStyle = colours.band;
+    for (const [low, high, alpha] of [[ahead.low, ahead.high, 0.5], [ahead.low80, ahead.high80, 1]] as const) {
+      context.globalAlpha = alpha;
+      context.beginPath();
+      ahead.t_ms.forEach((ms, i) => context.lineTo(x(ms), y(high[i]!)));
+      for (let i = ahead.t_ms.length - 1; i >= 0; i--) context.lineTo(x(ahead.t_ms[i]!), y(low[i]!));
+      context.closePath();
+      context.fill();
+    }
+    context.globalAlpha = 1;
+    this.line(ahead.t_ms, ahead.expected, 0, ahead.t_ms.length, x, y, colours.expected, 1.6, [2, 3]);
+    const now = Math.round(x(ahead.t_ms[0]!)) + 0.5;
+    context.strokeStyle = colours.text;
+    context.lineWidth = 1;
+    context.beginPath();
+    context.moveTo(now, MARGIN.top);
+    context.lineTo(now, height - MARGIN.bottom);
+    context.stroke();
   }
 
   private line(
@@ -247,7 +280,11 @@ export class Chart {
     const band = low === null || high === null ? "" : ` · ${t("expected")} ${show(series.expected[i])} (${show(low)} … ${show(high)})`;
     this.readout.textContent = `${at}  ${t("observed")} ${show(series.observed[i])}${band}`;
     const said = low === null ? t("chartNoBand", name, show(series.observed[i])) : t("chartSaid", name, show(series.observed[i]), show(low), show(high));
-    this.canvas.setAttribute("aria-label", said);
+    const ahead = this.ahead();
+    const last = ahead ? ahead.t_ms.length - 1 : 0;
+    const coming = ahead ? t("chartAhead", show(ahead.expected[last]), show(ahead.low[last]), show(ahead.high[last])) : "";
+    if (coming && this.pointer < MARGIN.left) this.readout.append(` · ${coming}`);
+    this.canvas.setAttribute("aria-label", coming ? `${said}. ${coming}` : said);
     this.canvas.lang = spoken();
   }
 }

@@ -207,7 +207,9 @@ export class DevicePanel {
       const series = await get<Series>(path);
       if (turn !== this.asked || chart !== this.chart) return;
       const quantity = this.city.kinds[device.kind]?.quantities.find((q) => q.name === series.quantity) ?? null;
-      chart.show(series, quantity, start, end);
+      // Where there is a forecast the chart goes on into the next day.
+      const ahead = series.forecast?.t_ms;
+      chart.show(series, quantity, start, ahead && ahead[0]! - end < 3_600_000 ? Math.max(end, ahead[ahead.length - 1]!) : end);
       if (this.readout && end - series.complete_to_ms > 120_000 && series.t_ms.length > 0) {
         this.readout.append(` · ${t("storedTo", dayTime(series.complete_to_ms))}`);
       }

@@ -125,6 +125,17 @@ export interface Series {
   low: (number | null)[];
   high: (number | null)[];
   complete_to_ms: number;
+  forecast: Ahead | null;
+}
+
+/** The next 24 hours; low to high holds 95 %, low80 to high80 80 % of what comes. */
+export interface Ahead {
+  t_ms: number[];
+  expected: number[];
+  low: number[];
+  low80: number[];
+  high80: number[];
+  high: number[];
 }
 
 export interface Account {

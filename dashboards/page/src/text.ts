@@ -95,6 +95,7 @@ const WORDS = {
   range7d: ["7 d", "7天"],
   noSeries: ["No stored values in this range.", "该时段没有已存数据。"],
   chartSaid: ["{0}: last observed {1}, expected {2} to {3}", "{0}：最新实测{1}，预期{2}至{3}"],
+  chartAhead: ["in 24 h {0} expected, {1} to {2} (95 %)", "24小时后预计{0}，{1}至{2}（95%）"],
   chartNoBand: ["{0}: last observed {1}, no expectation yet", "{0}：最新实测{1}，尚无预期"],
   storedTo: ["stored up to {0}", "已存至{0}"],
   recorded: ["recorded", "实录数据"],

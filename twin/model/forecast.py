@@ -1,0 +1,211 @@
+"""The next 24 hours of a channel, with bands that hold what they state: every channel keeps trying itself out.
+
+A forecast for h hours after t0 is season(t0 + h) + level + phi_h * r, where r is how far the channel was off at t0
+(short-term correction, forgotten with h). Its band is that times the channel's width and a quantile of such errors.
+Each channel remembers one forecast of its own at a time and is held against what it then says 1, 2, 3, 6, 12, 18 and
+24 hours later; phi and the quantiles of each quantity and horizon are learnt from that, the one as a regression, the
+others by steps (adaptive conformal: Gibbs and Candes 2021). One factor a channel fits the common band to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twin.city import grown
+from twin.model.expectation import HOUR_MS, Expectation
+from twin.model.modelled import switched
+from twin.model.yesterday import Yesterday
+from twin.records import F64, I32, I64
+
+HORIZONS = np.array([1.0, 2.0, 3.0, 6.0, 12.0, 18.0, 24.0])  # hours
+COVERAGE = np.array([0.8, 0.95])
+TAILS = np.array([0.025, 0.10, 0.90, 0.975])  # their ends as quantiles of the error
+AGAIN_H = 25.0  # the next forecast: an hour later every day, so that each hour of the day has its turn
+LATE = 0.5  # hours after a horizon within which a reading still answers for it
+YOUNG = 24.0  # visits of a channel before it tries itself out
+MEMORY = 20_000.0  # tries of one quantity and horizon that phi remembers
+RATE = 0.01  # step of the quantiles, in widths
+FIT = 0.08  # step of a channel's own factor
+NEVER = 9e18
+_FIELDS: dict[str, tuple[Any, float]] = {
+    "t0": (np.int64, 0),  # when the present forecast was made, ms; 0: none
+    "off": (np.float32, 0.0),  # r of it
+    "level": (np.float64, 0.0),  # and the level of then
+    "next": (np.int8, 0),  # which horizon comes next
+    "due": (np.float64, NEVER),  # and when, ms
+    "fit": (np.float32, 0.0),  # ln of the channel's own factor
+}
+
+
+class Forecast:
+    """Over the channels of an Expectation, by slot; and by quantity (column) and horizon what they have in common."""
+
+    def __init__(self, expectation: Expectation) -> None:
+        self.expectation = expectation
+        columns = len(expectation.wire)
+        shape = (columns, len(HORIZONS))
+        self.a: dict[str, NDArray[Any]] = {name: np.empty(0, dtype) for name, (dtype, _) in _FIELDS.items()}
+        self.upper, self.lower = np.zeros(shape), np.full(shape, 1e-9)  # sums of r * e and r * r
+        self.tries = np.zeros(shape)
+        self.quantile = np.broadcast_to(np.array([-3.5, -1.9, 1.9, 3.5]), (*shape, 4)).copy()
+        self.yesterday = Yesterday()
+        self.switches = np.array([q in switched(expectation.kind) for q in expectation.wire])
+
+    def ensure(self) -> None:
+        """Make room for the channels that there are."""
+        for name, (_, fill) in _FIELDS.items():
+            self.a[name] = grown(self.a[name], self.expectation.slots, fill)
+        if len(self.yesterday.place) < self.expectation.slots:
+            self.yesterday.ensure(self.switches[self.expectation.column[: self.expectation.slots]])
+
+    # ---- trying out --------------------------------------------------------------------------------------------
+
+    def due(self, slots: I32, t_ms: I64) -> NDArray[np.bool_]:
+        """Which of these readings may answer a forecast."""
+        self.ensure()
+        answered: NDArray[np.bool_] = t_ms >= self.a["due"][slots]
+        return answered
+
+    def answer(self, slots: I32, t_ms: I64, x: F64, hour: F64) -> None:
+        """Readings come in (the newest of each channel, each slot once): are they what was forecast for now?"""
+        a = self.a
+        waited = (t_ms - a["t0"][slots]) / HOUR_MS
+        for index, horizon in enumerate(HORIZONS):
+            at = np.flatnonzero((a["next"][slots] == index) & (waited >= horizon))
+            if not len(at):
+                continue
+            a["next"][slots[at]] = index + 1
+            after = HORIZONS[index + 1] * HOUR_MS if index + 1 < len(HORIZONS) else np.inf
+            a["due"][slots[at]] = np.minimum(a["t0"][slots[at]] + after, NEVER)
+            at = at[waited[at] < horizon + LATE]
+            if len(at):
+                self._learn(slots[at], index, x[at], hour[at])
+
+    def _learn(self, slots: I32, index: int, x: F64, hour: F64) -> None:
+        model, a, column = self.expectation, self.a, self.expectation.column[slots]
+        season, _, factor = model.at(slots, hour)
+        season -= model["level"][slots]
+        width = self._width(slots, factor)
+        off = a["off"][slots].astype(np.float64)
+        e = x - season - a["level"][slots]
+        phi = self.phi(column)[np.arange(len(slots)), index]
+        middle, width = self._switched(
+            slots, hour, season + a["level"][slots] + phi * off,
+            width * self._stretch(slots, season + model["level"][slots], season + a["level"][slots] + phi * off),
+        )  # fmt: skip
+        z = (x - middle) / width
+        known = np.isfinite(z)
+        if not known.all():
+            slots, column = slots[known], column[known]
+            off, e, width, z = off[known], e[known], width[known], z[known]
+        own = np.exp(a["fit"][slots].astype(np.float64))[:, None] * self.quantile[column, index]
+        below = z[:, None] < own  # scored before it is learnt
+        missed = (z < own[:, 1]) | (z > own[:, 2])
+        a["fit"][slots] = np.clip(a["fit"][slots] + FIT * (missed - (1.0 - COVERAGE[0])), -1.5, 1.5)
+        columns = len(model.wire)
+        u, v = np.clip(off / width, -6.0, 6.0), np.clip(e / width, -8.0, 8.0)
+        count = np.bincount(column, minlength=columns)
+        keep = (1.0 - 1.0 / MEMORY) ** count
+        self.upper[:, index] = keep * self.upper[:, index] + np.bincount(column, u * v, columns)
+        self.lower[:, index] = keep * self.lower[:, index] + np.bincount(column, u * u, columns)
+        tries = self.tries[:, index] = self.tries[:, index] + count
+        rate = np.maximum(RATE, np.minimum(0.5, 4.0 / np.maximum(tries, 1.0)))
+        for i, tail in enumerate(TAILS):
+            step = tail * count - np.bincount(column, below[:, i], columns)
+            size = rate * np.maximum(np.abs(self.quantile[:, index, i]), 0.1) / min(tail, 1.0 - tail) * 0.1
+            self.quantile[:, index, i] += np.clip(size * step, -0.5, 0.5)
+        self.quantile[:, index] = np.sort(self.quantile[:, index], axis=1)
+
+    def open(self, slots: I32, t_ms: I64, hour: F64, x: F64) -> None:
+        """Steps of these channels were learnt just now, with mean x: those whose forecast is over make the next."""
+        self.ensure()
+        self.yesterday.learn(slots, hour, x)
+        a, model = self.a, self.expectation
+        over = (t_ms - a["t0"][slots] >= AGAIN_H * HOUR_MS) & (model["visits"][slots] >= YOUNG)
+        if over.any():
+            mine = slots[over]
+            a["t0"][mine], a["next"][mine] = t_ms[over], 0
+            a["due"][mine] = t_ms[over] + int(HORIZONS[0] * HOUR_MS)
+            a["off"][mine], a["level"][mine] = model["off"][mine], model["level"][mine]
+
+    # ---- asking ------------------------------------------------------------------------------------------------
+
+    def phi(self, column: NDArray[np.int16]) -> F64:
+        """How much of being off is left after each horizon, [n, horizons], 0..1."""
+        phi: F64 = np.clip(self.upper[column] / np.maximum(self.lower[column], 1e-9), 0.0, 1.0)
+        return phi
+
+    def _width(self, slots: I32, factor: F64) -> F64:
+        model = self.expectation
+        width: F64 = np.maximum(model["width"][slots] * factor, model.floor[model.column[slots]])
+        return width
+
+    def _switched(self, slots: I32, hour: F64, middle: F64, width: F64) -> tuple[F64, F64]:
+        """Middle and width, yesterday's for channels that are switched."""
+        value, error = self.yesterday.at(slots, hour)
+        known = np.isfinite(value)
+        floor = self.expectation.floor[self.expectation.column[slots]]
+        return np.where(known, value, middle), np.where(known, np.maximum(error, floor), width)
+
+    def _stretch(self, slots: I32, usual: F64, middle: F64) -> F64:
+        """Where errors grow with the value (concentrations, counts), how wide they are at `middle` against what is
+        usual at that hour."""
+        model = self.expectation
+        grows = model.grows[model.column[slots]]
+        least = 0.5 * np.abs(model["level"][slots]) + 1e-9
+        stretch: F64 = np.where(grows, np.clip((middle + least) / np.maximum(usual + least, least), 0.4, 4.0), 1.0)
+        return stretch
+
+    def ahead(self, slot: int, now_ms: int, hour: F64, ahead_h: F64) -> tuple[F64, F64]:
+        """Expected values [n] and the ends of the bands [n, 4] (TAILS) so many hours after now, at these local hours.
+
+        NaN where the channel is too young. Beyond the last horizon the last one's band goes on.
+        """
+        self.ensure()
+        model = self.expectation
+        slots = np.full(len(hour), slot, np.int32)
+        expected, _, factor = model.at(slots, hour)
+        column = model.column[slots[:1]]
+        phi, h = self.phi(column)[0], np.maximum(ahead_h, 0.0)
+        left = np.interp(h, np.r_[0.0, HORIZONS], np.r_[1.0, phi])
+        off = float(model["off"][slot])
+        aged = max(0.0, (now_ms - int(model["learnt"][slot])) / HOUR_MS)
+        if aged > 0.5:  # heard long ago: the correction has aged with it
+            left = np.interp(h + aged, np.r_[0.0, HORIZONS], np.r_[1.0, phi])
+        middle = expected + left * off
+        ends = np.stack([np.interp(h, HORIZONS, self.quantile[column[0], :, i]) for i in range(4)], axis=1)
+        middle, width = self._switched(
+            slots, hour, middle, self._width(slots, factor) * self._stretch(slots, expected, middle)
+        )
+        bands = middle[:, None] + (width * np.exp(float(self.a["fit"][slot])))[:, None] * ends
+        if model["visits"][slot] < YOUNG:
+            middle, bands = np.full_like(middle, np.nan), np.full_like(bands, np.nan)
+        return middle, bands
+
+    # ---- checkpoint --------------------------------------------------------------------------------------------
+
+    def dump(self) -> dict[str, NDArray[Any]]:
+        """Copies of all arrays, by name."""
+        self.ensure()
+        told = {f"slot.{name}": array[: self.expectation.slots].copy() for name, array in self.a.items()}
+        common = ("upper", "lower", "tries", "quantile")
+        told |= {f"yesterday.{name}": array for name, array in self.yesterday.dump().items()}
+        return told | {f"common.{name}": getattr(self, name).copy() for name in common}
+
+    def load(self, told: Mapping[str, NDArray[Any]], columns: NDArray[np.int16]) -> None:
+        """Take over dumped arrays; `columns`: where each quantity of then is now, -1: gone."""
+        self.ensure()
+        for name in _FIELDS:
+            known = told.get(f"slot.{name}")
+            if known is not None:
+                self.a[name][: len(known)] = known
+        self.yesterday.load({n.partition(".")[2]: a for n, a in told.items() if n.startswith("yesterday.")})
+        here = np.flatnonzero(columns >= 0)
+        for name in ("upper", "lower", "tries", "quantile"):
+            known = told.get(f"common.{name}")
+            if known is not None and known.shape[1:] == getattr(self, name).shape[1:]:
+                getattr(self, name)[columns[here]] = known[here]
