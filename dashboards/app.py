@@ -23,6 +23,7 @@ from dashboards.api import (
     ingest,
     photos,
     probes,
+    register,
     reveals,
     score,
     session,
@@ -82,7 +83,10 @@ def build_app(
     )
     app.state.doors = doors
     app.state.live = live
-    parts = (answer, cap, city, photos, cases, accounts, ingest, score, store, session, users, books, reveals, probes)
+    parts = (
+        answer, cap, city, register, photos, cases, accounts, ingest, score, store, session, users, books, reveals,
+        probes,
+    )  # fmt: skip
     for part in parts:
         app.include_router(part.routes)
     add_refusals(app)

@@ -51,6 +51,8 @@ MOST_BODY = 64 * 1024
 MOST_INGEST = 1024 * 1024
 MOST_UPLOAD = photos.MOST_BYTES + 16 * 1024  # a photo and the form around it
 UPLOADS = 6  # bodies larger than MOST_BODY that come at once
+MOST_CITY = 16 * 1024 * 1024  # a table of 100,000 devices
+CITY = ("/api/registry/changes", "/api/registry/import", "/api/registry/adopt")
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,10 +98,10 @@ class Gate:
             await refused(scope, receive, send_dressed)
             return
         most = _most(scope)
-        large = most == MOST_UPLOAD and not _small(scope)
+        large = most in (MOST_UPLOAD, MOST_CITY) and not _small(scope)
         if large and self.uploads.locked():
             fix = "Send it again in a few seconds."
-            await refuse(503, "busy", "Others are sending photos.", fix, 5)(scope, receive, send_dressed)
+            await refuse(503, "busy", "Others are sending large bodies.", fix, 5)(scope, receive, send_dressed)
             return
         try:
             async with self.uploads if large else contextlib.nullcontext(), asyncio.timeout(BODY_S):
@@ -288,6 +290,8 @@ def _most(scope: Scope) -> int:
     path = scope["path"]
     if path == "/api/ingest":
         return MOST_INGEST
+    if path in CITY:
+        return MOST_CITY
     photo = path.startswith(ANSWER) or (path.startswith("/api/cases/") and path.endswith("/photos"))
     return MOST_UPLOAD if photo else MOST_BODY
 

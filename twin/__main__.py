@@ -17,6 +17,7 @@ try:
         doctor,
         journal,
         look,
+        objects,
         privacy,
         store,
         up,
@@ -45,6 +46,7 @@ app.command("export")(store.export_)
 app.command("account")(look.account)
 app.command("rejects")(look.rejects)
 app.add_typer(devices, name="devices")
+city.add_typer(objects.app, name="object")
 app.add_typer(city, name="city")
 app.add_typer(broker, name="broker")
 app.add_typer(whistles.app, name="whistles")

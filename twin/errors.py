@@ -43,6 +43,10 @@ class CheckpointBroken(TwinError):
     """A checkpoint cannot be read: the one before it is used."""
 
 
+class CityMoved(TwinError):
+    """A change was made for a version of the city that is no longer the newest: look again, and ask anew."""
+
+
 class IllegalStep(TwinError):
     """A case cannot take that step from where it stands; the message names the steps that it can take."""
 

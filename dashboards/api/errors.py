@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -10,6 +11,7 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
+from dashboards.plain import plain
 from twin.errors import AccessError, IllegalStep, StoreDown, StoreElsewhere
 
 
@@ -19,13 +21,17 @@ class Refusal(BaseModel):
     error: str = Field(description="one word, stable, for programs")
     detail: str = Field(description="what was wrong")
     fix: str = Field(description="what to do about it")
+    errors: list[dict[str, str]] | None = Field(None, description="each thing that is wrong, where there are several")
 
 
 class Refused(Exception):
     """A call that ends here, with its status and words."""
 
-    def __init__(self, status: int, error: str, detail: str, fix: str, *, retry_s: int = 0) -> None:
+    def __init__(
+        self, status: int, error: str, detail: str, fix: str, *, retry_s: int = 0, more: Sequence[Any] = ()
+    ) -> None:
         super().__init__(detail)
+        self.more = more  # everything that is wrong, where that is more than one thing
         self.status, self.error, self.detail, self.fix, self.retry_s = status, error, detail, fix, retry_s
 
 
@@ -51,10 +57,11 @@ def refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
     }
 
 
-def refuse(status: int, error: str, detail: str, fix: str, retry_s: int = 0) -> JSONResponse:
+def refuse(status: int, error: str, detail: str, fix: str, retry_s: int = 0, more: Sequence[Any] = ()) -> JSONResponse:
     """The refusal as a response."""
     headers = {"Retry-After": str(retry_s)} if retry_s else {}
-    return JSONResponse({"error": error, "detail": detail, "fix": fix}, status, headers)
+    told = {"error": error, "detail": detail, "fix": fix}
+    return JSONResponse(told | ({"errors": plain(more)} if more else {}), status, headers)
 
 
 def no_device(device: str) -> Refused:
@@ -70,7 +77,7 @@ def add_refusals(app: FastAPI) -> None:
 
     @app.exception_handler(Refused)
     def refused(_: Request, error: Refused) -> JSONResponse:
-        return refuse(error.status, error.error, error.detail, error.fix, error.retry_s)
+        return refuse(error.status, error.error, error.detail, error.fix, error.retry_s, error.more)
 
     @app.exception_handler(RequestValidationError)
     def invalid(_: Request, error: RequestValidationError) -> JSONResponse:

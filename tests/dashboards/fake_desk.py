@@ -15,6 +15,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import date, timedelta
+from functools import cached_property
 from typing import Any
 
 from devices.kinds import KINDS
@@ -147,6 +148,13 @@ class FakeDesk:
         self.lock = threading.RLock()
         for i, state in enumerate((4, 4, 5, 1, 1)):
             self._state((i * 37 + 11) % len(self.rows), state)
+
+    @cached_property
+    def register(self) -> Any:
+        """The register of a small town of its own."""
+        from tests.dashboards.fake_register import running_register
+
+        return running_register()
 
     # -- what a test or the development server does ----------------------------------------------------------------
 

@@ -20,15 +20,17 @@ DISPATCH = DUTY | {f"step:{verb}" for verb in ("return", "redo", "dispatch", "tr
 
 ROLES: dict[str, frozenset[str]] = {
     # watches the city and carries cases through; tells personal data only after an explicit reveal
-    "operator": LOOK | DUTY | {"account", "reveal"},
+    "operator": LOOK | DUTY | {"account", "reveal", "registry"},
     # the same, and decides who gets a case and how long it may take
-    "dispatcher": LOOK | DISPATCH | {"account", "reveal"},
+    "dispatcher": LOOK | DISPATCH | {"account", "reveal", "registry"},
     # sees and answers the cases of its own departments, and reveals what these cases need
     "department": LOOK | WORK | {"reveal"},
     # reads everything, the books too, and changes nothing; sees pseudonyms only
-    "auditor": LOOK | {"account", "audit", "users:read", "metrics"},
+    "auditor": LOOK | {"account", "audit", "users:read", "metrics", "registry"},
     # keeps users, tokens and the machinery; needs nobody's plate or number for that
-    "admin": LOOK | DISPATCH | {"account", "audit", "users:read", "users", "metrics", "ingest", "backup"},
+    "admin": LOOK
+    | DISPATCH
+    | {"account", "audit", "users:read", "users", "metrics", "ingest", "backup", "registry", "registry:write"},
 }
 # What a token may be confined to although no person has it as a role.
 SCOPES: dict[str, frozenset[str]] = {

@@ -53,7 +53,11 @@ class Veil:
         if len(key) < KEY_BYTES:
             raise AccessError(f"the key of pseudonyms has {len(key)} bytes, {KEY_BYTES} are needed")
         self._key = key
-        self._plates = dict(plates or {})
+        self.become(plates or {}, phones)
+
+    def become(self, plates: Mapping[str, str], phones: Sequence[str]) -> None:
+        """The city has these plates and numbers from now on."""
+        self._plates = dict(plates)
         self._known = {_bare(plate): plate for plate in self._plates.values() if plate}
         self._split = sorted(
             (plate for plate in self._known.values() if not _WORD.fullmatch(plate)), key=len, reverse=True

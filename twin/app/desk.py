@@ -25,11 +25,12 @@ from twin.app.letters import read_letter
 from twin.app.meters import render
 from twin.app.partners import Partners
 from twin.app.picture import Picture
+from twin.app.register import CityRegister
 from twin.app.scoring import score
 from twin.city import City
 from twin.deliver.cases import Cases
 from twin.deliver.links import Links
-from twin.errors import LinkRefused, StoreDown, StoreElsewhere
+from twin.errors import LinkRefused, StoreDown, StoreElsewhere, TwinError
 from twin.ingest.pump import Pump
 from twin.journal import Journal
 from twin.query.desk import Account, Ahead, Letter, Moved, Row, Series
@@ -66,6 +67,7 @@ class CityDesk:
     partners: Partners
     attributions: Sequence[str] = ()
     links: Links | None = None
+    register_: CityRegister | None = None
     heartbeat: Heartbeat | None = None
     _began_s: float = field(default_factory=time.monotonic)
 
@@ -147,6 +149,12 @@ class CityDesk:
                 }
             )
         return told
+
+    @property
+    def register(self) -> CityRegister:
+        if self.register_ is None:
+            raise TwinError("this server has no register")
+        return self.register_
 
     # ---- cases -----------------------------------------------------------------------------------------------
 

@@ -64,6 +64,11 @@ class Heart:
         """Number of the last entry that a tick has taken in; what is behind it waits for the next mark."""
         return self._waiting[0].n - 1 if self._waiting else self.position
 
+    @property
+    def stopping(self) -> threading.Event:
+        """Set when `run` was told to end."""
+        return self._stop
+
     def nudge(self) -> None:
         """An event or an action came: tick soon."""
         self._sooner.set()

@@ -8,13 +8,15 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from devices.cities.change import ChangeRefused
+from devices.places import CityFiles
 from twin.app.checkpoints import Checkpoints, Part
-from twin.city import City
+from twin.city import City, Registry
 from twin.errors import CheckpointBroken, JournalFull
 from twin.ingest.ledger import Ledger as Book
 from twin.journal import Journal
-from twin.records import Batch
-from twin.tick import World
+from twin.records import Batch, Edit
+from twin.tick import CityEdit, World
 from twin.tick.checkpoint import decode, encode
 from twin.whistle.ledger import Ledger
 from twin.whistle.places import CityPlaces
@@ -34,17 +36,25 @@ class Restored:
     book: Book
 
 
-def restore(checkpoints: Checkpoints, city: City, journal: Journal, policy: Policy) -> Restored:
+def restore(
+    checkpoints: Checkpoints,
+    city: City,
+    journal: Journal,
+    policy: Policy,
+    files_of: Callable[[int], CityFiles] | None = None,
+) -> Restored:
     """World and account of the newest checkpoint that can be read and that the journal still continues.
 
-    Without one: an empty world, which must then see the whole journal.
+    Without one: an empty world, which must then see the whole journal, over the `city` as it is given. With
+    `files_of(version)` the city becomes the one of the checkpoint.
     """
+    began = city.files, city.version
     for path in checkpoints.files():
         try:
             parts = Checkpoints.read(path)
             book = Book()
             book.load(decode(parts["account"].data))
-            world = World.load(parts["world"].data, city, _ledger(city, policy))
+            world = World.load(parts["world"].data, city, _ledger(city, policy), files_of=files_of)
         except (CheckpointBroken, KeyError, ValueError) as error:
             LOG.warning("checkpoint %s is not used: %s", path.name, error)
             continue
@@ -54,6 +64,7 @@ def restore(checkpoints: Checkpoints, city: City, journal: Journal, policy: Poli
         return Restored(world, parts["world"].n, book)
     if journal.first > 1:
         LOG.warning("no checkpoint can be read; what was learnt before entry %d is lost", journal.first)
+    city.become(*began)
     return Restored(World(city, _ledger(city, policy)), journal.first - 1, Book())
 
 
@@ -61,8 +72,11 @@ def _ledger(city: City, policy: Policy) -> Ledger:
     return Ledger(CityPlaces.of(city.files), policy)
 
 
-def recount(book: Book, journal: Journal, note: Callable[[Batch], None]) -> None:
-    """Bring the account up to the journal's end. Every batch passes `note` as well (the newest rejects)."""
+def recount(book: Book, journal: Journal, note: Callable[[Batch], None], registry: Registry | None = None) -> None:
+    """Bring the account up to the journal's end. Every batch passes `note` as well (the newest rejects).
+
+    With a `registry`, devices that were replaced on the way count anew from there.
+    """
     after = max(book.position, journal.first - 1)
     while entries := journal.read(after, CHUNK):
         after = entries[-1].n
@@ -70,6 +84,19 @@ def recount(book: Book, journal: Journal, note: Callable[[Batch], None]) -> None
             if isinstance(entry.body, Batch):
                 book.commit(entry.body, entry.n)
                 note(entry.body)
+            elif isinstance(entry.body, Edit) and entry.body.what == "city" and registry is not None:
+                for kind, row in renewed_by(entry.body.text, registry):
+                    book.renew(kind, row, entry.n)
+
+
+def renewed_by(text: str, registry: Registry) -> list[tuple[str, int]]:
+    """(kind, row) of the devices for which other hardware speaks after a journalled change of the city."""
+    try:
+        changes = CityEdit.read(text).changes
+    except (ChangeRefused, ValueError, KeyError, TypeError):
+        return []  # the tick says so
+    kinds = {c.id: str((c.value or {}).get("kind", "")) for c in changes if c.replaces == c.id}
+    return [(kind, row) for name, kind in kinds.items() if (row := registry.find(kind, name)) is not None]
 
 
 @dataclass(slots=True)

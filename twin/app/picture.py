@@ -30,6 +30,12 @@ class Picture:
         self.version = 1
         self.rows_version = 1  # grows when `rows` would name other devices
         self.now_ms = 0
+        self._troubles: dict[int, dict[str, int]] = {}  # index -> open case -> state that it lends
+        self._odd: dict[int, set[str]] = {}  # index -> keys of findings that are active
+        self._lay(city)
+
+    def _lay(self, city: City) -> None:
+        """Everything unseen, where the city's files place it."""
         self._first: dict[str, int] = {}
         ids: list[str] = []
         lons: list[F64] = []
@@ -60,8 +66,22 @@ class Picture:
         self._kept = np.flatnonzero(np.array(alive, bool)) if n else np.empty(0, np.int64)
         self._shown = np.full(n, -1, np.int64)
         self._shown[self._kept] = np.arange(len(self._kept))
-        self._troubles: dict[int, dict[str, int]] = {}  # index -> open case -> state that it lends
-        self._odd: dict[int, set[str]] = {}  # index -> keys of findings that are active
+
+    def become(self, city: City) -> None:
+        """The city has other devices, or they stand elsewhere: the same picture of it."""
+        with self._lock:
+            ids, state, seen, troubles, odd = self._ids, self.state, self._seen, self._troubles, self._odd
+            self._lay(city)
+            new = np.array([self._index.get(device, -1) for device in ids], np.int64)
+            old = np.flatnonzero(new >= 0)
+            self.state[new[old]], self._seen[new[old]] = state[old], seen[old]
+            self._troubles = {int(new[at]): told for at, told in troubles.items() if new[at] >= 0}
+            self._odd = {int(new[at]): keys for at, keys in odd.items() if new[at] >= 0}
+            self.version += 1
+            self.rows_version += 1
+            self._version[:] = self.version
+            for at in np.flatnonzero(self._seen | (self.state != UNSEEN)):
+                self._show(int(at))
 
     def index(self, device: str) -> int | None:
         """The device's place in the arrays; None if unknown."""

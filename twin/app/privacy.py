@@ -10,10 +10,17 @@ from twin.access.veil import Veil, VeilLog, is_number
 
 def city_veil(files: CityFiles, key: bytes) -> Veil:
     """The veil over a city's plates and the numbers of its departments and shifts."""
+    veil = Veil(key)
+    cover(veil, files)
+    return veil
+
+
+def cover(veil: Veil, files: CityFiles) -> None:
+    """Have the veil lie over what the city holds now."""
     addresses = [office.address for office in files.departments]
     addresses += [shift.address for office in files.departments for shift in office.on_call]
     plates = {device.id: device.plate for device in files.devices if device.plate}
-    return Veil(key, plates, [part.strip() for told in addresses for part in told.split(",") if is_number(part)])
+    veil.become(plates, [part.strip() for told in addresses for part in told.split(",") if is_number(part)])
 
 
 def veil_logs(veil: Veil) -> None:

@@ -20,6 +20,8 @@ from urllib.parse import urlsplit
 
 from sqlalchemy.exc import DatabaseError
 
+from devices.cities.change import ChangeRefused, difference
+from devices.cities.judge import consequences, judged
 from devices.clock import Clock, read_clock
 from devices.places import CityFiles, load_city
 from devices.records import Mark
@@ -32,14 +34,17 @@ from twin.app.actions import Counter
 from twin.app.casebook import case_place, open_cases
 from twin.app.checkpoints import Checkpoints
 from twin.app.desk import CityDesk
-from twin.app.heart import Heart
+from twin.app.heart import Heart, StoppedHere
 from twin.app.heartbeat import Heartbeat
+from twin.app.history import History
 from twin.app.marks import Courier, Marks
 from twin.app.memory import Keeper, recount, restore
 from twin.app.partners import Partners
 from twin.app.picture import Picture
-from twin.app.privacy import city_veil, veil_logs
-from twin.app.ways import city_policy, city_toml, direct, open_channels, unreached
+from twin.app.privacy import city_veil, cover, veil_logs
+from twin.app.register import CityRegister, moved_devices
+from twin.app.strangers import Strangers
+from twin.app.ways import city_policy, city_toml, direct, open_channels, provisioner, unreached
 from twin.city import City, Registry
 from twin.deliver.links import Links, link_secret
 from twin.deliver.post import Sender
@@ -52,7 +57,7 @@ from twin.records import FLAG_EVENT, Batch, Body, Edit, Link, Outcome
 from twin.settings import Settings, read_secret
 from twin.store import Rows, open_store
 from twin.store.writer import StoreWriter
-from twin.tick import Ticked
+from twin.tick import CityEdit, Moved, Ticked
 
 LOG = logging.getLogger(__name__)
 
@@ -125,6 +130,8 @@ class Server:
         veil_logs(self.veil)
         self.journal = Journal(self.data / "journal.db", max_bytes=settings.journal.max_bytes)
         stack.callback(self.journal.close)
+        self.history = History(self.data / "city.db", self.files, self.clock.now_ms())
+        stack.callback(self.history.close)
         self.city = self._open_city()
         self.cases = open_cases(settings)
         stack.callback(self.cases.close)
@@ -138,8 +145,10 @@ class Server:
     # ---- opening ---------------------------------------------------------------------------------------------
 
     def _open_city(self) -> City:
-        """The city over the rows that the journal gave; new devices get theirs, journalled before anything else."""
-        city = City(self.files, Registry(self.journal.names()))
+        """The city as it was where the journal begins, over the rows that the journal gave; devices that have none yet
+        get theirs, journalled before anything else."""
+        version = self.history.before_entry(self.journal.first - 1)
+        city = City(self.history.files_at(version), Registry(self.journal.names()), version)
         fresh = city.registry.drain()
         if fresh is not None:
             self.journal.append([fresh])
@@ -162,10 +171,10 @@ class Server:
         """World and account from the last checkpoint, then the journal after it through the same ticks."""
         self.checkpoints = Checkpoints(self.data / "checkpoints")
         self.policy = city_policy(self.files, self.settings)
-        restored = restore(self.checkpoints, self.city, self.journal, self.policy)
+        restored = restore(self.checkpoints, self.city, self.journal, self.policy, self.history.files_at)
         self.book = restored.book
         self.accounts = Accounts(self.book, self.city.registry, self.journal, self._stored)
-        self.picture = Picture(self.city)
+        self.strangers = Strangers()
         self.counter = Counter(self._append, self._nudge)
         self.heart = Heart(
             restored.world,
@@ -187,12 +196,38 @@ class Server:
         self._live = False
         began = time.monotonic()
         ticks = self.heart.replay()
-        recount(self.book, self.journal, self.accounts.note)
+        recount(self.book, self.journal, self._note, self.city.registry)
+        self._follow_files()
+        self.picture = Picture(self.city)
         LOG.info("restored to entry %d by %d ticks in %.1f s", self.heart.position, ticks, time.monotonic() - began)
         if self.cases.differences:
             LOG.warning("%d steps differ from what is recorded; the record stands", self.cases.differences)
         self.picture.restore(restored.world, self.cases.cases(limit=10_000))
         self._journal_rules()
+
+    def _follow_files(self) -> None:
+        """What the city's files say otherwise than at the start before is a change of the city from here on."""
+        source = self.history.source()
+        if source is None:
+            return
+        request = f"files-{self.history.digest[:32]}-{self.city.version}"
+        changes = consequences(self.city.files, difference(source, self.files))
+        try:
+            judged(self.city.files, changes)
+        except ChangeRefused as refused:
+            LOG.warning("the city's files changed and do not fit the city as it was changed here: %s", refused)
+            return
+        edit = CityEdit(request, "files", f"the files in {self.files.folder} changed", tuple(changes))
+        registry = self.city.registry
+        for change in changes:
+            if change.table == "devices" and change.value is not None:
+                registry.allocate(str(change.value["kind"]), change.id)
+        fresh = registry.drain()
+        bodies: list[Body] = [Link("down"), *([fresh] if fresh is not None else []), Edit("city", edit.text())]
+        self.journal.append(bodies)  # our link was down while we were away: nobody was silent meanwhile
+        if self.heart.beat():
+            self.history.follow(self.clock.now_ms())
+            LOG.info("the city's files changed: %d changes, version %d", len(changes), self.city.version)
 
     def _journal_rules(self) -> None:
         """The city's own rules, if they are others than those in force, take effect from here on."""
@@ -215,6 +250,13 @@ class Server:
             self._marks_moved, self.courier.publish, told.broker.mark_every_s, lambda: self.courier.connects
         )
         self.pump = Pump(self._link_settings(), self.city.registry, self.book, self._append, self.clock.now_ms)
+        self.register = CityRegister(
+            self.city, self.history, self.strangers, self.pump.journal, self._nudge, provisioner(told),
+            self.clock.now_ms,
+        )  # fmt: skip
+        if self.city.version > 1:
+            for note in self.register.provision(self.city.files):
+                LOG.info("%s", note)
 
     def _link_settings(self) -> LinkSettings:
         told = self.settings.broker
@@ -281,6 +323,7 @@ class Server:
             Partners(self.policy),
             [RECORDED] if any(device.origin == "recorded" for device in self.files.devices) else [],
             self.links,
+            self.register,
         )
         told = self.settings.heartbeat
         self.heartbeat = Heartbeat(
@@ -335,10 +378,28 @@ class Server:
         n = self.journal.append(bodies)
         for body in bodies:
             if isinstance(body, Batch):
-                self.accounts.note(body)
+                self._note(body)
                 if any((columns.flags & FLAG_EVENT).any() for columns in body.columns):
                     self._nudge()
         return n
+
+    def _note(self, batch: Batch) -> None:
+        self.accounts.note(batch)
+        self.strangers.note(batch)
+
+    def _record_moves(self, moves: Sequence[Moved]) -> None:
+        """(ticking thread) Write changes of the city; while the disk refuses wait and say so, as the cases do."""
+        while True:
+            try:
+                self.history.record(moves)
+            except sqlite3.Error as error:
+                self.heart.pulse.stalled = f"the city's history: {error}"[:300]
+                LOG.warning("the city's history refuses, trying again: %s", error)
+                if self.heart.stopping.wait(1.0):
+                    self.heart.unrecorded = True  # no checkpoint may hold what the history lacks
+                    raise StoppedHere(str(error)) from error
+            else:
+                return
 
     def _nudge(self) -> None:
         self.heart.nudge()
@@ -351,11 +412,18 @@ class Server:
 
     def _ticked(self, ticked: Ticked, n: int, now_ms: int) -> None:
         """(ticking thread) A tick was recorded: picture, answers to actions, post, checkpoint."""
+        if ticked.moves:
+            self._record_moves(ticked.moves)
         if not self._live:
             return
         world = self.heart.world
+        if moved_devices(ticked.moves):
+            cover(self.veil, self.city.files)
+            self.picture.become(self.city)
+            self.pump.forget()
         self.picture.update(world, ticked, now_ms)
         self.counter.settle(n, ticked.changes.refused)
+        self.register.ticked(n)
         if ticked.changes.deliveries or ticked.changes.resend:
             self.sender.wake()
         self.keeper.offer(world, n, self.book)

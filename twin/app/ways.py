@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import re
 import tomllib
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from devices.places import CityFiles, Department, load_city
+from twin.broker.access import AccessError
+from twin.broker.conf import BrokerFiles
+from twin.broker.process import reload_broker
+from twin.broker.provision import provision
 from twin.channels import CHANNELS
 from twin.channels.protocol import Channel
 from twin.detect.rules import default_rules, parse_rules
@@ -65,6 +71,29 @@ def city_toml(files: CityFiles, name: str) -> str:
         return path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"{path}: cannot be read ({error}); save it as UTF-8") from error
+
+
+def provisioner(settings: Settings) -> Callable[[CityFiles], list[str]]:
+    """Gives a city's devices their users at the broker, where its user files are ours (beside our own password), and
+    has a broker of ours read them. Says what it did, or what a person must do."""
+    told = settings.broker.password_file
+    files = BrokerFiles(Path(told).parent) if told else None
+    if files is None or not files.acl.exists():
+        return lambda _city: ["the broker's users are not ours to write: give new devices theirs there"]
+
+    def provide(city: CityFiles) -> list[str]:
+        try:
+            made = provision(city.devices, files.dir)
+        except (AccessError, OSError) as error:
+            return [f"the broker's users could not be written: {error}"]
+        notes = [f"new user {user}: its password is in {files.credentials}" for user in made.new[:20]]
+        notes += [f"and {len(made.new) - 20} more new users"] if len(made.new) > 20 else []
+        notes += [f"user {user} is retired" for user in made.retired[:20]]
+        if made.changed and not reload_broker(files):
+            notes.append("no broker of ours runs on these users: have yours read them again (SIGHUP)")
+        return notes
+
+    return provide
 
 
 def open_channel(settings: Settings, name: str) -> Channel:

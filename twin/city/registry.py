@@ -82,6 +82,10 @@ class Registry:
         """The device's row, retired or not. Raises KeyError for one that never had any."""
         return self._row[kind, device]
 
+    def find(self, kind: str, device: str) -> int | None:
+        """The device's row, retired or not; None for one that never had any."""
+        return self._row.get((kind, device))
+
     def ids(self, kind: str) -> tuple[str, ...]:
         """The devices of a kind by row, retired ones too."""
         return tuple(self._devices.get(kind, ()))

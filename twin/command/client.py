@@ -80,6 +80,19 @@ class Client:
         """POST as JSON; `key` makes a repeated call one action."""
         return self._answer("POST", path, {}, body, {"Idempotency-Key": key} if key else {})
 
+    def send(
+        self,
+        method: str,
+        path: str,
+        body: dict[str, Any] | None = None,
+        *,
+        content: bytes | None = None,
+        key: str = "",
+        **query: str | int | bool,
+    ) -> Any:
+        """Any call with a JSON body, or with `content` as it is; `key` makes a repeated call one action."""
+        return self._answer(method, path, query, body, {"Idempotency-Key": key} if key else {}, content)
+
     def _answer(
         self,
         method: str,
@@ -87,11 +100,12 @@ class Client:
         query: dict[str, Any],
         body: dict[str, Any] | None,
         headers: dict[str, str] | None = None,
+        content: bytes | None = None,
     ) -> Any:
         try:
             answer = httpx.request(
-                method, self.url + path, params=query, json=body, headers=self._key | (headers or {}),
-                timeout=ANSWER_S, trust_env=False, verify=self._trust,
+                method, self.url + path, params=query, json=body, content=content,
+                headers=self._key | (headers or {}), timeout=ANSWER_S, trust_env=False, verify=self._trust,
             )  # fmt: skip
         except httpx.HTTPError as error:
             raise fail(f"{self.url} does not answer ({error}); `citywhistle doctor` looks into it") from error
@@ -100,9 +114,12 @@ class Client:
         except ValueError:
             told = answer.text if answer.status_code < 400 else {"error": answer.text[:300]}  # CSV is text
         if answer.status_code >= 400:
+            for one in (told.get("errors") or [])[1:50] if isinstance(told, dict) else ():
+                where = f"{one['table']} {one['id']}" + (f", {one['field']}" if one["field"] else "")
+                ERR.print(words(f"  {where}: {one['problem']} ({one['fix']})"), soft_wrap=True, highlight=False)
             fix = f" ({told['fix']})" if isinstance(told, dict) and told.get("fix") else ""
-            words = (told.get("detail") or told.get("error", told)) if isinstance(told, dict) else told
-            raise fail(f"{words}{fix}", 4 if answer.status_code == 404 else 1)
+            said = (told.get("detail") or told.get("error", told)) if isinstance(told, dict) else told
+            raise fail(f"{said}{'' if fix and fix[2:-1] in str(said) else fix}", 4 if answer.status_code == 404 else 1)
         return told
 
 

@@ -22,6 +22,7 @@ def check(config: Path | None = CONFIG, as_json: bool = JSON) -> None:
     """Read every entry; then replay the journal from nothing and compare the cases with those recorded."""
     from devices.places import load_city
     from twin.app.casebook import open_cases
+    from twin.app.history import city_then
     from twin.app.rerun import rerun
     from twin.app.ways import city_policy
     from twin.journal import Journal
@@ -37,7 +38,7 @@ def check(config: Path | None = CONFIG, as_json: bool = JSON) -> None:
             entries = journal.verify()
             recorded = open_cases(settings, reading=True)
             stack.callback(recorded.close)
-            files = load_city(settings.city.dir or "helsinki")
+            files = city_then(data / "city.db", load_city(settings.city.dir or "helsinki"))
             with Progress(disable=as_json, transient=True) as progress:
                 bar = progress.add_task("replaying", total=journal.position)
                 told = rerun(

@@ -23,6 +23,7 @@ from devices.errors import DeviceError
 from devices.faults.fault import Fault
 from devices.faults.scenario import read_scenario
 from devices.places import CityFiles, load_city
+from twin.app.history import city_now
 from twin.broker import nats
 from twin.broker.conf import BrokerFiles
 from twin.broker.process import Broker, BrokerFailed, PortTaken, check_port, prepare_broker
@@ -162,7 +163,8 @@ class Stage:
 
     def _start_broker(self) -> tuple[str, int, BrokerFiles]:
         assert self.city is not None
-        provisioned = provision(self.city.devices, self.scene.broker)
+        now = city_now(self.scene.data / "city.db", self.city)  # devices adopted in an earlier run keep their users
+        provisioned = provision(now.devices, self.scene.broker)
         files = provisioned.files
         if self.wishes.broker:
             host, _, port = self.wishes.broker.rpartition(":")

@@ -111,6 +111,12 @@ class Backhaul:
             evidence=evidence,
         )
 
+    def forget(self, kind: str, row: int) -> None:
+        """Other hardware."""
+        if kind == "cell" and row < len(self.down):
+            self.down[row] = self.past[row] = False
+            self.together.forget(kind, row)
+
     def judged(self, type_: str, subject: str, false: bool) -> None:
         """No budget here: limits are the city's."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -48,6 +48,13 @@ class Detector(Protocol):
         ...
 
     def load(self, told: Mapping[str, Any]) -> None: ...
+
+
+@runtime_checkable
+class Forgetful(Protocol):
+    """A detector that can forget a device: other hardware has taken its place."""
+
+    def forget(self, kind: str, row: int) -> None: ...
 
 
 class Rule:
@@ -172,6 +179,12 @@ class Rule:
     def sweep(self, moment: Moment) -> list[Finding]:
         del moment
         return []
+
+    def forget(self, kind: str, row: int) -> None:
+        """Other hardware: what the condition was on the way to is forgotten."""
+        if kind == self.kind:
+            self.latch.ensure(row + 1)
+            self.latch.drop(np.array([row], np.int32))
 
     def judged(self, type_: str, subject: str, false: bool) -> None:
         """A rule has no budget: its limits are the city's."""

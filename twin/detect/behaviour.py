@@ -299,6 +299,13 @@ class Behaviour:
         state.days = 0.0
         state.ln_bar = float(np.clip(state.ln_bar + 0.05 * (float(false) - allowed), -1.0, 2.0))
 
+    def forget(self, kind: str, row: int) -> None:
+        """Other hardware: nothing is said of it; what its channels are used to is the model's to carry or to reset."""
+        for slot in self.said.pop((kind, row), ()):
+            state = self.channels[kind]
+            state.slow[slot] = False
+            state.fast.drop(np.array([slot], np.int32))
+
     def dump(self) -> dict[str, Any]:
         told: dict[str, Any] = {
             "swept_ms": self.swept_ms,

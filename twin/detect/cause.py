@@ -249,6 +249,11 @@ class Together:
             crowded |= (of >= 0) & (sure[np.maximum(of, 0)] >= members)
         return crowded
 
+    def forget(self, kind: str, row: int) -> None:
+        """Other hardware stands in that row."""
+        if kind in self.said and row < len(self.said[kind]):
+            self.said[kind][row], self.since[kind][row] = False, 0
+
     def dump(self) -> dict[str, Any]:
         """All that it remembers."""
         told: dict[str, Any] = {f"said.{kind}": mask.copy() for kind, mask in self.said.items()}

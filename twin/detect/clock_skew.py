@@ -119,6 +119,12 @@ class ClockSkew:
             evidence={"offset_s": round(offset / 1000.0, 1)},
         )
 
+    def forget(self, kind: str, row: int) -> None:
+        """Other hardware has a clock of its own."""
+        for name, array in self.kinds.get(kind, {}).items():
+            if row < len(array):
+                array[row] = _FIELDS[name][1]
+
     def judged(self, type_: str, subject: str, false: bool) -> None:
         """No budget here: the limit is the city's."""
 

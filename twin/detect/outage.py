@@ -212,6 +212,15 @@ class Outage:
             return "terminal_tampering"
         return "device_silent"
 
+    def forget(self, kind: str, row: int) -> None:
+        """Other hardware: silent is it when it has spoken."""
+        self.together.forget(kind, row)
+        self.said_as.pop((kind, row), None)
+        if kind in self.kept and row < len(self.kept[kind]):
+            self.kept[kind][row] = 0.0
+        if kind == "pole" and row < len(self.lost):
+            self.lost[row] = False
+
     def judged(self, type_: str, subject: str, false: bool) -> None:
         """No budget here: limits are the city's."""
 

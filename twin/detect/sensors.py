@@ -214,6 +214,11 @@ class Sensors:
         del moment
         return []
 
+    def forget(self, kind: str, row: int) -> None:
+        """Other hardware: nothing is said of it."""
+        if kind == KIND:
+            self.calm = {key: said for key, said in self.calm.items() if key[1] != row}
+
     def judged(self, type_: str, subject: str, false: bool) -> None:
         """An operator's verdict moves the factor on all bars towards the budget: up by a false whistle, down by the
         channel-days that went by without one."""

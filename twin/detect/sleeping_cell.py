@@ -115,6 +115,12 @@ class SleepingCell:
         del moment
         return []
 
+    def forget(self, kind: str, row: int) -> None:
+        """Other hardware."""
+        if kind == KIND and row < len(self.a["z"]):
+            for name, fill in _FIELDS.items():
+                self.a[name][row] = fill
+
     def judged(self, type_: str, subject: str, false: bool) -> None:
         """No budget here: the bar is the city's."""
 

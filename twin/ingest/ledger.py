@@ -96,6 +96,13 @@ class Ledger:
             for refused in batch.refused:
                 self._page(refused.kind, refused.row).take(refused.row, refused.boot, refused.seq)
 
+    def renew(self, kind: str, row: int, n: int) -> None:
+        """Other hardware speaks for this device from journal entry `n` on: none of its numbers has come before."""
+        with self._lock:
+            if n > self.position:
+                self.position = n
+                self._page(kind, row).renew(row)
+
     def tally(self, kind: str, row: int) -> Tally:
         """The account of one device."""
         with self._lock:
@@ -238,7 +245,7 @@ def _tally(kind: str, page: Page, row: int) -> Tally:
         kind,
         row,
         accountable=bool(page.boot[row] != NOT_ACCOUNTABLE),
-        boot=int(page.boot[row]),
+        boot=max(int(page.boot[row]), NOT_ACCOUNTABLE),
         mark=page.high(row),
         received=journalled + duplicate + sum(rejected.values()),
         journalled=journalled,

@@ -22,6 +22,7 @@ from twin.records import FLAG_LATE, FLAG_NO_CLOCK, I64, NOT_ACCOUNTABLE, Columns
 HOUR_MS = 3_600_000
 NO_OFFSET = np.iinfo(np.int64).max
 BEYOND = 16  # ranges above a gap that a mark names
+FORMER = -2  # from here down: numbers that boots of hardware which was replaced are kept under
 T_BITS = 43  # event times are below 2^43 ms (the year 2248)
 
 # What is dumped as it is; fill value of new rows.
@@ -161,6 +162,22 @@ class Page:
         book.take(boot, seq)
         self._keep(row, book)
 
+    def renew(self, row: int) -> None:
+        """Other hardware speaks for this row: its numbers are its own, whatever boots the old one had. What is missing
+        of the old one stays missing."""
+        self.reach(row)
+        book = self.book(row).copy()
+        self.last_t[row] = 0
+        self.offset_now[row] = self.offset_before[row] = NO_OFFSET
+        if not book.boots:
+            return
+        past = {boot.boot for boot in book.boots if boot.boot < 0}
+        for boot in book.boots:
+            if boot.boot >= 0:
+                boot.boot = next(n for n in range(FORMER, FORMER - len(past) - 2, -1) if n not in past)
+                past.add(boot.boot)
+        self._keep(row, book)
+
     def high(self, row: int) -> int:
         """The number up to which all of the newest boot has come; NOT_ACCOUNTABLE where there is none."""
         book = self.book(row)
@@ -171,7 +188,7 @@ class Page:
         marks = [
             Mark(device, boot.boot, max(boot.mark, 0), boot.beyond(BEYOND))
             for boot in reversed(self.book(row).boots)
-            if boot.mark >= boot.base or boot.beyond(BEYOND)
+            if boot.boot > FORMER and (boot.mark >= boot.base or boot.beyond(BEYOND))
         ]
         if not marks:
             return None

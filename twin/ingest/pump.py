@@ -102,7 +102,8 @@ class Pump:
         self._gather_s = gather_s
         self._offers: deque[Offer] = deque()
         self._offer_bytes = 0
-        self._lock = threading.Lock()  # guards the offers
+        self._lock = threading.Lock()  # guards the offers and the orders
+        self._orders: deque[Callable[[], None]] = deque()
         self._stopping = threading.Event()
         self._forget = threading.Event()
         self._committed_at = 0.0
@@ -119,6 +120,7 @@ class Pump:
         self.link.inbox.interrupt()
         if self._thread.ident is not None:
             self._thread.join()
+        self._do_orders()
         self.link.stop()
         with self._lock:
             waiting = list(self._offers)
@@ -146,6 +148,31 @@ class Pump:
             return one.done
         self.link.inbox.interrupt()
         return one.done
+
+    def journal(self, bodies: Sequence[Body], renewed: Sequence[tuple[str, int]] = ()) -> Future[int]:
+        """Journal these in order with what comes in; the future gives the number of the last. `renewed`: (kind, row)
+        for which other hardware speaks from there on. Any thread; while ingest does not run, it is done at once."""
+        done: Future[int] = Future()
+
+        def do() -> None:
+            try:
+                n = self._append(bodies)
+            except (TwinError, OSError, ValueError, TypeError) as error:
+                done.set_exception(error)
+                return
+            for kind, row in renewed:
+                self.ledger.renew(kind, row, n)
+            done.set_result(n)
+
+        with self._lock:
+            running = self._thread.is_alive() and not self._stopping.is_set()
+            if running:
+                self._orders.append(do)
+        if running:
+            self.link.inbox.interrupt()
+        else:
+            do()
+        return done
 
     def link_state(self) -> LinkFigures:
         """How the link stands."""
@@ -182,6 +209,7 @@ class Pump:
         inbox = self.link.inbox
         while not self._stopping.is_set():
             taken = inbox.take(IDLE_S)
+            self._do_orders()
             offers = self._take_offers()
             if taken or offers:
                 wait = self._gather_s - (time.monotonic() - self._committed_at)
@@ -190,6 +218,13 @@ class Pump:
                     taken += inbox.take(0)
                     offers += self._take_offers()
                 self._pass_on(taken, offers)
+
+    def _do_orders(self) -> None:
+        """Journal what was ordered; in its place among the batches."""
+        while self._orders:
+            with self._lock:
+                order = self._orders.popleft()
+            order()
 
     def _take_offers(self) -> list[Offer]:
         with self._lock:

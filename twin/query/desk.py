@@ -12,6 +12,7 @@ from datetime import date
 from typing import Any, Protocol
 
 from devices.records import Mark
+from twin.query.register import Register
 from twin.query.score import ScoreCard
 from twin.records import Case, Reject, Transition
 
@@ -128,6 +129,10 @@ class Desk(Protocol):
         attributions: list of str, one a recording; departments: {id: {en, zh}}; basemap: path of the base map's
         file, which the web serves but never shows.
         """
+
+    @property
+    def register(self) -> Register:
+        """The city's objects, their past, and changes of them."""
 
     def devices(self) -> Sequence[Row]:
         """Every device, in an order that stays while `city()["version"]` stays."""

@@ -28,6 +28,7 @@ from twin.records import (
     Outcome,
 )
 from twin.tick.complete import complete
+from twin.tick.moves import Moved, move
 from twin.tick.world import World
 
 LOG = logging.getLogger(__name__)
@@ -44,6 +45,7 @@ class Ticked:
     frames: list[Frame] = field(default_factory=list)
     touched: dict[str, I32] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
+    moves: list[Moved] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -55,7 +57,7 @@ class _Heard:
     actions: list[Action] = field(default_factory=list)
     outcomes: list[Outcome] = field(default_factory=list)
     answers: list[Answer] = field(default_factory=list)
-    edits: list[Edit] = field(default_factory=list)
+    edits: list[tuple[int, Edit]] = field(default_factory=list)  # (number of its entry, edit)
 
 
 def tick(world: World, entries: Sequence[Entry], now_ms: int, n: int = 0) -> Ticked:
@@ -69,10 +71,14 @@ def tick(world: World, entries: Sequence[Entry], now_ms: int, n: int = 0) -> Tic
 
 
 def _tick(world: World, heard: _Heard, now_ms: int, n: int) -> Ticked:
-    for edit in heard.edits:
-        _edit(world, edit, now_ms)
-    world.link.advance(heard.links, now_ms)
     ticked = Ticked(Changes())
+    for entry_n, edit in heard.edits:
+        if edit.what == "city":
+            moved = move(world, entry_n, edit.text, now_ms)
+            ticked.moves += [moved] if moved is not None else []
+        else:
+            _edit(world, edit, now_ms)
+    world.link.advance(heard.links, now_ms)
     told: list[tuple[str, Finding]] = []
     for kind in sorted(heard.columns):
         _observe(world, kind, heard.columns[kind], now_ms, ticked, told)
@@ -123,7 +129,7 @@ def _sort(world: World, entries: Sequence[Entry]) -> _Heard:
         elif isinstance(body, Answer):
             heard.answers.append(body)
         elif isinstance(body, Edit):
-            heard.edits.append(body)
+            heard.edits.append((entry.n, body))
     return heard
 
 

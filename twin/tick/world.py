@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
 from devices.kinds import KINDS
+from devices.places import CityFiles
 from twin.city import City
 from twin.detect import DETECTORS, Detector, Rules, default_rules
 from twin.errors import CheckpointBroken
@@ -34,6 +35,11 @@ class Ledger(Protocol):
         answers: Sequence[Answer],
         now_ms: int,
     ) -> Changes: ...
+
+    def move(self, files: CityFiles, gone: Mapping[str, str], fresh: Mapping[str, str], actor: str) -> None:
+        """The city is another one from here on. Cases of subjects that are `gone` are closed for that reason by the
+        next step, those of `fresh` ones (other hardware) count as clear."""
+        ...
 
     def dump(self) -> dict[str, Any]: ...
 
@@ -108,6 +114,7 @@ class World:
                 "now_ms": self.link.now_ms,
                 "counting": self.link.counting,
             },
+            "city": self.city.version,
             "rules": self.rules.overrides(),
             "names": [list(name) for name in self.city.registry.names()],
             "quantities": {kind: list(model.quantities) for kind, model in self.models.items()},
@@ -122,22 +129,35 @@ class World:
         return encode(self.snapshot())
 
     @classmethod
-    def load(cls, data: bytes, city: City, ledger: Ledger, rules: Rules | None = None) -> World:
+    def load(
+        cls,
+        data: bytes,
+        city: City,
+        ledger: Ledger,
+        rules: Rules | None = None,
+        files_of: Callable[[int], CityFiles] | None = None,
+    ) -> World:
         """The world that was dumped, over today's city (which may have more devices) and a fresh ledger.
 
+        With `files_of(version)` the city becomes the one of the dump: what was changed since is still to be ticked.
         Detectors and quantities that did not exist then start empty. Raises CheckpointBroken on damage, or where the
         checkpoint gives a row another device than the registry does.
         """
         told = decode(data)
         world = cls(city, ledger, rules)
         try:
-            world._take_over(told)
+            world._take_over(told, files_of)
         except (KeyError, ValueError, TypeError, IndexError, AttributeError) as error:
             raise CheckpointBroken(f"the checkpoint does not fit: {error!r}") from error
         return world
 
-    def _take_over(self, told: Mapping[str, Any]) -> None:
+    def _take_over(self, told: Mapping[str, Any], files_of: Callable[[int], CityFiles] | None) -> None:
         self.city.extend(Names(tuple((kind, int(row), device) for kind, row, device in told["names"])))
+        version = int(told.get("city", 1))
+        if files_of is not None and version != self.city.version:
+            files = files_of(version)
+            self.city.become(files, version)
+            self.ledger.move(files, {}, {}, "")
         self.fit()
         self.last_tick = int(told["last_tick"])
         self.learnt.load(told.get("learnt", {}))

@@ -92,12 +92,7 @@ class Book:
         case = life.case
         if old is None or old.open != life.open:
             self._open_or_close(life)
-        alone = life.open and not case.parent
-        _hang(self.at, case.subject, case.id, alone)
-        if case.type in self.explained:
-            for node in (case.subject, *self.places.parents(case.subject)):
-                _hang(self.below, node, case.id, alone)
-                _hang(self.held, node, case.id, alone and case.state == "found")
+        self._hang_open(life)
         if old is not None and old.case.parent and old.case.parent != case.parent:
             self.kids.get(old.case.parent, {}).pop(case.id, None)
         if case.parent:
@@ -115,6 +110,22 @@ class Book:
                 del self.open[case.key]
             self.closed[case.key] = case.id
             self.done[case.id] = None
+
+    def rehang(self) -> None:
+        """The city is another one: sort every open case anew by what its subject hangs on."""
+        self.at, self.below, self.held = {}, {}, {}
+        for life in self.lives.values():
+            if life.open:
+                self._hang_open(life)
+
+    def _hang_open(self, life: Life) -> None:
+        case = life.case
+        alone = life.open and not case.parent
+        _hang(self.at, case.subject, case.id, alone)
+        if case.type in self.explained:
+            for node in (case.subject, *self.places.parents(case.subject)):
+                _hang(self.below, node, case.id, alone)
+                _hang(self.held, node, case.id, alone and case.state == "found")
 
     def crowded(self, life: Life) -> bool:
         """Whether so many others are held under something that it hangs on that a cause is likely to come."""

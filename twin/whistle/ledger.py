@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from devices.places import CityFiles
 from twin.errors import CheckpointBroken, IllegalStep
 from twin.records import Action, Answer, Case, Changes, Finding, Outcome
 from twin.whistle.actions import take_action
@@ -16,7 +17,7 @@ from twin.whistle.outcomes import take_answer, take_outcome
 from twin.whistle.places import Places
 from twin.whistle.policy import Policy
 from twin.whistle.storm import Storm
-from twin.whistle.telemetry import take
+from twin.whistle.telemetry import clear, close, take
 from twin.whistle.timers import run
 
 VERSION = 1
@@ -43,6 +44,8 @@ class Ledger:
         self.policy = policy or Policy()
         self._places = places
         self._seen: dict[str, str] = {}  # action id -> why it was refused, '' if it was not
+        self._gone: dict[str, tuple[str, str]] = {}  # subject -> why its cases end, and by whom
+        self._fresh: dict[str, str] = {}
         self._book = self._new()
 
     def _new(self) -> Book:
@@ -71,8 +74,32 @@ class Ledger:
             take_outcome(book, outcome, now_ms)
         for action in actions:
             self._act(book, action, now_ms)
+        self._move_on(book, now_ms)
         run(book, now_ms)
         return book.finish()
+
+    def move(self, files: CityFiles, gone: Mapping[str, str], fresh: Mapping[str, str], actor: str) -> None:
+        """Go on over the city of these files. By the next step cases of what is `gone` are closed for the reason
+        given, and those of `fresh` subjects (other hardware) count as clear."""
+        self._places.become(files)
+        self._book.rehang()
+        self._gone |= {subject: (reason, actor) for subject, reason in gone.items()}
+        self._fresh |= fresh
+
+    def _move_on(self, book: Book, now_ms: int) -> None:
+        if not (self._gone or self._fresh):
+            return
+        for case in sorted(book.open.values()):
+            life = book.lives.get(case)
+            if life is None or not life.open:
+                continue
+            if life.case.subject in self._gone:
+                reason, actor = self._gone[life.case.subject]
+                event = "cancel" if life.case.state == "found" else "close"
+                close(book, life, now_ms, reason=reason, actor=actor, event=event)
+            elif life.case.subject in self._fresh:
+                clear(book, life, now_ms, self._fresh[life.case.subject])
+        self._gone, self._fresh = {}, {}
 
     def _act(self, book: Book, action: Action, now_ms: int) -> None:
         refusal = self._seen.get(action.id)

@@ -47,6 +47,10 @@ class Places(Protocol):
         """Codes of the areas that hold it, smallest first."""
         ...
 
+    def become(self, files: CityFiles) -> None:
+        """Go on as the city of these files."""
+        ...
+
 
 @dataclass(slots=True)
 class CityPlaces:
@@ -60,12 +64,15 @@ class CityPlaces:
     @classmethod
     def of(cls, files: CityFiles) -> CityPlaces:
         """Index the files."""
-        return cls(
-            {device.id: device for device in files.devices},
-            {node.id: node for node in files.nodes},
-            {area.code: area for area in files.areas},
-            {office.id: office for office in files.departments},
-        )
+        places = cls({}, {}, {}, {})
+        places.become(files)
+        return places
+
+    def become(self, files: CityFiles) -> None:
+        self.devices = {device.id: device for device in files.devices}
+        self.nodes = {node.id: node for node in files.nodes}
+        self.codes = {area.code: area for area in files.areas}
+        self.offices = {office.id: office for office in files.departments}
 
     def parents(self, subject: str) -> tuple[str, ...]:
         device = self.devices.get(subject)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from devices.clock import ManualClock
+from devices.places import CityFiles
 from tests.twin.tick.town import NIGHT_MS, Frozen, town
 from twin.app.heart import Heart
 from twin.city import City
@@ -44,6 +45,9 @@ class Notebook:
             )
             changes.transitions.append(Transition(case, 1, now_ms, action.actor, "found", "", "dispatched"))
         return changes
+
+    def move(self, files: CityFiles, gone: Mapping[str, str], fresh: Mapping[str, str], actor: str) -> None:
+        self.moved = (dict(gone), dict(fresh), actor)
 
     def dump(self) -> dict[str, Any]:
         return {"opened": self.opened}

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from devices.kinds import KINDS
 from devices.places import Area, CityFiles, Department, Device, Node, Permit
 from twin.city import City, Registry
 from twin.records import Action, Answer, Batch, Changes, Columns, Entry, Finding, Link, Outcome
@@ -21,13 +22,16 @@ def town_files(poles: int = 12, cells: int = 6, trucks: int = 2, timezone: str =
     """Two feeders with two cabinets each, one gateway a feeder, cells on poles, trucks with a night permit."""
     areas = (Area("010101", "district", "", "Old Town", "旧城"), Area("010101-1", "street", "010101", "Long", "长街"))
     nodes = [Node(f"feeder-{f}", "feeder", "", "", "") for f in (1, 2)]
+    nodes += [Node("haul", "company", "Haul", "运", "")]
+    nodes += [Node("site-1", "site", "Site", "工地", "", 0.0, 0.0, 80.0)]
+    nodes += [Node("disposal-1", "disposal", "Disposal", "消纳场", "", 0.01, 0.0, 80.0)]
     nodes += [Node(f"cab-{f}{c}", "cabinet", "", "", f"feeder-{f}") for f in (1, 2) for c in (1, 2)]
     nodes += [Node("site-1", "site", "Site One", "一号工地", "", 0.05, 0.05, 80.0, "010101", (6.0, 22.0)),
               Node("disposal-1", "disposal", "Fill One", "一号消纳场", "", 0.09, 0.05, 80.0, "010101")]  # fmt: skip
     devices: list[Device] = []
 
     def add(name: str, kind: str, lon: float, **more: Any) -> None:
-        serial = f"010101{len(devices):010d}"
+        serial = f"010101{KINDS[kind].object_class}{len(devices):06d}"
         devices.append(Device(name, kind, serial, lon, 0.0, "010101", "010101-1", **more))
 
     for g in (1, 2):
@@ -40,7 +44,14 @@ def town_files(poles: int = 12, cells: int = 6, trucks: int = 2, timezone: str =
     for i in range(cells):
         add(f"cell-{i}", "cell", 0.0003 * i, pole=f"pole-{i}", gateway=f"gw-{1 + i % 2}")
     for i in range(trucks):
-        add(f"truck-{i}", "truck", 0.0, company="haul", attributes={"tareWeight": 12_000.0, "axles": 4.0})
+        add(
+            f"truck-{i}",
+            "truck",
+            0.0,
+            company="haul",
+            plate=f"T-{i}",
+            attributes={"tareWeight": 12_000.0, "axles": 4.0},
+        )
     permits = (
         Permit(
             "permit-1", "haul", ("truck-0",), "site-1", "disposal-1", "route-1", 20.0, 5.0, "2024-01-01", "2030-01-01"
@@ -88,6 +99,9 @@ class Tally:
     ) -> Changes:
         self.findings += findings
         return Changes()
+
+    def move(self, files: CityFiles, gone: Mapping[str, str], fresh: Mapping[str, str], actor: str) -> None:
+        self.moved = (dict(gone), dict(fresh), actor)
 
     def dump(self) -> dict[str, Any]:
         return {"count": self.before + len(self.findings)}

@@ -1,0 +1,113 @@
+"""A change of the city as the tick takes it: city, models, detectors and ledger go on as those of the changed city."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from devices.cities.change import Change, ChangeRefused, applied, change_in, change_out, find, tell
+from twin.detect.base import Forgetful
+from twin.model.renew import carry, reset
+from twin.tick.world import World
+
+LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class CityEdit:
+    """A change of the city as it is asked for. `id` makes a repeated one the same."""
+
+    id: str
+    actor: str
+    reason: str
+    changes: tuple[Change, ...]
+
+    def text(self) -> str:
+        """As it stands in the journal."""
+        told = {"id": self.id, "actor": self.actor, "reason": self.reason}
+        return json.dumps(told | {"changes": [change_out(c) for c in self.changes]}, ensure_ascii=False, sort_keys=True)
+
+    @classmethod
+    def read(cls, text: str) -> CityEdit:
+        """From the journal. Raises ChangeRefused, ValueError, KeyError or TypeError for what `text` did not give."""
+        told = json.loads(text)
+        changes = tuple(change_in(change) for change in told["changes"])
+        return cls(str(told["id"]), str(told["actor"]), str(told["reason"]), changes)
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """A change of the city that was taken in: entry `n` of the journal made version `version`, at city time `at_ms`.
+
+    before: the objects as they were, one for each change (None: there was none).
+    """
+
+    version: int
+    n: int
+    at_ms: int
+    edit: CityEdit
+    before: tuple[dict[str, Any] | None, ...]
+
+
+def move(world: World, n: int, text: str, at_ms: int) -> Moved | None:
+    """Take in a journalled change. It was judged before it was journalled; one that this version cannot read is left
+    out, said so, and changes nothing (None)."""
+    try:
+        edit = CityEdit.read(text)
+        files = applied(world.city.files, edit.changes)
+    except (ChangeRefused, ValueError, KeyError, TypeError) as error:
+        LOG.warning("the journalled change %d of the city does not fit this version and is left out: %s", n, error)
+        return None
+    before = tuple(_told(world, change) for change in edit.changes)
+    gone = {
+        c.id: f"retired: {edit.reason}" for c in edit.changes if c.table in ("devices", "nodes") and c.value is None
+    }
+    world.city.become(files, world.city.version + 1)
+    world.fit()
+    fresh: dict[str, str] = {}
+    for change in edit.changes:
+        if change.replaces:
+            _replace(world, change)
+            fresh[change.replaces] = f"replaced: {edit.reason}"
+            if change.replaces in gone:
+                gone[change.replaces] = f"replaced by {change.id}: {edit.reason}"
+    for subject in {**gone, **fresh}:
+        _unsay(world, subject)
+    world.ledger.move(files, gone, {s: why for s, why in fresh.items() if s not in gone}, edit.actor)
+    return Moved(world.city.version, n, at_ms, edit, before)
+
+
+def _told(world: World, change: Change) -> dict[str, Any] | None:
+    known = find(world.city.files, change.table, change.id)
+    return None if known is None else tell(change.table, change.id, known)
+
+
+def _replace(world: World, change: Change) -> None:
+    """Other hardware: the model goes on or begins anew; what detectors had against the old one is forgotten."""
+    device = world.city.describe(change.id)
+    if device is None or device.kind not in world.models:
+        return
+    kind, registry = device.kind, world.city.registry
+    new, old = registry.row(kind, change.id), registry.find(kind, change.replaces)
+    if old is None:
+        return
+    if change.model == "carry":
+        carry(world.models[kind], old, new)
+    else:
+        reset(world.models[kind], new)
+    for detector in world.detectors.values():
+        if isinstance(detector, Forgetful):
+            for row in {old, new}:
+                detector.forget(kind, row)
+
+
+def _unsay(world: World, subject: str) -> None:
+    for key in [key for key, sayers in world.said.items() if _subject(sayers) == subject]:
+        del world.said[key]
+
+
+def _subject(sayers: Mapping[str, Any]) -> str:
+    return next(iter(sayers.values())).subject if sayers else ""
