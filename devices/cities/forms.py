@@ -100,7 +100,9 @@ def node_from(value: Value) -> Node:
 
 
 def node_told(_name: str, node: Node) -> dict[str, Any]:
-    return {column.name: getattr(node, "cls" if column.name == "class" else column.name) for column in NODE_COLUMNS}
+    start, end = node.work_hours or (None, None)
+    others = {"class": node.cls, "start_hour": start, "end_hour": end}
+    return {c.name: others[c.name] if c.name in others else getattr(node, c.name) for c in NODE_COLUMNS}
 
 
 def area_from(value: Value) -> Area:

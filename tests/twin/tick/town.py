@@ -23,8 +23,6 @@ def town_files(poles: int = 12, cells: int = 6, trucks: int = 2, timezone: str =
     areas = (Area("010101", "district", "", "Old Town", "旧城"), Area("010101-1", "street", "010101", "Long", "长街"))
     nodes = [Node(f"feeder-{f}", "feeder", "", "", "") for f in (1, 2)]
     nodes += [Node("haul", "company", "Haul", "运", "")]
-    nodes += [Node("site-1", "site", "Site", "工地", "", 0.0, 0.0, 80.0)]
-    nodes += [Node("disposal-1", "disposal", "Disposal", "消纳场", "", 0.01, 0.0, 80.0)]
     nodes += [Node(f"cab-{f}{c}", "cabinet", "", "", f"feeder-{f}") for f in (1, 2) for c in (1, 2)]
     nodes += [Node("site-1", "site", "Site One", "一号工地", "", 0.05, 0.05, 80.0, "010101", (6.0, 22.0)),
               Node("disposal-1", "disposal", "Fill One", "一号消纳场", "", 0.09, 0.05, 80.0, "010101")]  # fmt: skip
