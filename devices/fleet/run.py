@@ -19,7 +19,7 @@ from devices.records import Command
 from devices.sender import Sender
 
 SLICE_S = 0.05  # readings go out in slices of at least this much machine time
-SLICE_LARGE_S, LARGE = 0.25, 10_000  # of fleets with so many devices: fewer, larger packets
+SLICE_LARGE_S, LARGE = 1.0, 10_000  # of fleets with so many devices: fewer, larger packets
 LONGEST_S = 0.25
 MEMORY_S = 60.0
 
@@ -72,7 +72,7 @@ class Runner:
             is_due = time.monotonic() - self._saved_s > MEMORY_S
             if is_due or (not is_large and self._saved != self.fleet.active.keys()):
                 self._remember()
-            pause = min(LONGEST_S, max(slice_s, self._clock.seconds_until(self.fleet.next_due_ms())))
+            pause = min(max(LONGEST_S, slice_s), max(slice_s, self._clock.seconds_until(self.fleet.next_due_ms())))
             stop.wait(min(pause, max(0.0, end_s - time.monotonic())))
         self._remember()
 

@@ -67,7 +67,12 @@ class Marks:
 
 
 class Courier:
-    """The connection that marks leave by: retained, QoS 1, reconnecting by itself."""
+    """The connection that marks leave by: retained, reconnecting by itself.
+
+    QoS 0: a newer mark says all that a lost one said, every new connection brings all marks again, and a sender that
+    hears none asks by sending again. An acknowledgement each way for every mark would cost server, broker and devices
+    more than the readings do.
+    """
 
     def __init__(self, settings: BrokerSettings, password: str) -> None:
         """Get ready as the server's user; `start` connects."""
@@ -78,11 +83,13 @@ class Courier:
         self._client.max_queued_messages_set(QUEUED)
         self._client.on_connect = self._connected
         self._client.on_disconnect = self._gone
+        self._client.on_publish = self._left
         if settings.user:
             self._client.username_pw_set(settings.user, password or None)
         if settings.tls:
             self._client.tls_set(settings.ca_file or None, settings.cert_file or None, settings.key_file or None)
         self._up = False
+        self._unsent = 0  # handed over, and not yet written to the socket
         self.connects = 0
 
     def start(self) -> None:
@@ -93,9 +100,10 @@ class Courier:
 
     def publish(self, topic: str, payload: bytes) -> bool:
         """Hand one retained message over; False when there is no connection or its queue is full."""
-        if not self._up:
+        if not self._up or self._unsent >= QUEUED:
             return False
-        return self._client.publish(topic, payload, qos=1, retain=True).rc == mqtt.MQTT_ERR_SUCCESS
+        self._unsent += 1
+        return self._client.publish(topic, payload, qos=0, retain=True).rc == mqtt.MQTT_ERR_SUCCESS
 
     def stop(self) -> None:
         """Disconnect and end the thread."""
@@ -105,11 +113,15 @@ class Courier:
     def _connected(
         self, _c: mqtt.Client, _u: object, _f: mqtt.ConnectFlags, code: ReasonCode, _p: Properties | None
     ) -> None:
+        self._unsent = 0
         self._up = not code.is_failure
         if code.is_failure:
             LOG.warning("the broker refuses the connection for marks: %s", code)
         else:
             self.connects += 1
+
+    def _left(self, _c: mqtt.Client, _u: object, _mid: int, _code: ReasonCode, _p: Properties) -> None:
+        self._unsent = max(0, self._unsent - 1)
 
     def _gone(
         self, _c: mqtt.Client, _u: object, _f: mqtt.DisconnectFlags, _code: ReasonCode, _p: Properties | None
