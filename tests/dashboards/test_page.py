@@ -14,6 +14,7 @@ from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_play
 
 from dashboards.app import DIST
 from dashboards.serve import Running
+from devices.kinds import KINDS
 from tests.dashboards.fake_desk import FakeDesk
 from twin.errors import IllegalStep
 from twin.records import Case
@@ -187,7 +188,7 @@ def test_device_panel_has_values_and_chart(page: Page, desk: FakeDesk) -> None:
     page.locator("#find").fill("pole-0007")
     page.keyboard.press("Enter")
     expect(page.locator("#panel h2")).to_have_text("pole-0007")
-    expect(page.locator("#panel tbody tr")).to_have_count(25)
+    expect(page.locator("#panel tbody tr")).to_have_count(len(KINDS["pole"].quantities))
     page.get_by_role("button", name="voltage", exact=True).click()
     chart = page.locator("canvas.chart")
     expect(chart).to_have_attribute("aria-label", re.compile(r"^voltage: last observed .* V, expected"))
