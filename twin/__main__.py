@@ -10,6 +10,7 @@ try:
     from devices.command import app as devices
     from twin.broker.command import app as broker
     from twin.command import (
+        backtest,
         channels,
         config,
         demo,
@@ -40,6 +41,7 @@ app.command("up")(up.up)
 app.command("watch")(watch.watch)
 app.command("doctor")(doctor.doctor)
 app.command("detect")(detect.detect)
+app.command("backtest")(backtest.backtest)
 app.command("open")(look.open_)
 app.command("health")(look.health)
 app.command("export")(store.export_)

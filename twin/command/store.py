@@ -54,7 +54,7 @@ def backup(to: Path = TO, config: Path | None = CONFIG, as_json: bool = JSON) ->
     """Copy the embedded store, while the server runs or not; every file is read through once it lies there."""
     if to.exists():
         raise fail(f"{to} is there already; name a new directory")
-    with _told(as_json) as progress, _copy(config, to) as folder:
+    with told_progress(as_json) as progress, _copy(config, to) as folder:
         bar = progress.add_task("reading it through", total=1.0)
         note = check(folder, lambda share: progress.update(bar, completed=share))
     size = sum(note["files"].values())
@@ -72,7 +72,7 @@ def restore_(
     yes: bool = typer.Option(False, "--yes", help="Do not ask."),
 ) -> None:
     """Put a backup in the place of the embedded store of a stopped server; the former store is kept beside it."""
-    settings, data = _data(config)
+    settings, data = data_of(config)
     _embedded(settings)
     place = data / "store"
     if _running(config):
@@ -82,7 +82,7 @@ def restore_(
     try:
         if (place / "hot.duckdb").exists():
             EmbeddedStore(place, Rows(), seal_every_s=None).close()  # refused while another process has it
-        with _told(as_json) as progress:
+        with told_progress(as_json) as progress:
             bar = progress.add_task("restoring", total=1.0)
             kept = restore(folder, place, lambda share: progress.update(bar, completed=share))
     except (TwinError, OSError) as error:
@@ -141,9 +141,9 @@ def export_(
     """Write readings of one kind to a Parquet or CSV file; the server may run meanwhile."""
     if kind not in KINDS:
         raise fail(f"there is no kind {kind!r}; the kinds are {', '.join(KINDS)}", 2)
-    span = _instant(start, 0), _instant(end, 2**62)
+    span = instant(start, 0), instant(end, 2**62)
     try:
-        with _told(as_json) as progress, _readable(config) as (store, rows):
+        with told_progress(as_json) as progress, readable(config) as (store, rows):
             bar = progress.add_task(f"writing {out}", total=1.0)
             count = export(store, rows, kind, *span, out, progress=lambda share: progress.update(bar, completed=share))
     except (TwinError, OSError) as error:
@@ -157,7 +157,7 @@ def _running(config: Path | None) -> bool:
     return note is not None and read_note(note) is not None
 
 
-def _data(config: Path | None) -> tuple[Settings, Path]:
+def data_of(config: Path | None) -> tuple[Settings, Path]:
     """Settings and data directory; without a configuration of one's own also the demo's."""
     settings = settings_of(config)
     data = Path(settings.data_dir)
@@ -166,7 +166,7 @@ def _data(config: Path | None) -> tuple[Settings, Path]:
     return settings, data
 
 
-def _instant(text: str, default: int) -> int:
+def instant(text: str, default: int) -> int:
     """Milliseconds since 1970 of an ISO 8601 date or time; without a zone it is UTC."""
     if not text:
         return default
@@ -177,7 +177,7 @@ def _instant(text: str, default: int) -> int:
     return int((at if at.tzinfo else at.replace(tzinfo=dt.UTC)).timestamp() * 1000)
 
 
-def _told(as_json: bool) -> Progress:
+def told_progress(as_json: bool) -> Progress:
     return Progress(console=ERR, disable=as_json, transient=True)
 
 
@@ -191,7 +191,7 @@ def _opened(config: Path | None) -> Iterator[tuple[EmbeddedStore, Rows]]:
     """The embedded store of a stopped server."""
     from twin.journal import Journal
 
-    settings, data = _data(config)
+    settings, data = data_of(config)
     _embedded(settings)
     if not (data / "store" / "hot.duckdb").exists():
         raise fail(f"{data} holds no store; name the configuration with --config")
@@ -227,7 +227,7 @@ def _copy(config: Path | None, to: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def _readable(config: Path | None) -> Iterator[tuple[EmbeddedStore, Rows]]:
+def readable(config: Path | None) -> Iterator[tuple[EmbeddedStore, Rows]]:
     """The store to read from: of a running server a copy, made of links, that is removed afterwards."""
     if not _running(config):
         with _opened(config) as opened:
