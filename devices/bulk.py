@@ -1,22 +1,33 @@
-"""A paho client whose socket is read and written in bulk: one system call for many packets instead of four for one.
+"""A paho client whose socket is read and written in bulk, and which itself does what comes by the thousand.
 
-paho reads a packet by three recv calls and writes each by one send. Only its two socket primitives are replaced
-(`_sock_recv`, `_sock_send`, the same in all of paho 2.x); everything about MQTT stays paho's.
+paho reads a packet by three recv calls, writes each by one send, and spends most of a small device's time on a QoS 1
+message's bookkeeping. Its two socket primitives are replaced (`_sock_recv`, `_sock_send`, the same in all of paho 2.x);
+PUBLISH is written here, and PUBACK and QoS 0 messages that have arrived whole are taken apart here (MQTT 3.1.1,
+sections 3.3 and 3.4). Connecting, subscribing, keep-alive and all other packets stay paho's.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import paho.mqtt.client as mqtt
 from paho.mqtt.enums import CallbackAPIVersion
 
 CHUNK = 65_536
 DISCONNECT = 0xE0
+PUBLISH, PUBACK = 0x30, 0x40
+LONGEST = 268_435_455  # of a packet, in bytes after its length
 
 
 class BulkClient(mqtt.Client):
-    """As paho's Client with an external loop: call `loop_read` while `unread`, and `push` after `loop_write`."""
+    """As paho's Client with an external loop: call `fill`, then `quick` or else `loop_read` while `unread`, and `push`
+    after `loop_write`. `taken(mid)`: the broker has what `say` published; `heard(topic, payload)`: a QoS 0 message."""
 
-    def __init__(self, client_id: str) -> None:
+    def __init__(
+        self, client_id: str, taken: Callable[[int], None] | None = None,
+        heard: Callable[[str, bytes], None] | None = None,
+    ) -> None:  # fmt: skip
+        self._taken, self._heard = taken, heard
         self._got, self._at = b"", 0
         self._unsent = bytearray()
         super().__init__(CallbackAPIVersion.VERSION2, client_id=client_id, clean_session=True)
@@ -39,6 +50,58 @@ class BulkClient(mqtt.Client):
             except BlockingIOError:
                 return
             del self._unsent[:sent]
+
+    def say(self, topic: str, payload: bytes, qos: int, retain: bool) -> int:
+        """Publish once, at QoS 0 or 1, on a connection that stands; the message id, 0 at QoS 0. Raises ValueError for
+        what MQTT cannot carry."""
+        name = topic.encode()
+        length = 2 + len(name) + 2 * qos + len(payload)
+        if length > LONGEST or len(name) > 65_535:
+            raise ValueError(f"{topic[:80]}: {length} bytes are too many for MQTT")
+        mid = self._mid_generate() if qos else 0
+        head = bytearray((PUBLISH | qos << 1 | retain,))
+        while length > 127:
+            head.append(length & 127 | 128)
+            length >>= 7
+        head.append(length)
+        head += len(name).to_bytes(2, "big") + name
+        if qos:
+            head += mid.to_bytes(2, "big")
+        self._unsent += head
+        self._unsent += payload
+        return mid
+
+    def fill(self) -> None:
+        """Read what has arrived, if all of what came before is taken apart; paho finds and tells whatever is wrong."""
+        if self._at >= len(self._got):
+            try:
+                self._got, self._at = super()._sock_recv(CHUNK), 0
+            except OSError:
+                self._got, self._at = b"", 0
+
+    def quick(self) -> bool:
+        """Take the next packet apart, if it is a PUBACK or a QoS 0 message and here whole; False: it is paho's turn."""
+        got, at = self._got, self._at
+        if self._taken is None or self._heard is None or self._in_packet["command"] or len(got) - at < 4:
+            return False
+        if got[at] == PUBACK and got[at + 1] == 2:
+            self._at = at + 4
+            self._taken(got[at + 2] << 8 | got[at + 3])
+            return True
+        if got[at] & 0xFE != PUBLISH:
+            return False
+        length, start = got[at + 1], at + 2
+        if length > 127:
+            if got[start] > 127:
+                return False  # 16 kB or more
+            length, start = length & 127 | got[start] << 7, start + 1
+        end, name = start + length, start + 2
+        topic_end = name + (got[start] << 8 | got[start + 1]) if length >= 2 else len(got) + 1
+        if end > len(got) or topic_end > end:
+            return False
+        self._at = end
+        self._heard(got[name:topic_end].decode("utf-8", "replace"), bytes(got[topic_end:end]))
+        return True
 
     def _sock_recv(self, bufsize: int) -> bytes:
         if self._at >= len(self._got):

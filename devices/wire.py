@@ -122,7 +122,7 @@ class Link:
             return 0
         if qos:
             self.unacknowledged += 1
-        return self._client.publish(topic, payload, qos, retain).mid
+        return self._client.say(topic, payload, qos, retain)
 
     def flush(self) -> None:
         """Hand to the kernel what paho holds, and ask to be called when it takes more."""
@@ -147,9 +147,12 @@ class Link:
         if client is None:
             return
         if mask & selectors.EVENT_READ:
-            client.loop_read()
+            client.fill()
+            if not client.unread:
+                client.loop_read()  # the end of the stream, or nothing: paho says which
             while self._client is client and (client.unread or (isinstance(sock, ssl.SSLSocket) and sock.pending())):
-                client.loop_read()
+                if not client.quick():
+                    client.loop_read()
         if self._client is client:
             self.party.pump()
             self.flush()
@@ -169,7 +172,7 @@ class Link:
             self.flush()
 
     def _connect(self, now_s: float) -> None:
-        client = BulkClient(self.client_id)
+        client = BulkClient(self.client_id, self._acknowledged, self.party.heard)
         client.connect_timeout = CONNECT_TIMEOUT_S
         client.max_inflight_messages_set(65_535)  # the party counts what is in flight itself
         if self.broker.user:
@@ -185,7 +188,6 @@ class Link:
         client.on_connect = self._connected
         client.on_disconnect = lambda *_: self._lost(self.problem or "connection lost")
         client.on_subscribe = self._granted
-        client.on_publish = self._acknowledged
         client.on_message = lambda _c, _u, m: self.party.heard(m.topic, bytes(m.payload))
         self._client = client
         self.problem = ""
@@ -245,7 +247,7 @@ class Link:
         self.is_ready = True
         self.party.ready()
 
-    def _acknowledged(self, _client: mqtt.Client, _data: object, mid: int, _code: object, _props: object) -> None:
+    def _acknowledged(self, mid: int) -> None:
         self.unacknowledged = max(0, self.unacknowledged - 1)
         self.party.acknowledged(mid)
 
