@@ -121,7 +121,7 @@ class Department:
     areas: tuple[str, ...]  # () = everywhere
     channel: str = "webhook"
     address: str = ""
-    calendar: str = ""  # id of a Calendar; '' = round the clock
+    calendar: str = ""  # id of a Calendar, in which its deadlines count; '' = the city's working hours
     on_call: tuple[Shift, ...] = ()
 
 

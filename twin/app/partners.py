@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from devices.places import Department
 from twin.deliver.cases import Cases
 from twin.records import Case
 from twin.whistle.policy import Policy
@@ -15,15 +16,22 @@ class Partners:
     """The policy, asked who may see what."""
 
     policy: Policy
+    departments: Callable[[], Sequence[Department]] = tuple
+
+    def joint(self, type_: str) -> frozenset[str]:
+        """Who joins in a type wherever it is: named by the policy, or claiming a joint type in the whole city."""
+        told = self.policy.of(type_)
+        claims = [one.id for one in self.departments() if told.kind == "joint" and type_ in one.types and not one.areas]
+        return frozenset({*told.joint, *claims})
 
     def of(self, case: Case) -> frozenset[str]:
         """The departments that may see a case; nobody's while it is with no department."""
-        return frozenset({case.department, *self.policy.of(case.type).joint}) if case.department else frozenset()
+        return frozenset({case.department, *self.joint(case.type)}) if case.department else frozenset()
 
     def types(self, departments: Sequence[str]) -> tuple[str, ...]:
         """The case types that one of the departments joins in."""
         mine = set(departments)
-        return tuple(name for name, policy in self.policy.types.items() if mine.intersection(policy.joint))
+        return tuple(name for name in self.policy.types if mine & self.joint(name))
 
     def cases(
         self, cases: Cases, departments: Sequence[str], *, open_only: bool, after: str, limit: int

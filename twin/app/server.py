@@ -320,7 +320,7 @@ class Server:
             self.pump,
             self.data,
             release,
-            Partners(self.policy),
+            Partners(self.policy, lambda: self.city.files.departments),
             [RECORDED] if any(device.origin == "recorded" for device in self.files.devices) else [],
             self.links,
             self.register,

@@ -154,7 +154,8 @@ def _directed(department: Department, settings: Settings) -> Department:
     told = settings.departments.get(department.id)
     if told is None:
         return department
-    return replace(department, channel=told.channel or department.channel, address=told.address)
+    # What the configuration says holds at every hour: it stands in place of the files' shifts as well.
+    return replace(department, channel=told.channel or department.channel, address=told.address, on_call=())
 
 
 def unreached(files: CityFiles, settings: Settings) -> dict[str, str]:

@@ -8,6 +8,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import typer
 from rich.table import Table
@@ -139,12 +140,17 @@ def route(
     config: Path | None = CONFIG,
     as_json: bool = JSON,
     explain: bool = typer.Option(False, "--explain", help="Say why, in both languages."),
+    at: datetime | None = typer.Option(
+        None, formats=["%Y-%m-%dT%H:%M"], help="At that local time of the city; usually now."
+    ),
 ) -> None:
     """Which department gets a case of that type on that subject, and by which channel."""
     from devices.places import load_city
     from twin.app.ways import city_policy, direct
+    from twin.whistle.oncall import reach
     from twin.whistle.places import CityPlaces
     from twin.whistle.policy import TYPES
+    from twin.whistle.route import clock_of
     from twin.whistle.route import route as decide
 
     settings = settings_of(config)
@@ -161,8 +167,12 @@ def route(
             f"the city has no {subject!r}; `citywhistle devices kinds` and the city's files tell what there is", 4
         )
     found = decide(places, policy, type_, subject)
+    now_ms = instant(at, files.timezone)
+    way = reach(found.department, now_ms, policy.calendar.zone)
+    due_ms = clock_of(places, policy, type_, found.department.id).add(now_ms, policy.of(type_).deadline_s)
     told = {
-        "department": found.department.id, "channel": found.department.channel, "address": found.department.address,
+        "department": found.department.id, "channel": way.channel, "address": way.address,
+        "on_call": way.shift is not None, "kind": policy.of(type_).kind, "deadline_ms": due_ms,
         "joint": [one.id for one in found.joint], "en": found.en, "zh": found.zh,
     }  # fmt: skip
     if as_json:
@@ -172,6 +182,15 @@ def route(
     if explain:
         OUT.print(words(found.en), soft_wrap=True)
         OUT.print(words(found.zh), soft_wrap=True)
+        who = "whoever is on call" if way.shift is not None else "the department itself"
+        due = datetime.fromtimestamp(due_ms / 1000, policy.calendar.zone).strftime("%Y-%m-%d %H:%M")
+        hours = "every hour counts" if policy.of(type_).always else "working hours"
+        OUT.print(words(f"{policy.of(type_).kind}; at that hour {who} is reached; due {due} ({hours})"), soft_wrap=True)
+
+
+def instant(at: datetime | None, timezone: str) -> int:
+    """A local time of the city as ms since 1970 UTC; now for none."""
+    return round((datetime.now(UTC) if at is None else at.replace(tzinfo=ZoneInfo(timezone))).timestamp() * 1000)
 
 
 def _act(config: Path | None, case: str, verb: str, reason: str) -> None:

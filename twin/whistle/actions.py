@@ -13,7 +13,7 @@ from twin.whistle.book import Book
 from twin.whistle.life import Life, plain
 from twin.whistle.lifecycle import CITY_VERBS, VERBS, after
 from twin.whistle.route import last_resort, route
-from twin.whistle.sending import assign, dispatch, inform, set_deadlines
+from twin.whistle.sending import assign, clock, dispatch, inform, set_deadlines
 from twin.whistle.telemetry import close, count, join, leave
 
 LONGEST_TEXT = 2000
@@ -139,7 +139,7 @@ def _approve(book: Book, life: Life, action: Action, now_ms: int) -> None:
         raise IllegalStep("no extension was asked for")
     extra_s = _seconds(book, action, life.asked_s)
     life = replace(life, allowed_s=life.allowed_s + extra_s, asked_s=0.0)
-    deadline_ms = book.policy.clock(life.case.type).add(life.dispatched_ms, life.allowed_s)
+    deadline_ms = clock(book, life.case.type, life.case.department).add(life.dispatched_ms, life.allowed_s)
     life = book.mark(
         life, now_ms, "approve", actor=action.actor, reason=action.reason, evidence={"extra_s": extra_s},
         deadline_ms=deadline_ms,

@@ -12,6 +12,7 @@ from twin.records import Changes, Delivery, Transition
 from twin.whistle.life import Life, plain
 from twin.whistle.lifecycle import after
 from twin.whistle.mutes import Mutes
+from twin.whistle.oncall import reach
 from twin.whistle.places import Places
 from twin.whistle.policy import Policy
 from twin.whistle.storm import Storm
@@ -188,7 +189,8 @@ class Book:
                 life = self.mark(life, now_ms, "digest", reason="storm limit", evidence={"department": office.id})
             return life
         payload = message(case, office, self.places, purpose, now_ms, more or {})
-        return self.post(life, office.channel, office.address, purpose, payload)
+        way = reach(office, now_ms, self.policy.calendar.zone)
+        return self.post(life, way.channel, way.address, purpose, payload)
 
     def post(self, life: Life, channel: str, address: str, purpose: str, payload: Mapping[str, Any]) -> Life:
         """Put one delivery into the outbox, under a key that a replay gives again."""

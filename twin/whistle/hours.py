@@ -8,6 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
+from devices import places
 from twin.errors import SettingsError
 
 FARTHEST_DAYS = 3660  # no deadline lies further away; a calendar without any working day ends here
@@ -85,6 +86,20 @@ def _dates(told: Sequence[Any], key: str) -> frozenset[date]:
         return frozenset(day if isinstance(day, date) else date.fromisoformat(str(day)) for day in told)
     except ValueError as error:
         raise SettingsError(f"calendar {key}: {error} (give ISO dates like 2026-10-01)") from error
+
+
+def calendar_from_files(told: places.Calendar, timezone: str) -> Calendar:
+    """A calendar of the city's files (departments.toml), in the city's time zone; hours that overlap are one span."""
+    spans: list[tuple[float, float]] = []
+    for start, end in sorted(told.hours):
+        if spans and start <= spans[-1][1]:
+            spans[-1] = (spans[-1][0], max(end, spans[-1][1]))
+        else:
+            spans.append((start, end))
+    return Calendar(
+        timezone, tuple(spans), frozenset(told.days), _dates(told.holidays, "holidays"),
+        _dates(told.workdays, "workdays"),
+    )  # fmt: skip
 
 
 def parse_calendar(told: Mapping[str, Any], timezone: str) -> Calendar:

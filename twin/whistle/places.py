@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from devices.kinds import KINDS
 from devices.places import Area, CityFiles, Department, Device, Node
+from twin.whistle.hours import Calendar, calendar_from_files
 
 Language = Literal["en", "zh"]
 
@@ -25,6 +26,10 @@ class Places(Protocol):
 
     def departments(self) -> Mapping[str, Department]:
         """Every department by id."""
+        ...
+
+    def calendar(self, office: str) -> Calendar | None:
+        """The working hours that a department names; None where it names none."""
         ...
 
     def where(self, subject: str) -> tuple[float, float]:
@@ -60,6 +65,7 @@ class CityPlaces:
     nodes: dict[str, Node]
     codes: dict[str, Area]
     offices: dict[str, Department]
+    calendars: dict[str, Calendar] = field(default_factory=dict)
 
     @classmethod
     def of(cls, files: CityFiles) -> CityPlaces:
@@ -73,6 +79,7 @@ class CityPlaces:
         self.nodes = {node.id: node for node in files.nodes}
         self.codes = {area.code: area for area in files.areas}
         self.offices = {office.id: office for office in files.departments}
+        self.calendars = {one.id: calendar_from_files(one, files.timezone) for one in files.calendars}
 
     def parents(self, subject: str) -> tuple[str, ...]:
         device = self.devices.get(subject)
@@ -112,6 +119,10 @@ class CityPlaces:
 
     def departments(self) -> Mapping[str, Department]:
         return self.offices
+
+    def calendar(self, office: str) -> Calendar | None:
+        known = self.offices.get(office)
+        return self.calendars.get(known.calendar) if known is not None else None
 
     def where(self, subject: str) -> tuple[float, float]:
         device, node = self.devices.get(subject), self.nodes.get(subject)

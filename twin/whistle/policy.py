@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from twin.errors import SettingsError
-from twin.whistle.hours import ALWAYS, Calendar, parse_calendar
+from twin.whistle.hours import Calendar, parse_calendar
 
 MINUTE, HOUR = 60.0, 3600.0
 DAY = 8 * HOUR  # a working day
@@ -142,10 +142,6 @@ class Policy:
     def of(self, type: str) -> TypePolicy:  # noqa: A002 - the records' own word
         """What holds for a case type."""
         return self.types.get(type, self.default)
-
-    def clock(self, type: str) -> Calendar:  # noqa: A002
-        """The calendar in which a type's deadline counts."""
-        return ALWAYS if self.of(type).always else self.calendar
 
 
 def _take(cls: type[Any], told: Mapping[str, Any], where: str, base: Any) -> Any:

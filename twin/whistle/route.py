@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from devices.places import Department
+from twin.whistle.hours import ALWAYS, Calendar
 from twin.whistle.places import Places
 from twin.whistle.policy import LEVELS, Policy
 
@@ -44,12 +45,31 @@ def route(places: Places, policy: Policy, type: str, subject: str) -> Route:  # 
     else:
         en = f"{office.name} answers for {type} in the whole city"
         zh = f"{office.name_zh}负责全市的{type}"
-    listed = places.departments()
-    joint = tuple(listed[name] for name in policy.of(type).joint if name in listed and name != office.id)
+    joint = partners(places, policy, type, office.id, held)
     if joint:
         en += f"; jointly with {', '.join(d.name for d in joint)}"
         zh += f"；联合{'、'.join(d.name_zh for d in joint)}"
     return Route(office, joint, en, zh)
+
+
+def partners(places: Places, policy: Policy, kind: str, lead: str, held: tuple[str, ...]) -> tuple[Department, ...]:
+    """Who acts jointly with the lead in a case type: those that the policy names, and for joint types all who claim
+    it there.
+    """
+    told, listed = policy.of(kind), places.departments()
+    names = [name for name in told.joint if name in listed]
+    if told.kind == "joint":
+        names += [
+            one.id for one in listed.values() if kind in one.types and (not one.areas or set(one.areas) & set(held))
+        ]
+    return tuple(listed[name] for name in dict.fromkeys(names) if name != lead)
+
+
+def clock_of(places: Places, policy: Policy, type: str, office: str) -> Calendar:  # noqa: A002
+    """In which hours a deadline counts: round the clock for types that say so, else the department's calendar where
+    it names one, else the city's.
+    """
+    return ALWAYS if policy.of(type).always else places.calendar(office) or policy.calendar
 
 
 def above(places: Places, policy: Policy, level: int, subject: str) -> Department:

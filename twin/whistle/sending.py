@@ -10,9 +10,11 @@ from devices.places import Department
 from devices.topics import Topic
 from twin.records import Delivery
 from twin.whistle.book import SYSTEM, Book
+from twin.whistle.hours import Calendar
 from twin.whistle.life import Life
+from twin.whistle.oncall import reach
 from twin.whistle.policy import LEVELS
-from twin.whistle.route import above, last_resort, route
+from twin.whistle.route import above, clock_of, last_resort, route
 from twin.whistle.storm import LISTED
 from twin.whistle.words import ABLE, command, stamp, title
 
@@ -59,8 +61,8 @@ def assign(
     allowed_s = life.allowed_s if began != now_ms else policy.deadline_s
     evidence = {"department": office.id, "joint": [d.id for d in joint]}
     life = replace(life, dispatched_ms=began, allowed_s=allowed_s, returned=False)
-    life = set_deadlines(book, life, now_ms).set(quiet=0, lapse=0, hold=0)
-    deadline_ms = book.policy.clock(case.type).add(began, allowed_s)
+    life = set_deadlines(book, life, now_ms, office.id).set(quiet=0, lapse=0, hold=0)
+    deadline_ms = clock(book, case.type, office.id).add(began, allowed_s)
     life = book.mark(
         life,
         now_ms,
@@ -77,11 +79,16 @@ def assign(
     return tell_device(book, life, now_ms)
 
 
-def set_deadlines(book: Book, life: Life, now_ms: int) -> Life:
+def clock(book: Book, type: str, office: str) -> Calendar:  # noqa: A002 - the records' own word
+    """In which hours a deadline counts for a department."""
+    return clock_of(book.places, book.policy, type, office)
+
+
+def set_deadlines(book: Book, life: Life, now_ms: int, office: str = "") -> Life:
     """The life with its warning and next escalation by the time allowed; what has passed already is due now."""
     if life.case.past:
         return life.set(warn=0, escalate=0)
-    add = book.policy.clock(life.case.type).add
+    add = clock(book, life.case.type, office or life.case.department).add
     warn_ms = add(life.dispatched_ms, life.allowed_s * book.policy.warn_at)
     life = life.set(warn=warn_ms if warn_ms > now_ms else 0)
     if life.level >= len(LEVELS):
@@ -152,5 +159,6 @@ def digest(book: Book, department: str, over: list[tuple[str, str]], now_ms: int
             "zh": f"最近{book.policy.storm_s:.0f}秒内另有{len(over)}条消息，详见工单列表。",
         },
     }
-    key = f"digest:{office.id}:{book.digests}:{office.channel}"
-    book.changes.deliveries.append(Delivery(key, "", office.channel, office.address, "digest", payload))
+    way = reach(office, now_ms, book.policy.calendar.zone)
+    key = f"digest:{office.id}:{book.digests}:{way.channel}"
+    book.changes.deliveries.append(Delivery(key, "", way.channel, way.address, "digest", payload))
