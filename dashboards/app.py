@@ -93,7 +93,7 @@ def build_app(
 
     @app.websocket("/api/live")
     async def stream(socket: WebSocket) -> None:
-        await live.page(socket, socket.scope["citywhistle.caller"])
+        await live.page(socket, socket.scope["citywhistle.caller"], socket.scope["citywhistle.still"])
 
     _add_page(app, dist)
     return Gate(app, doors, keys, access, Buckets(CALLS_S, CALLS_BURST, clock))

@@ -125,6 +125,7 @@ class Gate:
         known = same_origin(headers) or (caller is not None and by_key(caller) and "origin" not in headers)
         if good and known and caller is not None and wanted is not None and caller.may(wanted.permission):
             scope["citywhistle.caller"] = caller
+            scope["citywhistle.still"] = lambda: self._caller(headers)
             await self.app(scope, receive, send)
             return
         await receive()  # websocket.connect

@@ -12,7 +12,7 @@ import contextlib
 import json
 import logging
 from collections import Counter, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +31,7 @@ MOST_PAGES = 2000
 MOST_OF_ONE = 64  # pages of one caller, so that nobody takes the places of all
 MOST_CASES = 500  # in the queue of a page; the rest is counted
 MOST_GONE = 2000  # remembered tombstones; who is further behind gets the whole queue again
+ASK_S = 5.0  # a page whose session ended hears no more after so long
 SEND_S = 30.0  # a page that takes longer for one message is let go
 
 
@@ -88,6 +89,7 @@ class Live:
 
     def __init__(self, desk: Desk, veil: Veil, beat_s: float = 1.0) -> None:
         self._desk, self._veil, self._beat_s = desk, veil, beat_s
+        self._ask_s = min(ASK_S, 5 * beat_s)
         self._queues: dict[tuple[str, ...], Queue] = {}  # by whose cases are in it; () has all
         self._viewers: Counter[tuple[str, ...]] = Counter()
         self._of_caller: Counter[str] = Counter()
@@ -140,8 +142,8 @@ class Live:
         }
         return told, {of: self._desk.cases(limit=MOST_CASES, departments=of) for of in viewers}
 
-    async def page(self, socket: WebSocket, who: Caller) -> None:
-        """Serve one page until it goes, or until `ended` says that its caller may no longer look."""
+    async def page(self, socket: WebSocket, who: Caller, still: Callable[[], Awaitable[Caller | None]]) -> None:
+        """Serve one page until it goes, or until `still` says that its caller has gone, or is another one."""
         if self._pages >= MOST_PAGES or (who.way != "local" and self._of_caller[who.name] >= MOST_OF_ONE):
             await socket.close(1013, "too many pages")
             return
@@ -154,7 +156,7 @@ class Live:
         try:
             if not self._told or of not in self._queues:
                 await self.beat()
-            await self._serve(socket, listening, Place(of))
+            await self._serve(socket, listening, Place(of), who, still)
         except (WebSocketDisconnect, TimeoutError):
             log.debug("a page went away")
         finally:
@@ -168,8 +170,18 @@ class Live:
                 with contextlib.suppress(RuntimeError):
                     await socket.close(1001)
 
-    async def _serve(self, socket: WebSocket, listening: asyncio.Task[None], place: Place) -> None:
+    async def _serve(
+        self, socket: WebSocket, listening: asyncio.Task[None], place: Place, who: Caller,
+        still: Callable[[], Awaitable[Caller | None]],
+    ) -> None:  # fmt: skip
+        loop = asyncio.get_running_loop()
+        asked = loop.time()
         while True:
+            if loop.time() - asked >= self._ask_s:
+                asked = loop.time()
+                if await still() != who:  # logged out, disabled, another role: what it may see is another thing now
+                    await socket.close(4401, "the session has ended or changed")
+                    return
             woken = self._beat
             text, binary = self._text(place), self._binary(place)
             async with asyncio.timeout(SEND_S):

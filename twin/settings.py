@@ -127,6 +127,18 @@ class WebSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class RetentionSettings:
+    """How long what is kept, in days; 0: for ever. Carried out at night by the city's clock. Readings: [store]."""
+
+    messages_days: float = _key(90.0, "texts and addresses of messages about cases that are over (30 or more)")
+    photos_days: float = _key(365.0, "photos that came with answers")
+    cases_days: float = _key(1825.0, "cases that are over, with their history (60 or more)")
+    reveals_days: float = _key(1095.0, "who saw whose plate or number, and why")
+    audit_days: float = _key(1095.0, "log-ins, changes of users and rights, expired tokens")
+    hour: int = _key(3, "hour of the city's night at which it begins")
+
+
+@dataclass(frozen=True, slots=True)
 class ChannelSettings:
     """One table [channels.NAME]: its keys are the channel's, which checks them; `place` says where they stand."""
 
@@ -145,6 +157,7 @@ class DepartmentSettings:
 
     channel: str = ""  # "" = as the city's files say
     address: str = ""
+    plates: str | None = None  # case types whose trucks' plates it is told; None = the usual table
     place: str = ""
 
 
@@ -162,6 +175,7 @@ class Settings:
     whistle: WhistleSettings = WhistleSettings()
     heartbeat: HeartbeatSettings = HeartbeatSettings()
     web: WebSettings = WebSettings()
+    retention: RetentionSettings = RetentionSettings()
     channels: Mapping[str, ChannelSettings] = field(default_factory=dict)
     departments: Mapping[str, DepartmentSettings] = field(default_factory=dict)
 
@@ -180,6 +194,7 @@ _LIMITS: dict[tuple[str, str], tuple[float, float]] = {
     ("journal", "max_bytes"): (1 << 20, math.inf),
     ("journal", "checkpoint_every_s"): (0.1, 86400),
     ("tick", "interval_s"): (0.05, 60),
+    ("retention", "hour"): (0, 23),
 }
 
 _SECONDS = {"ms": 0.001, "s": 1.0, "sec": 1.0, "min": 60.0, "h": 3600.0, "d": 86400.0, "day": 86400.0, "days": 86400.0}
@@ -342,8 +357,8 @@ def _departments(
         section = f"departments.{name}"
         for key, value in table.items():
             spot = f"{file}:{_line_of(text, section, key)}"
-            if key not in ("channel", "address"):
-                raise SettingsError(f"{spot}: unknown key {key!r} in [{section}] (known: channel, address)")
+            if key not in ("channel", "address", "plates"):
+                raise SettingsError(f"{spot}: unknown key {key!r} in [{section}] (known: channel, address, plates)")
             _take(str, key, value, spot)
         departments[name] = DepartmentSettings(**table, place=f"{file}:{_line_of(text, 'departments', name)}")
     return departments
@@ -375,7 +390,7 @@ def load_settings(path: Path | None, env: Mapping[str, str] | None = None) -> Se
 def _known_variables(env: Mapping[str, str]) -> None:
     """Refuse a variable that means a section of the settings but no key of it: a misspelt override must not pass."""
     hints = typing.get_type_hints(Settings)
-    for section in ("city", "broker", "journal", "store", "cases", "tick", "whistle", "heartbeat", "web"):
+    for section in ("city", "broker", "journal", "store", "cases", "tick", "whistle", "heartbeat", "web", "retention"):
         start = f"{PREFIX}{section}_".upper()
         known = {start + f.name.upper() for f in dataclasses.fields(hints[section])}
         for name in env:
@@ -418,6 +433,7 @@ EXAMPLES = {
 # [departments.lighting]
 # channel = "mail"
 # address = "lighting@example.org"
+# plates = ""  # case types whose trucks' plates it is told; without the key traffic police and urban management are
 """,
 }
 
@@ -430,8 +446,9 @@ def _written(name: str, tables: Mapping[str, Any]) -> list[str]:
             table.options
             if isinstance(table, ChannelSettings)
             else {"channel": table.channel, "address": table.address}
+            | ({} if table.plates is None else {"plates": table.plates})
         )
-        lines += [f"[{name}.{key}]", *(f"{k} = {_toml(v)}" for k, v in told.items() if v != ""), ""]
+        lines += [f"[{name}.{key}]", *(f"{k} = {_toml(v)}" for k, v in told.items() if v != "" or k == "plates"), ""]
     return lines
 
 

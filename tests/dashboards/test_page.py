@@ -91,7 +91,7 @@ def test_without_session_the_page_says_what_to_do(context: BrowserContext, runni
     """A stranger sees how to come in, and no city."""
     page = context.new_page()
     page.goto(running.url)
-    expect(page.locator("#banner")).to_contain_text("citywhistle open")
+    expect(page.locator("#login")).to_contain_text("citywhistle open")
     assert page.locator(".whistle").count() == 0
 
 

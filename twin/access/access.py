@@ -55,6 +55,17 @@ class Access:
         self.throttle.succeeded(name, address)
         return user
 
+    def note(self, name: str, value: str) -> None:
+        """Keep a word of the machinery's own."""
+        with self._file.write() as link:
+            link.execute("INSERT INTO meta VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value",
+                         (name, value))  # fmt: skip
+
+    def noted(self, name: str) -> str:
+        """A word that was kept; '' for none."""
+        rows = self._file.read("SELECT value FROM meta WHERE name = ?", (name,))
+        return str(rows[0]["value"]) if rows else ""
+
     # ---- the books -------------------------------------------------------------------------------------------
 
     def record(self, book: str, actor: str, event: str, subject: str, reason: str = "", detail: str = "") -> Entry:

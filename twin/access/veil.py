@@ -33,15 +33,23 @@ _PLATE = re.compile(
 )
 # 11 digits of a Chinese mobile, area code and 7 or 8, or any number in international form.
 _PHONE = re.compile(
-    r"(?<![\w.+-])(?:(?:\+?86[- ]?)?1[3-9]\d(?:[- ]?\d{4}){2}|0\d{2,3}[- ]\d{7,8}|\+\d(?:[ -]?\d){7,14})(?![\w]|[.-]\d)"
+    r"(?<![A-Za-z0-9_.+-])"
+    r"(?:(?:\+?86[- ]?)?1[3-9]\d(?:[- ]?\d{4}){2}|0\d{2,3}[- ]\d{7,8}|\+\d(?:[ -]?\d){7,14})"
+    r"(?![A-Za-z0-9_]|[.-]\d)"
 )
 # A citizen's number, which is also that of a driver's qualification (18, the last may be X).
-_CARD = re.compile(r"(?<![\w.-])[1-9]\d{5}(?:19|20)\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])\d{3}[\dXx](?!\w)")
+_CARD = re.compile(
+    r"(?<![A-Za-z0-9_.-])[1-9]\d{5}(?:19|20)\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])\d{3}[\dXx](?![A-Za-z0-9_])"
+)
 # What a device says under a name that means a person.
 _NAMED = re.compile(
     r"(\\?[\"'](?:driver_?card\w*|driver_?(?:id|name|no)|card_?(?:no|number)|licen[cs]e(?:_?plate)?|plate(?:_?no)?|phone|"
     r"mobile|tel|msisdn|id_?card)\\?[\"']\s*:\s*\\?[\"'])([^\"'\\]{2,64})", re.IGNORECASE,
 )  # fmt: skip
+_VEILED = re.compile(r"(?:plate|phone|card)-[a-z2-7]{12}")
+_WIDE = re.compile(r"[０-９Ａ-Ｚａ-ｚ]")  # what a Chinese keyboard makes of digits and letters
+_NARROW = {ord(wide): chr(ord(wide) - 0xFEE0) for wide in map(chr, (*range(0xFF10, 0xFF1A), *range(0xFF21, 0xFF3B),
+                                                                  *range(0xFF41, 0xFF5B)))}  # fmt: skip
 _WORD = re.compile(r"[^\W_](?:[\w·-]*[^\W_])?")
 
 
@@ -69,7 +77,8 @@ class Veil:
 
     def pseudonym(self, kind: Kind, value: str) -> str:
         """The pseudonym of a value: the same for each way to write it."""
-        said = f"{kind}\n{_bare(value)}".encode("utf-8", "surrogatepass")
+        one = _number(value) if kind == "phone" and is_number(value) else _bare(value)
+        said = f"{kind}\n{one}".encode("utf-8", "surrogatepass")
         told = base64.b32encode(hmac.new(self._key, said, hashlib.sha256).digest()).decode().lower()
         return f"{kind}-{told[:LETTERS]}"
 
@@ -89,6 +98,8 @@ class Veil:
         """A text with pseudonyms in place of plates, cards and numbers."""
         if len(told) < 4:
             return told
+        if _WIDE.search(told):
+            told = told.translate(_NARROW)
         told = _NAMED.sub(lambda found: found[1] + self._named(found), told)
         for plate in self._split:
             if plate in told:
@@ -97,7 +108,7 @@ class Veil:
         told = _PLATE.sub(lambda found: self.plate(found[0]), told)
         if self._known:
             told = _WORD.sub(self._word, told)
-        return _PHONE.sub(lambda found: self.pseudonym("phone", _number(found[0])), told)
+        return _PHONE.sub(lambda found: self.pseudonym("phone", found[0]), told)
 
     def over(self, value: Any) -> Any:
         """Texts within mappings, sequences and records veiled; everything else as it is. Keys are left alone."""
@@ -116,6 +127,8 @@ class Veil:
         return found[0] if plate is None else self.plate(plate)
 
     def _named(self, found: re.Match[str]) -> str:
+        if _VEILED.fullmatch(found[2]):
+            return found[2]
         name = found[1].lower()
         kind: Kind = (
             "plate" if "plate" in name or "licen" in name else "card" if "card" in name or "driver" in name else "phone"
@@ -136,8 +149,9 @@ class VeilLog(logging.Filter):
         veiled = self._veil.text(told)
         if veiled != told:
             record.msg, record.args = veiled, ()
-        if record.exc_info and not record.exc_text:
-            record.exc_text = self._veil.text(logging.Formatter().formatException(record.exc_info))
+        if record.exc_info:  # another handler may have written the trace already
+            trace = record.exc_text or logging.Formatter().formatException(record.exc_info)
+            record.exc_text = self._veil.text(trace)
         return True
 
 

@@ -26,6 +26,7 @@ from twin.app.meters import render
 from twin.app.partners import Partners
 from twin.app.picture import Picture
 from twin.app.register import CityRegister
+from twin.app.retention import Night
 from twin.app.scoring import score
 from twin.city import City
 from twin.deliver.cases import Cases
@@ -68,6 +69,7 @@ class CityDesk:
     attributions: Sequence[str] = ()
     links: Links | None = None
     register_: CityRegister | None = None
+    night: Night | None = None
     heartbeat: Heartbeat | None = None
     _began_s: float = field(default_factory=time.monotonic)
 
@@ -284,6 +286,10 @@ class CityDesk:
             "heartbeat": self.heartbeat.state() if self.heartbeat is not None else {"configured": False},
             "ingest": {"stalled": self.pump.stalled},
             "disk": {"free_bytes": free, "low": free < LOW_DISK_BYTES},
+            "retention": {
+                "removed": dict(self.night.removed) if self.night is not None else {},
+                "failed": self.night.failed if self.night is not None else "",
+            },
             "uptime_s": round(time.monotonic() - self._began_s, 1),
         }
 
@@ -302,7 +308,8 @@ class CityDesk:
         return {"path": str(folder.resolve()), "position": made["position"], "rows": made["rows"], "bytes": size}
 
     def metrics(self) -> str:
-        return render(self.account(), self.health(), self.heart.pulse, self.cases_, self.pump.stages())
+        return render(self.account(), self.health(), self.heart.pulse, self.cases_, self.pump.stages(),
+                      self.night.removed if self.night is not None else None)  # fmt: skip
 
 
 def _number(x: float) -> float | None:

@@ -28,8 +28,9 @@ def family(name: str, kind: str, help_: str, samples: Iterable[Sample]) -> list[
 
 
 def render(
-    account: Account, health: Mapping[str, Any], pulse: Pulse, cases: Cases, stages: Mapping[str, Mapping[str, float]]
-) -> str:
+    account: Account, health: Mapping[str, Any], pulse: Pulse, cases: Cases, stages: Mapping[str, Mapping[str, float]],
+    removed: Mapping[str, int] | None = None,
+) -> str:  # fmt: skip
     """Everything that there is to measure, as Prometheus text format 0.0.4."""
     usage = resource.getrusage(resource.RUSAGE_SELF)
     readings = [
@@ -62,6 +63,8 @@ def render(
                 "What replays decided otherwise than what is recorded.", [({}, cases.differences)]),
         *family("citywhistle_stage", "gauge", "Depth, age, rate and CPU of the stages of ingest.",
                 [({"stage": s, "figure": f}, v) for s, figures in stages.items() for f, v in figures.items()]),
+        *family("citywhistle_retention_removed_total", "counter", "What retention took out, by class of data.",
+                [({"class": name}, n) for name, n in (removed or {}).items()]),
         *family("process_cpu_seconds_total", "counter", "CPU time of the server.",
                 [({}, usage.ru_utime + usage.ru_stime)]),
         *family("process_max_resident_memory_bytes", "gauge", "Highest resident memory.",

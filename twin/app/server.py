@@ -41,7 +41,8 @@ from twin.app.marks import Courier, Marks
 from twin.app.memory import Keeper, recount, restore
 from twin.app.partners import Partners
 from twin.app.picture import Picture
-from twin.app.privacy import city_veil, cover, veil_logs
+from twin.app.plates import Plates, plates_of
+from twin.app.privacy import city_veil, cover, retention_of, veil_logs
 from twin.app.register import CityRegister, moved_devices
 from twin.app.strangers import Strangers
 from twin.app.ways import city_policy, city_toml, direct, open_channels, provisioner, unreached
@@ -53,7 +54,7 @@ from twin.errors import JournalBroken, JournalFull, SettingsError, TwinError
 from twin.ingest.endpoint import LinkSettings
 from twin.ingest.pump import Pump
 from twin.journal import Journal
-from twin.records import FLAG_EVENT, Batch, Body, Edit, Link, Outcome
+from twin.records import FLAG_EVENT, Batch, Body, Delivery, Edit, Link, Outcome
 from twin.settings import Settings, read_secret
 from twin.store import Rows, open_store
 from twin.store.writer import StoreWriter
@@ -126,7 +127,7 @@ class Server:
         self.channels = open_channels(settings)
         self.clock: Clock = read_clock(Path(settings.city.clock_file) if settings.city.clock_file else None)
         self.files: CityFiles = direct(load_city(settings.city.dir or "helsinki"), settings)
-        self.veil = city_veil(self.files, veil_key(self.data / VEIL))
+        self.veil = city_veil(self.files, settings, veil_key(self.data / VEIL))
         veil_logs(self.veil)
         self.journal = Journal(self.data / "journal.db", max_bytes=settings.journal.max_bytes)
         stack.callback(self.journal.close)
@@ -242,9 +243,13 @@ class Server:
         for department, channel in unreached(self.files, told).items():
             LOG.warning("department %s is reached by %s, and there is no [channels.%s]", department, channel, channel)
         self.links = Links(link_secret(self.data / "answer.key"), told.web.public_url)
-        self.sender = Sender(
-            self.cases, self.channels, self._outcome, dress=lambda sent: self.links.dress(sent, time.time())
-        )
+        self.plates = Plates(self.veil, self.access, plates_of(told))
+        self.night = retention_of(told, self.files.timezone, self.clock.now_ms, self.access, self.cases)
+
+        def dress(sent: Delivery) -> Delivery:
+            return self.plates.dress(self.links.dress(sent, time.time()))
+
+        self.sender = Sender(self.cases, self.channels, self._outcome, dress=dress)
         self.courier = Courier(told.broker, self.password)
         self.marks = Marks(
             self._marks_moved, self.courier.publish, told.broker.mark_every_s, lambda: self.courier.connects
@@ -289,6 +294,7 @@ class Server:
         self._begin(self.marks.start, self.marks.stop)
         self._begin(self.pump.start, self.pump.stop)
         self._serve()
+        self._begin(self.night.start, self.night.stop)
         self._begin(self.sender.start, self.sender.stop)  # last: messages carry the address that people answer at
         self._begin(self.heartbeat.start, self.heartbeat.stop)
 
@@ -324,6 +330,7 @@ class Server:
             [RECORDED] if any(device.origin == "recorded" for device in self.files.devices) else [],
             self.links,
             self.register,
+            self.night,
         )
         told = self.settings.heartbeat
         self.heartbeat = Heartbeat(
@@ -418,7 +425,7 @@ class Server:
             return
         world = self.heart.world
         if moved_devices(ticked.moves):
-            cover(self.veil, self.city.files)
+            cover(self.veil, self.city.files, self.settings)
             self.picture.become(self.city)
             self.pump.forget()
         self.picture.update(world, ticked, now_ms)

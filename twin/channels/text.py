@@ -80,6 +80,7 @@ def lines(payload: Mapping[str, Any], language: str, where: ZoneInfo) -> list[st
     found = [
         ("工单" if zh else "Case", payload.get("case")),
         ("对象" if zh else "Where", place),
+        ("车牌" if zh else "Plate", payload.get("plate")),
         ("自" if zh else "Since", _local(payload.get("since"), where)),
         ("期限" if zh else "Deadline", _local(payload.get("deadline"), where)),
         ("部门" if zh else "Department", _department(payload.get("department"), language)),

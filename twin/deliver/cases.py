@@ -26,7 +26,7 @@ from sqlalchemy import (
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
-from twin.deliver import chain, scoring
+from twin.deliver import chain, retention, scoring
 from twin.deliver.migrate import Backup, prepare, require
 from twin.deliver.schema import CASES, DELIVERIES, META, SCORES, TRANSITIONS, tune
 from twin.errors import TwinError
@@ -335,6 +335,16 @@ class Cases:
             told = {"open": int(connection.execute(standing).scalar_one()), "pending": 0, "sent": 0, "dead": 0}
             query = select(DELIVERIES.c.state, func.count()).group_by(DELIVERIES.c.state)
             return told | {state: int(count) for state, count in connection.execute(query)}
+
+    def forget_messages(self, before_ms: int) -> int:
+        """Retention: empty settled messages of cases that were over before an instant of city time; how many."""
+        with self._lock, self._engine.begin() as connection:
+            return retention.forget_messages(connection, before_ms)
+
+    def forget_cases(self, before_ms: int) -> int:
+        """Retention: take out cases that were over before an instant of city time; how many."""
+        with self._lock, self._engine.begin() as connection:
+            return retention.forget_cases(connection, before_ms)
 
     def verify(self, expected_head: str = "") -> chain.Verdict:
         """Read the whole history and name its first flaw, if there is one."""

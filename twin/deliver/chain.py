@@ -75,7 +75,9 @@ def verify(connection: Connection, expected_head: str = "") -> Verdict:
     An attacker who can write may recompute every hash after his change; whoever kept an earlier head (the command
     prints it) sees that: give it as `expected_head`, it must still occur in the chain.
     """
-    prev, last, checked, seen = GENESIS, 0, 0, not expected_head
+    kept = dict(connection.execute(select(META.c.name, META.c.value)).all())  # where retention left the beginning
+    prev, last = str(kept.get("chain_base_hash", GENESIS)), int(kept.get("chain_base_n", 0))
+    checked, seen = 0, not expected_head or expected_head == prev
     states: dict[str, str] = {}
     for row in _rows(connection):
         n = int(row["n"])

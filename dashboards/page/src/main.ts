@@ -72,20 +72,15 @@ class Page {
     setInterval(() => this.second(), 1000);
   }
 
-  /** Nobody is logged in: the banner says what to do, the form takes name and password. */
+  /** Nobody is logged in: the form takes name and password, and says how to come in without. */
   private async outside(): Promise<void> {
     setText(byId("product"), t("product"));
-    const banner = byId("banner");
-    banner.hidden = false;
-    setText(banner, t("noSession"));
     this.who = await askLogin((language) => {
       this.settings.language = language;
       remember(this.settings);
       this.dress();
-      setText(banner, t("noSession"));
+      setText(byId("product"), t("product"));
     });
-    banner.hidden = true;
-    banner.replaceChildren();
   }
 
   /** Whether the role may; the server decides anyway. */
@@ -176,8 +171,19 @@ class Page {
     if (!up) this.tell({ ...this.clock, city_ms: this.now() });
     this.linked = up;
     this.health();
+    if (up && this.started) void this.recheck();
     // A socket that was refused may mean that the session has ended: an ordinary call says so in words.
     if (!up) get("/api/health").catch((error: unknown) => this.failed(error));
+  }
+
+  /** After the stream was away: the same person, with the same role? Else the page begins anew. */
+  private async recheck(): Promise<void> {
+    try {
+      const who = await whoAmI();
+      if (who?.name !== this.who.name || who.role !== this.who.role) location.reload();
+    } catch (error) {
+      this.failed(error);
+    }
   }
 
   private second(): void {
