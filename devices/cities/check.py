@@ -79,6 +79,14 @@ def node_problems(draft: Draft, node: Node) -> Iterator[Complaint]:
         yield "area", f"{node.cls} {node.id}: area {node.area[:40]!r} does not exist", "use a code of areas.csv"
 
 
+SHORTEST_PLATE = 4  # letters; what is shorter is found in many an id
+
+
+def _bare(name: str) -> str:
+    """A name without what people put between its parts."""
+    return "".join(letter for letter in name.upper() if letter.isalnum())
+
+
 def is_feeder(draft: Draft, name: str) -> bool:
     """Whether that id is a feeder, metered (a device) or not (a node)."""
     node, device = draft.nodes.get(name), draft.devices.get(name)
@@ -91,6 +99,9 @@ def check_devices(draft: Draft) -> None:
     for device in draft.devices.values():
         for _, problem, fix in device_problems(draft, device):
             draft.problems.say("devices.csv", draft.line("devices.csv", device.id), f"{device.id}: {problem}", fix)
+        if len(device.plate) >= SHORTEST_PLATE and _bare(device.plate) in _bare(device.id):
+            line = draft.line("devices.csv", device.id)
+            draft.problems.say("devices.csv", line, "a truck's id holds its plate", "ids are public, plates are not")
         if device.plate:
             first = plates.setdefault(device.plate, device.id)
             if first != device.id:

@@ -105,6 +105,7 @@ MISTAKES = [
     ("devices.csv", ",gw-01,,,azimuth=150", ",gw-77,,,azimuth=150", "gateway 'gw-77' does not exist", "kind gateway"),
     ("devices.csv", "azimuth=150", "azimuth=south", "attributes 'azimuth=south'", "name=number"),
     ("devices.csv", "company-1,CW-0001", "company-1,", "without a plate", "number plate"),
+    ("devices.csv", "company-1,CW-0001", "company-1,TRUCK 001", "id holds its plate", "ids are public"),
     ("devices.csv", "cell-0002,cell,", "cell-0002,antenna,", "kind 'antenna'", "pole, cell, truck"),
     ("devices.csv", "station-1,", "sta/tion,", "cannot be used in topics", "letter or digit"),
     ("devices.csv", ",recorded", ",measured", "origin 'measured'", "simulated, recorded, real"),
