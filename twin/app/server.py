@@ -118,7 +118,9 @@ class Server:
         self.settings, self._stack = settings, stack
         self.data = Path(settings.data_dir)
         try:
-            self.data.mkdir(parents=True, exist_ok=True)
+            self.data.mkdir(parents=True, exist_ok=True, mode=0o700)
+            if self.data.stat().st_uid == os.getuid():
+                self.data.chmod(0o700)  # cases, histories and keys are nobody else's to read
         except OSError as error:
             raise TwinError(f"{self.data} cannot be made: {error.strerror}; set data_dir to another place") from error
         self.password = read_secret(settings.broker.password_file)
