@@ -29,7 +29,7 @@ from twin.records import (
 )
 from twin.tick.complete import complete
 from twin.tick.moves import Moved, move
-from twin.tick.world import World
+from twin.tick.world import Ledger, World
 
 LOG = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ class Ticked:
 
 
 @dataclass(slots=True)
-class _Heard:
+class Heard:
     """The entries of one tick, by what they are."""
 
     columns: dict[str, list[Columns]] = field(default_factory=dict)
@@ -66,11 +66,29 @@ def tick(world: World, entries: Sequence[Entry], now_ms: int, n: int = 0) -> Tic
     The world is changed in place. How the readings are cut into batches makes no difference; where the marks stand
     does. Rows that the city does not have are passed over.
     """
+    ticked, heard = sense(world, entries, now_ms, n)
+    ticked.changes = conclude((world,), world.ledger, ticked.findings, heard, world.now_ms)
+    return ticked
+
+
+def sense(world: World, entries: Sequence[Entry], now_ms: int, n: int = 0) -> tuple[Ticked, Heard]:
+    """The first half of a tick: model and detectors of one world. Of a city in several worlds each senses its own."""
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):  # NaN means "unknown" everywhere
-        return _tick(world, _sort(world, entries), now_ms, n)
+        heard = sort_entries(world, entries)
+        return _sense(world, heard, now_ms, n), heard
 
 
-def _tick(world: World, heard: _Heard, now_ms: int, n: int) -> Ticked:
+def conclude(
+    worlds: Sequence[World], ledger: Ledger, findings: Sequence[Finding], heard: Heard, now_ms: int
+) -> Changes:
+    """The second half: the ledger correlates findings, wherever they come from; verdicts go to every world."""
+    changes = ledger.step(findings, heard.actions, heard.outcomes, heard.answers, now_ms)
+    for world in worlds:
+        _judge(world, heard.actions, changes)
+    return changes
+
+
+def _sense(world: World, heard: Heard, now_ms: int, n: int) -> Ticked:
     ticked = Ticked(Changes())
     for entry_n, edit in heard.edits:
         if edit.what == "city":
@@ -91,8 +109,6 @@ def _tick(world: World, heard: _Heard, now_ms: int, n: int) -> Ticked:
         told += [(name, finding) for finding in detector.sweep(moment)]
     found = [complete(finding, world.city, world.models) for finding in world.settle(told)]
     ticked.findings = world.learnt.voice(found, world.said, moment, world.city)
-    ticked.changes = world.ledger.step(ticked.findings, heard.actions, heard.outcomes, heard.answers, world.now_ms)
-    _judge(world, heard.actions, ticked.changes)
     if n:
         world.last_tick = n
     return ticked
@@ -109,8 +125,8 @@ def _judge(world: World, actions: Sequence[Action], changes: Changes) -> None:
                     detector.judged(case.type, case.subject, verdict == "false")
 
 
-def _sort(world: World, entries: Sequence[Entry]) -> _Heard:
-    heard = _Heard()
+def sort_entries(world: World, entries: Sequence[Entry]) -> Heard:
+    heard = Heard()
     for entry in entries:
         body = entry.body
         if isinstance(body, Batch):

@@ -53,8 +53,16 @@ class Ledger(Protocol):
 class World:
     """The arrays of one area, its detectors, its ledger and its link. `last_tick` is the number of its last tick."""
 
-    def __init__(self, city: City, ledger: Ledger, rules: Rules | None = None) -> None:
+    def __init__(
+        self,
+        city: City,
+        ledger: Ledger,
+        rules: Rules | None = None,
+        owns: Callable[[str], bool] | None = None,
+    ) -> None:
+        """`owns(subject)`: whose findings are this world's to say; those of its halo are its neighbours'. None: all."""
         self.city = city
+        self.owns = owns
         self.ledger = ledger
         self.rules = rules if rules is not None else default_rules()
         self.link = LinkClock()
@@ -84,6 +92,8 @@ class World:
         """Let each (type, subject) be said once and unsaid once, though several detectors may see the same thing."""
         kept = []
         for detector, finding in findings:
+            if self.owns is not None and not self.owns(finding.subject):
+                continue
             sayers = self.said.get(finding.key)
             if finding.active:
                 if sayers is None:

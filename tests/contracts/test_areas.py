@@ -1,0 +1,170 @@
+"""The same city and day as one world and as four area worlds, each with its own arrays, gives identical cases."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from devices.kinds import KINDS
+from devices.places import Area, CityFiles, Device, Node, Permit
+from tests.twin.tick.town import NIGHT_MS, said
+from twin.city import City, Registry
+from twin.detect import default_rules
+from twin.records import Batch, Case, Columns, Entry, Link
+from twin.tick import World, tick
+from twin.tick.areas import Areas, share
+from twin.whistle.ledger import Ledger
+from twin.whistle.places import CityPlaces
+from twin.whistle.policy import Policy
+
+STEP_MS = 300_000
+STEPS = 190
+DISTRICTS = {f"01010{d}": d - 1 for d in (1, 2, 3, 4)}
+POLES, CELLS = 8, 4
+
+
+def city_files() -> CityFiles:
+    """Four districts in a row, each with a feeder of two cabinets, a gateway, poles, cells and a truck. Cells at
+    borders neighbour each other; one pole of district 2 hangs on district 1's feeder and gateway."""
+    areas = tuple(Area(code, "district", "", code, code) for code in DISTRICTS)
+    nodes = [Node("haul", "company", "H", "运", "")]
+    nodes += [Node(f"feeder-{d}", "feeder", "", "", "") for d in (1, 2, 3, 4)]
+    nodes += [Node(f"cab-{d}{c}", "cabinet", "", "", f"feeder-{d}") for d in (1, 2, 3, 4) for c in (1, 2)]
+    devices: list[Device] = []
+
+    def add(name: str, kind: str, d: int, lon: float, **more: Any) -> None:
+        code = f"01010{d}{KINDS[kind].object_class}{len(devices):06d}"
+        devices.append(Device(name, kind, code, lon, 0.0, f"01010{d}", **more))
+
+    for d in (1, 2, 3, 4):
+        add(f"gw-{d}", "gateway", d, 0.01 * d)
+        for i in range(POLES):
+            at = 1 if (d, i) == (2, 0) else d  # the guest
+            add(f"pole-{d}{i}", "pole", d, 0.01 * d + 0.00101 * i, cabinet=f"cab-{at}{1 + i % 2}", gateway=f"gw-{at}",
+                attributes={"ratedPower": 100.0})  # fmt: skip
+        for i in range(CELLS):
+            add(f"cell-{d}{i}", "cell", d, 0.01 * d + 0.00101 * (i + 1), pole=f"pole-{d}{i + 1}", gateway=f"gw-{d}")
+        add(f"truck-{d}", "truck", d, 0.01 * d, company="haul", plate=f"T-{d}",
+            attributes={"tareWeight": 12_000.0, "axles": 4.0})  # fmt: skip
+    cells = [f"cell-{d}{i}" for d in (1, 2, 3, 4) for i in range(CELLS)]
+    near = {cell: tuple(cells[j] for j in range(max(0, n - 2), min(len(cells), n + 3)) if j != n)
+            for n, cell in enumerate(cells)}  # fmt: skip
+    permit = Permit("p", "haul", tuple(f"truck-{d}" for d in (1, 2, 3, 4)), "", "", "r", 0.0, 24.0, "2024-01-01",
+                    "2030-01-01", 20_000.0)  # fmt: skip
+    routes = {"r": ((0.0, 0.0), (0.06, 0.0))}
+    return CityFiles("T", "城", "010100", "UTC", (0.02, 0.0), "", areas, tuple(nodes), tuple(devices), (permit,), (),
+                     near, routes)  # fmt: skip
+
+
+RADIO = {"rsrp": -90.0, "sinr": 15.0, "rrcSuccess": 99.5, "rrcAttempts": 500.0, "txPower": 30.0, "txPowerSetting": 30.0,
+         "temperature": 45.0, "backhaulUp": 1.0, "operationalState": 1.0, "alarmState": 0.0}  # fmt: skip
+
+
+def day(city: City) -> list[tuple[int, list[Columns]]]:
+    """Sixteen hours: a lamp out, a feeder trip, a gateway lost, an air episode, an overloaded truck that crosses all
+    four districts, a sleeping cell at a border."""
+    rng = np.random.default_rng(5)
+    marks = []
+    for k in range(STEPS):
+        now, told = NIGHT_MS + k * STEP_MS, dict[str, list[tuple[str, int, dict[str, float]]]]()
+        dark = k < 60
+        for device in city.files.devices:
+            down = (60 <= k < 80 and device.cabinet.startswith("cab-2")) or (90 <= k < 108 and device.gateway == "gw-3")
+            carried = next((d for d in city.files.devices if d.id == device.pole), None)
+            down |= 60 <= k < 80 and carried is not None and carried.cabinet.startswith("cab-2")
+            if down or (device.id == "gw-3" and 90 <= k < 108):
+                continue
+            values: dict[str, float]
+            if device.kind == "pole":
+                out = device.id == "pole-14" and 20 <= k < 40
+                episode = device.district == "010104" and 115 <= k < 150
+                values = {"powerState": float(dark), "dimmingLevel": float(dark), "voltage": 225.0 + rng.normal(),
+                          "powerConsumption": 3.0 if out else 97.0 * dark + 0.7, "supplyPresent": 1.0,
+                          "pm25": (130.0 if episode else 20.0) + rng.normal(), "tilt": 0.3}  # fmt: skip
+            elif device.kind == "cell":
+                asleep = device.id == "cell-20" and k >= 165
+                load = 30.0 + 8.0 * np.sin(k / 20) + rng.normal()
+                values = {**RADIO, "prbLoadDown": 0.5 if asleep else load, "connectedUsers": 3 * load}
+            elif device.kind == "truck":
+                moving = device.id == "truck-1" and 30 <= k < 70
+                values = {"latitude": 0.0, "longitude": 0.01 + 0.001 * (k - 30) if moving else device.lon,
+                          "speed": 40.0 if moving else 0.0, "grossWeight": 36_000.0 if moving else 13_000.0,
+                          "hopperRaised": 0.0, "coverClosed": 1.0, "fixQuality": 3.0, "mainPower": 1.0}  # fmt: skip
+            else:
+                values = {"spooled": 0.0} if device.kind == "gateway" else {}
+            at = now - int(rng.integers(0, 20_000))
+            told.setdefault(device.kind, []).append((device.id, at, values))
+        columns = [
+            said(city, kind, [name for name, _, _ in some], [at for _, at, _ in some], arrived=now, seq=k + 1,
+                 **{q: [values[q] for _, _, values in some] for q in some[0][2]})
+            for kind, some in told.items()
+        ]  # fmt: skip
+        marks.append((now, columns))
+    return marks
+
+
+def lived(run: Any, marks: list[tuple[int, list[Columns]]]) -> tuple[list[str], list[str]]:
+    """Every case as it stood in the end, and every step of every case in order."""
+    cases: dict[str, Case] = {}
+    steps: list[str] = []
+    n = 1
+    run([Entry(1, Link("drained"))], NIGHT_MS - STEP_MS, 1)
+    for now, columns in marks:
+        entries = [Entry(n := n + 1, Batch((one,))) for one in columns]
+        n += 1
+        changes = run(entries, now, n).changes
+        cases |= {case.id: case for case in changes.cases}
+        steps += [repr(step) for step in changes.transitions]
+    return sorted(repr(case) for case in cases.values()), steps
+
+
+@pytest.fixture(scope="module")
+def both() -> tuple[list[str], list[str], list[str], list[str], list[Case]]:
+    """The day in one world and in four."""
+    files = city_files()
+    policy = Policy()
+    one = World(City(files, Registry()), Ledger(CityPlaces.of(files), policy), default_rules())
+    marks = day(one.city)
+    seen: list[Case] = []
+
+    def run(entries: list[Entry], now: int, n: int) -> Any:
+        ticked = tick(one, entries, now, n)
+        seen.extend(ticked.changes.cases)
+        return ticked
+
+    cases, steps = lived(run, marks)
+    registry = Registry(one.city.registry.names())
+    four = Areas(files, registry, DISTRICTS, Ledger(CityPlaces.of(files), policy), default_rules())
+    again, steps_again = lived(four.tick, marks)
+    return cases, steps, again, steps_again, seen
+
+
+def test_the_day_holds_what_it_must(both: Any) -> None:
+    """A feeder trip, a lost gateway, an air episode, a truck across areas and a border's sleeping cell are cases."""
+    found = {case.key for case in both[4]}
+    assert {"feeder_trip:feeder-2", "gateway_loss:gw-3", "air_episode:010104", "overload:truck-1",
+            "sleeping_cell:cell-20", "lamp_out:pole-14"} <= found, sorted(found)  # fmt: skip
+    trips = [case for case in both[4] if case.key == "feeder_trip:feeder-2"]
+    assert max(case.children for case in trips) >= POLES - 1
+
+
+def test_four_worlds_give_identical_cases(both: Any) -> None:
+    """Case by case and step by step: ids, times, severities, causes, children, evidence, sentences."""
+    cases, steps, again, steps_again, _ = both
+    assert cases == again
+    assert steps == steps_again
+
+
+def test_a_world_holds_its_own_and_a_halo() -> None:
+    """Nobody is everywhere: each world holds a part; what hangs together lives together; borders are held twice."""
+    city = City(city_files(), Registry())
+    shares = share(city, DISTRICTS)
+    assert shares.home["pole-20"] == 0  # the guest lives where its feeder is
+    assert shares.home["cab-11"] == shares.home["feeder-1"] == shares.home["gw-1"] == 0
+    assert "pole-20" in shares.held[1]  # and is looked at where it stands
+    assert {"cell-12", "cell-13"} <= shares.held[1]
+    assert "cell-10" not in shares.held[1]
+    sizes = [len(held) for held in shares.held]
+    assert max(sizes) < 0.7 * len(city.files.devices), sizes
