@@ -25,6 +25,7 @@ from dashboards.api import (
     probes,
     register,
     reveals,
+    rules,
     score,
     session,
     store,
@@ -84,7 +85,7 @@ def build_app(
     app.state.doors = doors
     app.state.live = live
     parts = (
-        answer, cap, city, register, photos, cases, accounts, ingest, score, store, session, users, books, reveals,
+        answer, cap, city, register, photos, cases, accounts, ingest, score, rules, store, session, users, books, reveals,
         probes,
     )  # fmt: skip
     for part in parts:

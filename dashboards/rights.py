@@ -53,6 +53,8 @@ RULES: tuple[tuple[str, str, str], ...] = (
     ("GET", "/api/accounting", "account"),
     ("GET", "/api/rejects", "account"),
     ("GET", "/api/health", "health"),
+    ("GET", "/api/rules", "city"),
+    ("PUT", "/api/rules", "rules"),
     ("GET", "/api/store", "account"),
     ("POST", "/api/store/backup", "backup"),
     ("GET", "/metrics", "metrics"),

@@ -20,6 +20,7 @@ try:
         look,
         objects,
         privacy,
+        rules,
         store,
         up,
         users,
@@ -53,6 +54,7 @@ app.add_typer(city, name="city")
 app.add_typer(broker, name="broker")
 app.add_typer(whistles.app, name="whistles")
 app.add_typer(channels.app, name="channels")
+app.add_typer(rules.app, name="rules")
 app.add_typer(users.users, name="users")
 app.add_typer(users.tokens, name="tokens")
 app.add_typer(privacy.app, name="privacy")

@@ -19,6 +19,7 @@ from functools import cached_property
 from typing import Any
 
 from devices.kinds import KINDS
+from twin.detect import default_rules
 from twin.errors import BadPeriod, LinkRefused, StoreElsewhere
 from twin.query.desk import Account, Letter, Moved, Row, Series
 from twin.query.score import ScoreCard, Where, score_card
@@ -139,6 +140,7 @@ class FakeDesk:
         self.asked: list[tuple[str, str, str, str, dict[str, Any]]] = []  # verb, case, actor, reason, arguments
         self.count = {"received": 128_400, "duplicate": 37, "late": 12, "missing": 3}
         self.photos: dict[tuple[str, str], bytes] = {}
+        self.rules_set: dict[str, Any] = {}
         self.ingested: list[tuple[str, bytes]] = []
         self.health_told: dict[str, Any] = {
             "ready": True, "link": "drained", "journal": {"bytes": 42_000_000, "bound_bytes": 2**31, "full": False},
@@ -421,6 +423,13 @@ class FakeDesk:
 
     def health(self) -> Mapping[str, Any]:
         return self.health_told
+
+    def rules(self) -> Mapping[str, Any]:
+        return {"rules": {"tilt": {"limit": 3}}, "overrides": dict(self.rules_set), "budgets": []}
+
+    def set_rules(self, table: Mapping[str, Any], actor: str) -> None:
+        default_rules().override(table)
+        self.rules_set = {**table}
 
     def store_info(self) -> Mapping[str, Any]:
         return {"backend": "fake", "position": 7, "cannot_keep": []}

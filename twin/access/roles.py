@@ -30,7 +30,7 @@ ROLES: dict[str, frozenset[str]] = {
     # keeps users, tokens and the machinery; needs nobody's plate or number for that
     "admin": LOOK
     | DISPATCH
-    | {"account", "audit", "users:read", "users", "metrics", "ingest", "backup", "registry", "registry:write"},
+    | {"account", "audit", "users:read", "users", "metrics", "ingest", "backup", "registry", "registry:write", "rules"},
 }
 # What a token may be confined to although no person has it as a role.
 SCOPES: dict[str, frozenset[str]] = {

@@ -27,11 +27,12 @@ from twin.app.partners import Partners
 from twin.app.picture import Picture
 from twin.app.register import CityRegister
 from twin.app.retention import Night
+from twin.app.rulebook import Rulebook
 from twin.app.scoring import score
 from twin.city import City
 from twin.deliver.cases import Cases
 from twin.deliver.links import Links
-from twin.errors import LinkRefused, StoreDown, StoreElsewhere, TwinError
+from twin.errors import LinkRefused, SettingsError, StoreDown, StoreElsewhere, TwinError
 from twin.ingest.pump import Pump
 from twin.journal import Journal
 from twin.query.desk import Account, Ahead, Letter, Moved, Row, Series
@@ -41,7 +42,7 @@ from twin.store import Store
 from twin.store.backup import back_up, elsewhere
 from twin.store.embedded import EmbeddedStore
 from twin.store.writer import StoreWriter
-from twin.tick import expectation, forecast
+from twin.tick import budgets, expectation, forecast
 
 RAW_MS = 60_000  # the shortest step of a chart; shorter ones are drawn from raw readings
 LOW_DISK_BYTES = 512 << 20
@@ -71,6 +72,7 @@ class CityDesk:
     register_: CityRegister | None = None
     night: Night | None = None
     heartbeat: Heartbeat | None = None
+    rulebook: Rulebook | None = None
     _began_s: float = field(default_factory=time.monotonic)
 
     # ---- the city --------------------------------------------------------------------------------------------
@@ -258,6 +260,17 @@ class CityDesk:
         bands = np.clip(bands, limits.low, limits.high)
         middle = np.clip(middle, limits.low, limits.high)
         return Ahead(t.tolist(), middle.tolist(), *(bands[:, i].tolist() for i in range(4)))
+
+    # ---- rules ---------------------------------------------------------------------------------------------------
+
+    def rules(self) -> Mapping[str, Any]:
+        world = self.heart.world
+        return {"rules": world.rules.tables(), "overrides": world.rules.overrides(), "budgets": budgets(world)}
+
+    def set_rules(self, table: Mapping[str, Any], actor: str) -> None:
+        if self.rulebook is None:
+            raise SettingsError("this server takes no rules")
+        self.rulebook.replace(table, actor)
 
     # ---- accounting and health -------------------------------------------------------------------------------
 

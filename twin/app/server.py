@@ -44,12 +44,12 @@ from twin.app.picture import Picture
 from twin.app.plates import Plates, plates_of
 from twin.app.privacy import city_veil, cover, retention_of, veil_logs
 from twin.app.register import CityRegister, moved_devices
+from twin.app.rulebook import Rulebook
 from twin.app.strangers import Strangers
 from twin.app.ways import city_policy, city_toml, direct, open_channels, provisioner, unreached
 from twin.city import City, Registry
 from twin.deliver.links import Links, link_secret
 from twin.deliver.post import Sender
-from twin.detect.rules import parse_rules
 from twin.errors import JournalBroken, JournalFull, SettingsError, TwinError
 from twin.ingest.endpoint import LinkSettings
 from twin.ingest.pump import Pump
@@ -234,8 +234,8 @@ class Server:
 
     def _journal_rules(self) -> None:
         """The city's own rules, if they are others than those in force, take effect from here on."""
-        text = city_toml(self.files, "rules.toml")
-        wanted = parse_rules(text, "rules.toml") if text else {}
+        self.rulebook = Rulebook(self.data, city_toml(self.files, "rules.toml") or "", self._append)
+        wanted = self.rulebook.wanted()
         if wanted != self.heart.world.rules.overrides():
             self.journal.append([Edit("rules", json.dumps(wanted, sort_keys=True))])
 
@@ -338,7 +338,7 @@ class Server:
         self.heartbeat = Heartbeat(
             told.url, desk.health, fail_url=told.fail_url, secret=read_secret(told.secret_file), every_s=told.every_s
         )
-        desk.heartbeat = self.heartbeat
+        desk.heartbeat, desk.rulebook = self.heartbeat, self.rulebook
         token = secrets.token_urlsafe(24)
         web = self.settings.web
         public = urlsplit(web.public_url).hostname

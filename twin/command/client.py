@@ -76,6 +76,10 @@ class Client:
         """GET as JSON. Ends the command with the server's own words on an error."""
         return self._answer("GET", path, query, None)
 
+    def put(self, path: str, body: dict[str, Any]) -> Any:
+        """PUT as JSON."""
+        return self._answer("PUT", path, {}, body)
+
     def post(self, path: str, body: dict[str, Any], key: str = "") -> Any:
         """POST as JSON; `key` makes a repeated call one action."""
         return self._answer("POST", path, {}, body, {"Idempotency-Key": key} if key else {})

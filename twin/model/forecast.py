@@ -34,7 +34,7 @@ NEVER = 9e18
 _FIELDS: dict[str, tuple[Any, float]] = {
     "t0": (np.int64, 0),  # when the present forecast was made, ms; 0: none
     "off": (np.float32, 0.0),  # r of it
-    "level": (np.float64, 0.0),  # and the level of then
+    "base": (np.float32, 0.0),  # season + level of each horizon, as they were known then [horizons]
     "next": (np.int8, 0),  # which horizon comes next
     "due": (np.float64, NEVER),  # and when, ms
     "fit": (np.float32, 0.0),  # ln of the channel's own factor
@@ -48,7 +48,9 @@ class Forecast:
         self.expectation = expectation
         columns = len(expectation.wire)
         shape = (columns, len(HORIZONS))
-        self.a: dict[str, NDArray[Any]] = {name: np.empty(0, dtype) for name, (dtype, _) in _FIELDS.items()}
+        self.a: dict[str, NDArray[Any]] = {
+            name: np.empty((0, len(HORIZONS)) if name == "base" else 0, dtype) for name, (dtype, _) in _FIELDS.items()
+        }
         self.upper, self.lower = np.zeros(shape), np.full(shape, 1e-9)  # sums of r * e and r * r
         self.tries = np.zeros(shape)
         self.quantile = np.broadcast_to(np.array([-3.5, -1.9, 1.9, 3.5]), (*shape, 4)).copy()
@@ -87,15 +89,14 @@ class Forecast:
 
     def _learn(self, slots: I32, index: int, x: F64, hour: F64) -> None:
         model, a, column = self.expectation, self.a, self.expectation.column[slots]
-        season, _, factor = model.at(slots, hour)
-        season -= model["level"][slots]
+        usual, _, factor = model.at(slots, hour)
+        base = a["base"][slots, index].astype(np.float64)
         width = self._width(slots, factor)
         off = a["off"][slots].astype(np.float64)
-        e = x - season - a["level"][slots]
+        e = x - base
         phi = self.phi(column)[np.arange(len(slots)), index]
         middle, width = self._switched(
-            slots, hour, season + a["level"][slots] + phi * off,
-            width * self._stretch(slots, season + model["level"][slots], season + a["level"][slots] + phi * off),
+            slots, hour, base + phi * off, width * self._stretch(slots, usual, base + phi * off)
         )  # fmt: skip
         z = (x - middle) / width
         known = np.isfinite(z)
@@ -130,7 +131,9 @@ class Forecast:
             mine = slots[over]
             a["t0"][mine], a["next"][mine] = t_ms[over], 0
             a["due"][mine] = t_ms[over] + int(HORIZONS[0] * HOUR_MS)
-            a["off"][mine], a["level"][mine] = model["off"][mine], model["level"][mine]
+            a["off"][mine] = model["off"][mine]
+            for index, ahead in enumerate(HORIZONS):
+                a["base"][mine, index] = model.at(mine, np.mod(hour[over] + ahead, 24.0))[0]
 
     # ---- asking ------------------------------------------------------------------------------------------------
 
@@ -201,7 +204,7 @@ class Forecast:
         self.ensure()
         for name in _FIELDS:
             known = told.get(f"slot.{name}")
-            if known is not None:
+            if known is not None and known.shape[1:] == self.a[name].shape[1:]:
                 self.a[name][: len(known)] = known
         self.yesterday.load({n.partition(".")[2]: a for n, a in told.items() if n.startswith("yesterday.")})
         here = np.flatnonzero(columns >= 0)

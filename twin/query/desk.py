@@ -190,6 +190,13 @@ class Desk(Protocol):
     def series(self, device: str, quantity: str, start_ms: int, end_ms: int, points: int = 1000) -> Series:
         """(store) Observed against expected. Raises KeyError for an unknown device or quantity."""
 
+    def rules(self) -> Mapping[str, Any]:
+        """What findings go by. Keys: rules ({type: {parameter: value}}, in force), overrides (what differs from the
+        shipped), budgets ([{detector, kind, allowed, per, bars_times, days}])."""
+
+    def set_rules(self, table: Mapping[str, Any], actor: str) -> None:
+        """(writes a file) Replace the overrides, from the next tick on. Raises SettingsError, JournalFull."""
+
     def account(self) -> Account:
         """The total."""
 

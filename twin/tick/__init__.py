@@ -3,7 +3,7 @@
 from twin.tick.checkpoint import encode
 from twin.tick.moves import CityEdit, Moved
 from twin.tick.tick import Ticked, tick
-from twin.tick.view import expectation, forecast
+from twin.tick.view import budgets, expectation, forecast
 from twin.tick.world import Ledger, World
 
-__all__ = ["CityEdit", "Ledger", "Moved", "Ticked", "World", "encode", "expectation", "forecast", "tick"]
+__all__ = ["CityEdit", "Ledger", "Moved", "Ticked", "World", "budgets", "encode", "expectation", "forecast", "tick"]

@@ -17,7 +17,7 @@ import pytest
 from tests.twin.app.serving import settings_in
 from tests.twin.ingest.conftest import until
 from twin.app.server import Server
-from twin.errors import IllegalStep
+from twin.errors import IllegalStep, SettingsError
 from twin.query.desk import Desk
 
 POLE = "city/091001/pole/pole-0001/telemetry"
@@ -160,3 +160,17 @@ def test_a_server_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.Monk
             assert (tmp_path / "data" / "running.json").stat().st_mode & 0o777 == 0o600
         assert not (tmp_path / "data" / "running.json").exists()
         assert list((tmp_path / "data" / "checkpoints").glob("*.check"))
+
+
+def test_rules_are_replaced_while_it_runs(face: Face) -> None:
+    """A table that is set is in force after the next tick; a wrong one says what is wrong and changes nothing; the
+    budgets name every statistical detector."""
+    desk = face.desk
+    desk.set_rules({"tilt": {"limit": 2, "where": [{"hours": [22, 6], "limit": 4}]}}, "ops")
+    until(lambda: desk.rules()["rules"]["tilt"]["limit"] == 2, "rules in force")
+    assert desk.rules()["overrides"] == {"tilt": {"limit": 2, "where": [{"hours": [22.0, 6.0], "limit": 4}]}}
+    with pytest.raises(SettingsError, match="no parameter 'limits'"):
+        desk.set_rules({"tilt": {"limits": 2}}, "ops")
+    assert {one["detector"] for one in desk.rules()["budgets"]} >= {"sensors"}
+    desk.set_rules({}, "ops")
+    until(lambda: desk.rules()["overrides"] == {}, "rules as shipped")

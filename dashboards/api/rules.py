@@ -1,0 +1,33 @@
+"""Rules: what every finding goes by, everywhere and by area and hour, and the budgets of the statistical detectors."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Body, Response
+
+from dashboards.api.errors import Refused, refusals
+from dashboards.api.subject import Given, Who, answer
+from twin.errors import SettingsError
+
+routes = APIRouter(tags=["rules"])
+
+
+@routes.get("/api/rules", responses=refusals(), summary="Parameters in force, what differs from the shipped, budgets")
+def rules(given: Given) -> Response:
+    """{"rules": by finding type, "overrides": what `PUT` takes, "budgets": false alarms allowed, what verdicts did}."""
+    return answer(given.desk.rules())
+
+
+@routes.put("/api/rules", responses=refusals(413, 422, 503), summary="Replace the city's own rules")
+async def replace(given: Given, who: Who, table: Annotated[dict[str, Any], Body()]) -> Response:
+    """The whole table of a rules.toml as JSON, in place of the one before; it counts from the next tick on.
+
+    422 names what is wrong, and nothing changes.
+    """
+    try:
+        await asyncio.to_thread(given.desk.set_rules, table, who.name)
+    except SettingsError as error:
+        raise Refused(422, "rules", str(error), "See /api/rules for names and values in force.") from None
+    return answer({"overrides": table})
