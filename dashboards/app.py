@@ -85,8 +85,8 @@ def build_app(
     app.state.doors = doors
     app.state.live = live
     parts = (
-        answer, cap, city, register, photos, cases, accounts, ingest, score, rules, store, session, users, books, reveals,
-        probes,
+        answer, cap, city, register, photos, cases, accounts, ingest, score, rules, store, session, users, books,
+        reveals, probes,
     )  # fmt: skip
     for part in parts:
         app.include_router(part.routes)
