@@ -47,10 +47,12 @@ class Access:
         user = self.users.fits(name, password)
         if user is None:
             self.throttle.failed(name, address)
-            there = self.users.get(name) is not None
-            # A stranger's made-up names stay out of the book: it would grow by what anybody types.
-            if there:
+            # A stranger's made-up names stay out of the book, which would grow by what anybody types; they are counted,
+            # so that both answers wait for one write and neither is told from the other by its time.
+            if self.users.get(name) is not None:
                 self.record("audit", name, "log_in_refused", name, detail=address)
+            else:
+                self.note("strangers", str(int(self.noted("strangers") or 0) + 1))
             return None
         self.throttle.succeeded(name, address)
         return user

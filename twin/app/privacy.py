@@ -49,11 +49,8 @@ def veil_logs(veil: Veil) -> None:
 
 def retention_of(settings: Settings, timezone: str, now_ms: Callable[[], int], access: Access, cases: Cases) -> Night:
     """Every class of data with its days. Readings are the store's own. Raises SettingsError for what is too short."""
+    check_days(settings)
     told = settings.retention
-    for key, least in KEPT_AT_LEAST.items():
-        days = getattr(told, key)
-        if 0 < days < least:
-            raise SettingsError(f"[retention] {key} = {days:g} (give at least {least:g}, or 0 for ever)")
     photos = Path(settings.data_dir) / PHOTOS
     classes = (
         Class("messages", told.messages_days, cases.forget_messages),
@@ -64,6 +61,14 @@ def retention_of(settings: Settings, timezone: str, now_ms: Callable[[], int], a
         Class("tokens", told.audit_days, access.forget_tokens, city=False),
     )
     return Night(classes, access, now_ms, _machine_ms, ZoneInfo(timezone), told.hour)
+
+
+def check_days(settings: Settings) -> None:
+    """Raise SettingsError where something would be taken out while it is still in use."""
+    for key, least in KEPT_AT_LEAST.items():
+        days = getattr(settings.retention, key)
+        if 0 < days < least:
+            raise SettingsError(f"[retention] {key} = {days:g} (give at least {least:g}, or 0 for ever)")
 
 
 def _machine_ms() -> int:

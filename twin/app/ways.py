@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from devices.places import CityFiles, Department, load_city
+from twin.app.plates import plates_of
+from twin.app.privacy import check_days
 from twin.broker.access import AccessError
 from twin.broker.conf import BrokerFiles
 from twin.broker.process import reload_broker
@@ -46,6 +48,8 @@ def check_settings(settings: Settings) -> list[str]:
     text = city_toml(files, "rules.toml")
     default_rules().override(parse_rules(text, "rules.toml") if text else {}, "rules.toml")
     city_policy(files, settings)
+    plates_of(settings)
+    check_days(settings)
     return [
         f"department {department} is reached by {channel}, and there is no [channels.{channel}]"
         for department, channel in unreached(files, settings).items()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import platform
 import shutil
@@ -23,8 +24,11 @@ from rich.table import Table
 
 from devices.clock import read_clock
 from devices.errors import DeviceError
+from twin.access import Access
+from twin.access.access import FILE as USERS
+from twin.access.chain import BOOKS
 from twin.command.client import CONFIG, JSON, OUT, read_note, settings_of, words
-from twin.errors import SettingsError
+from twin.errors import AccessError, SettingsError
 from twin.settings import Settings, read_secret
 
 ENOUGH_FREE_BYTES = 2 << 30
@@ -43,7 +47,7 @@ class Sign:
 
 def examine(settings: Settings) -> list[Sign]:
     """Look at everything; no look takes longer than some seconds."""
-    looks: list[Callable[[Settings], Iterator[Sign]]] = [_versions, _clock, _disk, _broker, _store, _port]
+    looks: list[Callable[[Settings], Iterator[Sign]]] = [_versions, _clock, _disk, _broker, _store, _access, _port]
     return [sign for look in looks for sign in look(settings)]
 
 
@@ -162,6 +166,34 @@ def _store(settings: Settings) -> Iterator[Sign]:
         return
     verdict = "ok" if answer.status_code < 400 else "bad"
     yield Sign("store", verdict, f"{told.url}: HTTP {answer.status_code}", "" if verdict == "ok" else "see its log")
+
+
+def _access(settings: Settings) -> Iterator[Sign]:
+    """Who may come in, and over what."""
+    told = settings.web
+    near = told.host in ("127.0.0.1", "::1", "localhost")
+    if near or told.cert_file:
+        yield Sign("page's wire", "ok", "TLS" if told.cert_file else "loopback only")
+    else:
+        advice = "set [web] cert_file and key_file, or host = 127.0.0.1 behind a proxy that ends TLS"
+        yield Sign("page's wire", "bad", f"plain HTTP on {told.host}: passwords could be read on the way", advice)
+    path = Path(settings.data_dir) / USERS
+    if not path.exists():
+        yield Sign("users", "warn", "nobody has an account", "`citywhistle users add NAME --role admin`")
+        return
+    try:
+        with contextlib.closing(Access(path)) as access:
+            there = sum(not one.disabled for one in access.users.all())
+            flaws = [proof for book in BOOKS if not (proof := access.verify(book)).ok]
+    except AccessError as error:
+        yield Sign("users", "bad", str(error), "see docs/privacy.md")
+        return
+    if flaws:
+        yield Sign("books", "bad", f"{flaws[0].book}: {flaws[0].flaw}", "compare with a backup of users.db")
+    if there:
+        yield Sign("users", "ok", f"{there} may log in")
+    else:
+        yield Sign("users", "warn", "nobody has an account", "`citywhistle users add NAME --role admin`")
 
 
 def _port(settings: Settings) -> Iterator[Sign]:

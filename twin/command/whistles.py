@@ -18,6 +18,7 @@ from twin.command import score
 from twin.command.answer import add_steps
 from twin.command.client import CONFIG, JSON, OUT, Client, fail, settings_of, words
 from twin.errors import TwinError
+from twin.settings import Settings
 
 app = typer.Typer(
     no_args_is_help=True, help="Digital whistles: list, show, verify, route, and every step of a case's life."
@@ -171,7 +172,7 @@ def route(
     way = reach(found.department, now_ms, policy.calendar.zone)
     due_ms = clock_of(places, policy, type_, found.department.id).add(now_ms, policy.of(type_).deadline_s)
     told = {
-        "department": found.department.id, "channel": way.channel, "address": way.address,
+        "department": found.department.id, "channel": way.channel, "address": veiled(settings, way.address),
         "on_call": way.shift is not None, "kind": policy.of(type_).kind, "deadline_ms": due_ms,
         "joint": [one.id for one in found.joint], "en": found.en, "zh": found.zh,
     }  # fmt: skip
@@ -191,6 +192,16 @@ def route(
 def instant(at: datetime | None, timezone: str) -> int:
     """A local time of the city as ms since 1970 UTC; now for none."""
     return round((datetime.now(UTC) if at is None else at.replace(tzinfo=ZoneInfo(timezone))).timestamp() * 1000)
+
+
+def veiled(settings: Settings, address: str) -> str:
+    """An address as it may stand on a screen: a telephone number as its pseudonym."""
+    from twin.access.veil import FILE, Veil, is_number, veil_key
+
+    if not any(is_number(part) for part in address.split(",")):
+        return address
+    veil = Veil(veil_key(Path(settings.data_dir) / FILE))
+    return ",".join(veil.pseudonym("phone", part) if is_number(part) else part for part in address.split(","))
 
 
 def _act(config: Path | None, case: str, verb: str, reason: str) -> None:
