@@ -427,6 +427,7 @@ EXAMPLES = {
 # password_file = "/etc/citywhistle/mail.password"
 # sender = "citywhistle@example.org"
 # to = "duty@example.org"
+# template = "large"   # an HTML part in large letters beside the plain text
 """,
     "departments": """\
 # Where a department's whistles go, in place of what the city's files say.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,10 +10,13 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.exceptions import HTTPException
 
 from dashboards.plain import plain
 from twin.errors import AccessError, IllegalStep, StoreDown, StoreElsewhere
+
+LOG = logging.getLogger(__name__)
 
 
 class Refusal(BaseModel):
@@ -106,6 +110,12 @@ def add_refusals(app: FastAPI) -> None:
         if error.why == "unknown":
             return refuse(404, "unknown", str(error), "See /api/users, /api/tokens or /api/sessions for what there is.")
         return refuse(409, "access", str(error), error.zh)
+
+    @app.exception_handler(SQLAlchemyError)
+    def cases_away(_: Request, error: SQLAlchemyError) -> JSONResponse:
+        LOG.warning("the case database does not answer: %s", error)
+        fix = "Come again; whistles wait in the journal, none is lost."
+        return refuse(503, "cases_away", "The case database does not answer just now.", fix, 5)
 
     @app.exception_handler(StoreDown)
     def store(_: Request, error: StoreDown) -> JSONResponse:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -79,6 +80,7 @@ class Stage:
     mails: Box
     devices: Devices
     database: str
+    postgres: Postgres
 
     def command(self, *arguments: str) -> str:
         """A command of citywhistle against this server; what it said."""
@@ -145,7 +147,7 @@ def stage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stage]:
                 talking = threading.Thread(target=devices.run)
                 talking.start()
                 try:
-                    yield Stage(server, inbox, box, devices, settings.cases.url)
+                    yield Stage(server, inbox, box, devices, settings.cases.url, postgres)
                 finally:
                     devices.ended.set()
                     talking.join()
@@ -248,3 +250,23 @@ def test_the_score_card_tells_it_all_and_the_history_is_proven(stage: Stage) -> 
     done = RUNNER.invoke(app, ["whistles", "verify", "--config", str(stage.server.config)])
     assert done.exit_code == 1
     assert re.search(r"altered: entry \d+ \(CW-\d+-\d+ step \d+, handle\)", done.output), done.output
+
+
+@pytest.mark.timeout(600)
+def test_the_database_crashes_and_comes_back(stage: Stage) -> None:
+    """Meanwhile the API says so, the server is not ready and hears on; then what happened is recorded and sent."""
+    before = len(stage.inbox.received)
+    stage.postgres.end(signal.SIGQUIT)
+    away = stage.server.ask("/api/cases")
+    assert (away.status_code, away.json()["error"]) == (503, "cases_away")
+    stage.devices.ill.add("pole/pole-0001")
+    until(lambda: stage.server.health()["tick"]["stalled"], "the tick waits", PATIENCE_S)
+    assert stage.server.health()["ready"] is False
+    heard = stage.server.ask("/api/accounting").json()["total"]["journalled"]
+    until(lambda: stage.server.ask("/api/accounting").json()["total"]["journalled"] > heard, "ingest goes on")
+    stage.postgres.start()
+    until(lambda: len(stage.inbox.received) > before, "what happened meanwhile is sent", PATIENCE_S)
+    until(lambda: stage.server.health()["ready"], "the server is ready", PATIENCE_S)
+    case = stage.case("leakage")
+    assert case is not None
+    assert "reopen" in events(stage, case["id"])

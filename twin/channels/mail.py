@@ -14,7 +14,7 @@ from email.utils import formatdate
 from typing import Any
 
 from twin.channels.protocol import Options, Pace
-from twin.channels.text import write, zone
+from twin.channels.text import write, write_large, zone
 from twin.errors import DeliveryFailed, SettingsError
 from twin.records import Delivery
 
@@ -34,7 +34,7 @@ class Mail:
 
     def __init__(self, told: Mapping[str, Any]) -> None:
         """Keys: host, port, tls (starttls | tls | none), ca_file, user, password, sender, to, language, timezone,
-        timeout_s. Raises SettingsError.
+        template (plain | large: an HTML part in large letters beside the text), timeout_s. Raises SettingsError.
         """
         options = Options("mail", told)
         self._host, self._port = options.text("host", "127.0.0.1"), int(options.number("port", 587, 1, 65535))
@@ -43,6 +43,7 @@ class Mail:
         self._user, self._password = options.text("user", ""), options.text("password", "")
         self._sender, self._to = options.text("sender", "citywhistle@localhost.localdomain"), options.text("to", "")
         self._language = options.choice("language", "both", "zh", "en")
+        self._template = options.choice("template", "plain", "large")
         self._zone = zone(options.text("timezone", "Asia/Shanghai"))
         self._timeout_s = options.number("timeout_s", 20, 0.05, 300)
         options.done()
@@ -81,6 +82,9 @@ class Mail:
         message["X-Idempotency-Key"] = delivery.key
         message["Auto-Submitted"] = "auto-generated"
         message.set_content(text)
+        if self._template == "large":
+            page = write_large(delivery.payload, delivery.purpose, self._language, self._zone)
+            message.add_alternative(page, subtype="html")
         return message
 
     def _deliver(self, message: EmailMessage, to: list[str]) -> str:

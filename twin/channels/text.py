@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from datetime import datetime
+from html import escape
 from typing import Any
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
@@ -113,6 +114,29 @@ def write(payload: Mapping[str, Any], purpose: str, languages: str, where: ZoneI
     blocks = ["\n".join(lines(payload, language, where)) for language in wanted]
     answer = answer_line(payload, languages)  # first, so that no cut takes it
     return " / ".join(heads), "\n\n".join([answer, *blocks] if answer else blocks)
+
+
+LARGE = (
+    "font:22px/1.6 'Noto Sans CJK SC','Microsoft YaHei',sans-serif;color:#111;background:#fff;max-width:38em;"
+    "padding:12px"
+)
+BUTTON = "display:inline-block;padding:14px 22px;background:#00439c;color:#fff;font-weight:700;text-decoration:none"
+
+
+def write_large(payload: Mapping[str, Any], purpose: str, languages: str, where: ZoneInfo) -> str:
+    """The same message as an HTML page in large letters, the link to answer by as a button; nothing is loaded."""
+    wanted = ("zh", "en") if languages == "both" else (languages,)
+    told = payload.get("answer")
+    url = told.get("url") if isinstance(told, Mapping) else ""
+    parts = []
+    for language in wanted:
+        head = escape(headline(payload, purpose, language))
+        rows = "".join(f'<p style="margin:8px 0">{escape(line)}</p>' for line in lines(payload, language, where))
+        word = "回复" if language == "zh" else "Answer"
+        link = f'<p><a style="{BUTTON}" href="{escape(url)}">{word}</a></p>' if isinstance(url, str) and url else ""
+        tongue = "zh-CN" if language == "zh" else "en"
+        parts.append(f'<div lang="{tongue}"><h1 style="font-size:28px;margin:16px 0 8px">{head}</h1>{rows}{link}</div>')
+    return f'<!doctype html><html><body><div style="{LARGE}">{"".join(parts)}</div></body></html>'
 
 
 def cut(text: str, most_bytes: int) -> str:

@@ -7,6 +7,7 @@ import email.policy
 import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
@@ -80,6 +81,27 @@ async def test_a_mail_says_it_all_in_both_languages() -> None:
     assert mail["Message-ID"] == box.mails[1]["Message-ID"]
 
 
+async def test_large_letters_beside_plain_text() -> None:
+    """With template = "large" an HTML part says the same in large letters; the link is a button, markup stays text."""
+    box = Box()
+    payload = dict(PAYLOAD) | {
+        "text": {"en": "<b>dark</b>", "zh": "<b>不亮</b>"}, "answer": {"url": "http://127.0.0.1/answer/a&b"},
+    }  # fmt: skip
+    with serving(box) as port:
+        await channel(port, template="large").send(replace(DELIVERY, payload=payload))
+        await channel(port).send(DELIVERY)
+    page = box.mails[0].get_body(("html",))
+    plain = box.mails[0].get_body(("plain",))
+    assert page is not None
+    assert plain is not None
+    told = page.get_content()
+    assert "22px" in told
+    assert "&lt;b&gt;不亮&lt;/b&gt;" in told
+    assert 'href="http://127.0.0.1/answer/a&amp;b">回复' in told
+    assert "<b>不亮</b>" in plain.get_content()
+    assert box.mails[1].get_body(("html",)) is None
+
+
 @pytest.mark.parametrize(
     ("box", "retry"),
     [
@@ -124,6 +146,21 @@ async def test_starttls_and_log_in(tmp_path: Path) -> None:
         with pytest.raises(DeliveryFailed, match="certificate"):
             await channel(port, password="right", **told).send(DELIVERY)
     assert box.tls == [True]
+
+
+async def test_tls_from_the_start(tmp_path: Path) -> None:
+    """Port 465's way: encrypted before the first word; another authority's server is refused."""
+    authority = trustme.CA()
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    ca_file = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(ca_file)
+    box = Box()
+    with serving(box, ssl_context=context) as port:
+        await channel(port, tls="tls", ca_file=str(ca_file)).send(DELIVERY)
+        with pytest.raises(DeliveryFailed, match="certificate"):
+            await channel(port, tls="tls").send(DELIVERY)
+    assert len(box.mails) == 1
 
 
 async def test_a_server_without_tls_is_not_spoken_to_in_the_clear() -> None:
