@@ -21,6 +21,7 @@ Phase = Literal["parked", "queue", "loading", "laden", "tipping", "empty", "dump
 
 STEP_S = 5.0  # how finely driving is integrated
 PARKED_MS = 60_000
+FASTEST_KMH = 36.0  # who drives as one should: most streets of a centre allow 30 to 50
 NEVER = 1e18
 _KEPT = ("phase", "phase_end_s", "metres", "kmh", "moving", "raised", "load_kg", "cargo", "trip", "odometer")
 
@@ -47,14 +48,15 @@ class Truck(Thing):
 
     loud = frozenset(("cover_open", "terminal_tampering"))
 
-    __slots__ = ("advanced_ms", "axles", "cargo", "empty_kg", "job", "kmh", "legal_kg", "line", "load_kg", "metres",
-                 "moving", "odometer", "phase", "phase_end_s", "raised", "said_raised", "stray", "trip",
+    __slots__ = ("advanced_ms", "axles", "cargo", "empty_kg", "going", "job", "kmh", "legal_kg", "line", "load_kg",
+                 "metres", "moving", "odometer", "phase", "phase_end_s", "raised", "said_raised", "stray", "trip",
                  "where")  # fmt: skip
 
     def __init__(self, device: Device, seed: int, job: Job | None, stray: Job | None = None) -> None:
         super().__init__(device, seed)
         self.job = job
         self.stray = stray or job
+        self.going = self.job or self.stray  # whose route the present trip is on
         a, *_ = normals(self.salt, 2)
         self.axles = int(device.attributes.get("axles", 4))
         self.legal_kg = device.attributes.get("grossLimit", {2: 18_000.0, 3: 25_000.0}.get(self.axles, 31_000.0))
@@ -79,14 +81,15 @@ class Truck(Thing):
     def remember(self) -> dict[str, Any]:
         """What it was doing, to go on with it at the next start."""
         told: dict[str, Any] = {name: getattr(self, name) for name in _KEPT}
-        job = self.job or self.stray
-        return told | {"way": "back" if job is not None and self.line is job.back else "out", "where": list(self.where)}
+        going = self.going
+        way = "back" if going is not None and self.line is going.back else "out"
+        return told | {"way": way, "stray": going is not self.job, "where": list(self.where)}
 
     def recall(self, told: Mapping[str, Any]) -> None:
         """Go on with what it was doing. Raises KeyError, TypeError or ValueError for what it never wrote."""
         for name in _KEPT:
             setattr(self, name, type(getattr(self, name))(told[name]))
-        job = self.job or self.stray
+        self.going = job = self.stray if told["stray"] else self.job
         if job is not None:
             self.line = job.back if told["way"] == "back" else job.out
         lon, lat, heading = (float(x) for x in told["where"])
@@ -165,6 +168,7 @@ class Truck(Thing):
             return
         now = life.at(t_ms)
         if job.valid_from <= now.date <= job.valid_to and job.open(now.hour, self._trip_h(job)):
+            self.going = job
             self._stand("queue", t_ms / 1000)
 
     def _trip_h(self, job: Job) -> float:
@@ -179,6 +183,7 @@ class Truck(Thing):
         if job is None:
             return
         self.trip += 1
+        self.going = job
         self.cargo = self.load_kg = self._cargo()
         self._roll("laden", job.out)
         self.metres = 0.25 * job.out.length_m * uniform(self.salt, t_ms, 10)
@@ -191,7 +196,7 @@ class Truck(Thing):
     def _next(self, t_ms: int, life: Life) -> None:
         """One phase is over."""
         t_s = t_ms / 1000
-        job = self.stray if self._violates() else self.job or self.stray
+        job = self.going
         if job is None:
             self._stand("parked", t_s)
         elif self.phase == "queue":
@@ -231,6 +236,7 @@ class Truck(Thing):
             return
         t_s = t_ms / 1000
         target = 31 + 5 * drift(self.salt, t_s, 120) - 9 * life.at(t_ms).traffic - 3 * (self.load_kg > 0)
+        target = min(FASTEST_KMH, target)
         if uniform(self.salt, t_ms // 30_000, 12) < 0.12:
             target = 0.0  # a light, a crossing
         fault = self.troubles.get("speeding")

@@ -111,7 +111,7 @@ export class Queue {
         "span",
         { class: "meta" },
         h("span", { class: `next ${one.state}` }, tOr(`next_${one.state}`, tOr(`state_${one.state}`, one.state))),
-        one.children > 0 ? h("span", {}, t("children", count(one.children))) : null,
+        one.children > 0 ? h("span", {}, one.children === 1 ? t("child") : t("children", count(one.children))) : null,
         one.department ? h("span", { class: "who" }, departmentName(this.city, one.department)) : null,
         due,
       ),
