@@ -21,6 +21,7 @@ from dashboards.api import (
     cases,
     city,
     ingest,
+    orders,
     photos,
     probes,
     register,
@@ -85,7 +86,8 @@ def build_app(
     app.state.doors = doors
     app.state.live = live
     parts = (
-        answer, cap, city, register, photos, cases, accounts, ingest, score, rules, store, session, users, books,
+        answer, cap, city, register, orders, photos, cases, accounts, ingest, score, rules, store, session, users,
+        books,
         reveals, probes,
     )  # fmt: skip
     for part in parts:

@@ -19,6 +19,7 @@ try:
         journal,
         look,
         objects,
+        orders,
         privacy,
         rules,
         store,
@@ -48,6 +49,8 @@ app.command("health")(look.health)
 app.command("export")(store.export_)
 app.command("account")(look.account)
 app.command("rejects")(look.rejects)
+devices.command("command")(orders.command)
+devices.command("desired")(orders.desired)
 app.add_typer(devices, name="devices")
 city.add_typer(objects.app, name="object")
 app.add_typer(city, name="city")

@@ -87,7 +87,7 @@ def run(
         users = {thing.device.gateway or thing.id for thing in fleet.things.values()}
         limits = Limits(waiting=max(2000, TOTAL_WAITING // max(1, len(users))))
         outlet = open_outlet(broker, user, password_file, credentials, ca, log=log, boot_file=boot_file, marks=marks,
-                             answer=obey, limits=limits)  # fmt: skip
+                             answer=obey(fleet), limits=limits)  # fmt: skip
         runner = Runner(fleet, outlet, clock_, memory=memory, turn=turn)
         try:
             connect(fleet, outlet)

@@ -7,7 +7,7 @@ start and scenario say the same, whatever the pace. Faults begin and end here, a
 from __future__ import annotations
 
 import heapq
-from collections import Counter, defaultdict
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -59,6 +59,7 @@ class Fleet:
         self.now_ms = start_ms
         self.cut: set[str] = set()  # gateways without backhaul at present
         self.active: dict[tuple[str, str], Fault] = {}
+        self.told: deque[tuple[str, str, Mapping[str, Any]]] = deque(maxlen=10_000)  # orders, from any thread
         self._truth = truth
         wanted = set(kinds)
         devices = [d for d in city.devices if d.origin == "simulated" and (not wanted or d.kind in wanted)]
@@ -163,10 +164,23 @@ class Fleet:
         thing.due_ms = thing.next_ms(self.now_ms)
         heapq.heappush(self._heap, (thing.due_ms, self._index.index(thing)))
 
+    def _obey(self, name: str, action: str, arguments: Mapping[str, Any]) -> None:
+        """Carry an order out, and report at once."""
+        thing = self.things[name]
+        if action == "dim" and isinstance(thing, Pole):
+            minutes = float(arguments.get("minutes", 0.0))
+            until_ms = self.now_ms + round(minutes * 60_000) if minutes else 1 << 62
+            thing.dimmed = float(arguments["level"]), until_ms
+        if action in ("dim", "report"):
+            thing.due_ms = self.now_ms + 1
+            heapq.heappush(self._heap, (thing.due_ms, self._index.index(thing)))
+
     # -- time -----------------------------------------------------------------------------------------------------
 
     def until(self, t_ms: int) -> Iterator[Said]:
         """Everything that is said after the last call and up to `t_ms`, in order of city time."""
+        while self.told:
+            self._obey(*self.told.popleft())
         heap, faults, plan = self._heap, self._faults, self._plan
         while True:
             due = heap[0][0] if heap else t_ms + 1

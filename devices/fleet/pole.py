@@ -22,8 +22,8 @@ class Pole(Thing):
 
     loud = frozenset(("leakage", "tilt", "tilt_emergency", "charger_fault", "lamp_out", "day_burner"))
 
-    __slots__ = ("age", "charges", "energy", "feeder", "hears", "lean", "metered_ms", "power", "rated", "site",
-                 "smells", "waves")  # fmt: skip
+    __slots__ = ("age", "charges", "dimmed", "energy", "feeder", "hears", "lean", "metered_ms", "power", "rated",
+                 "site", "smells", "waves")  # fmt: skip
 
     def __init__(self, device: Device, seed: int, feeder: Feeder | None) -> None:
         super().__init__(device, seed)
@@ -42,6 +42,7 @@ class Pole(Thing):
         self.energy = 1000.0 * (self.salt % 900 + 100) + 10 * abs(d)
         self.power = 0.0
         self.metered_ms = 0
+        self.dimmed: tuple[float, int] | None = None  # by order: level, until city time ms
 
     def lamp(self, now: Moment) -> tuple[bool, float]:
         """Whether it is commanded on, and the dimming 0..1."""
@@ -54,6 +55,12 @@ class Pole(Thing):
         now = life.at(t_ms)
         n1, n2, n3, n4, n5 = normals(self.salt, t_ms, 3)
         on, dim = self.lamp(now)
+        if self.dimmed is not None:
+            level, until_ms = self.dimmed
+            if t_ms >= until_ms:
+                self.dimmed = None
+            elif on:
+                dim = level
         load = self.feeder.load if self.feeder is not None else 0.5 * on
         voltage = 231.5 - 5 * load - 2.5 * now.home + 0.5 * n1
         power = self._power(on, dim, voltage) * (1 + 0.006 * n2)

@@ -14,6 +14,7 @@ from devices.errors import DeviceError
 from devices.fleet.fleet import Fleet, Said
 from devices.fleet.gateway import Gateway
 from devices.fleet.memory import write_memory
+from devices.orders import ORDERS, OrderWrong, check_order
 from devices.outlet import Outlet
 from devices.records import Command
 from devices.sender import Sender
@@ -40,9 +41,24 @@ def _waiting(sender: Sender) -> Callable[[], int]:
     return lambda: sender.counts.waiting
 
 
-def obey(command: Command) -> tuple[bool, str] | None:
-    """What a simulated device answers: it shows, says or does what it is told."""
-    return True, f"{command.action} done"
+def obey(fleet: Fleet) -> Callable[[Command], tuple[bool, str] | None]:
+    """What simulated devices answer, and do: orders that their kind knows are carried out, whistles shown."""
+
+    def answer(command: Command) -> tuple[bool, str] | None:
+        thing = fleet.things.get(command.device)
+        if thing is None:
+            return False, "no such device here"
+        if command.action not in ORDERS.get(thing.device.kind, {}):
+            return True, f"{command.action} shown"  # a whistle on lamp, speaker or cab display
+        arguments = {k: v for k, v in command.arguments.items() if k != "case"}
+        try:
+            check_order(thing.device.kind, command.action, arguments)
+        except OrderWrong as why:
+            return False, str(why)
+        fleet.told.append((command.device, command.action, arguments))
+        return True, f"{command.action} done"
+
+    return answer
 
 
 class Runner:

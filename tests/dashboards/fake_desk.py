@@ -19,6 +19,7 @@ from functools import cached_property
 from typing import Any
 
 from devices.kinds import KINDS
+from devices.orders import check_order
 from twin.detect import default_rules
 from twin.errors import BadPeriod, LinkRefused, StoreElsewhere
 from twin.query.desk import Account, Letter, Moved, Row, Series
@@ -142,6 +143,7 @@ class FakeDesk:
         self.photos: dict[tuple[str, str], bytes] = {}
         self.rules_set: dict[str, Any] = {}
         self.ingested: list[tuple[str, bytes]] = []
+        self.told: list[dict[str, Any]] = []  # orders
         self.health_told: dict[str, Any] = {
             "ready": True, "link": "drained", "journal": {"bytes": 42_000_000, "bound_bytes": 2**31, "full": False},
             "store": {"name": "embedded", "up": True, "behind": 2, "detail": ""},
@@ -150,6 +152,22 @@ class FakeDesk:
         self.lock = threading.RLock()
         for i, state in enumerate((4, 4, 5, 1, 1)):
             self._state((i * 37 + 11) % len(self.rows), state)
+
+    def orders(self, device: str = "", limit: int = 100) -> list[Any]:
+        """Orders that were given."""
+        return [one for one in self.told if device in ("", one["device"])][:limit]
+
+    async def order(
+        self, device: str, action: str, arguments: Mapping[str, Any], actor: str, reason: str, request: str
+    ) -> Any:
+        """Note an order as done."""
+        if device not in self.index:
+            raise KeyError(device)
+        check_order(self.rows[self.index[device]].kind, action, arguments)
+        done = {"id": request, "device": device, "action": action, "arguments": dict(arguments), "actor": actor,
+                "reason": reason, "at_ms": self.city_ms, "state": "done"}  # fmt: skip
+        self.told.insert(0, done)
+        return done
 
     @cached_property
     def register(self) -> Any:

@@ -20,9 +20,9 @@ DISPATCH = DUTY | {f"step:{verb}" for verb in ("return", "redo", "dispatch", "tr
 
 ROLES: dict[str, frozenset[str]] = {
     # watches the city and carries cases through; tells personal data only after an explicit reveal
-    "operator": LOOK | DUTY | {"account", "reveal", "registry"},
+    "operator": LOOK | DUTY | {"account", "reveal", "registry", "command"},
     # the same, and decides who gets a case and how long it may take
-    "dispatcher": LOOK | DISPATCH | {"account", "reveal", "registry"},
+    "dispatcher": LOOK | DISPATCH | {"account", "reveal", "registry", "command"},
     # sees and answers the cases of its own departments, and reveals what these cases need
     "department": LOOK | WORK | {"reveal"},
     # reads everything, the books too, and changes nothing; sees pseudonyms only
@@ -30,7 +30,8 @@ ROLES: dict[str, frozenset[str]] = {
     # keeps users, tokens and the machinery; needs nobody's plate or number for that
     "admin": LOOK
     | DISPATCH
-    | {"account", "audit", "users:read", "users", "metrics", "ingest", "backup", "registry", "registry:write", "rules"},
+    | {"account", "audit", "users:read", "users", "metrics", "ingest", "backup"}
+    | {"registry", "registry:write", "command", "rules"},
 }
 # What a token may be confined to although no person has it as a role.
 SCOPES: dict[str, frozenset[str]] = {

@@ -15,6 +15,7 @@ import numpy as np
 
 from devices.clock import Clock, SimulatedClock
 from devices.kinds import KINDS
+from devices.orders import ORDERS, check_order
 from devices.places import Device
 from twin.app.accounts import Accounts
 from twin.app.actions import Counter
@@ -35,6 +36,7 @@ from twin.deliver.links import Links
 from twin.errors import LinkRefused, SettingsError, StoreDown, StoreElsewhere, TwinError
 from twin.ingest.pump import Pump
 from twin.journal import Journal
+from twin.model.orders import VERB
 from twin.query.desk import Account, Ahead, Letter, Moved, Row, Series
 from twin.query.score import ScoreCard
 from twin.records import Action, Case, Reject, Transition
@@ -122,6 +124,8 @@ class CityDesk:
             "attributes": dict(known.attributes),
             "values": self._values(known),
             "cases": self.cases_.cases(subject=device),
+            "desired": self._desired(known),
+            "can": list(ORDERS.get(known.kind, ())),
         }
 
     def _values(self, device: Device) -> list[dict[str, Any]]:
@@ -159,6 +163,35 @@ class CityDesk:
         if self.register_ is None:
             raise TwinError("this server has no register")
         return self.register_
+
+    def _desired(self, device: Device) -> list[dict[str, Any]]:
+        """What the device should report by orders, beside what it reports."""
+        wishes = self.heart.world.orders.desired.get(device.id, {})
+        reported = {told["quantity"]: told for told in self._values(device)} if wishes else {}
+        rows = []
+        for quantity, wish in dict(wishes).items():
+            said = reported.get(quantity, {}).get("value")
+            differs = (
+                said is None or abs(said - wish.value) > 0.5 * 10.0 ** -KINDS[device.kind].quantity(quantity).decimals
+            )
+            rows.append(asdict(wish) | {"reported": said, "differs": differs})
+        return rows
+
+    def orders(self, device: str = "", limit: int = 100) -> list[Any]:
+        known = list(self.heart.world.orders.known.values())
+        return [order for order in reversed(known) if device in ("", order.device)][:limit]
+
+    async def order(
+        self, device: str, action: str, arguments: Mapping[str, Any], actor: str, reason: str, request: str
+    ) -> Any:
+        known = self.city_.describe(device)
+        if known is None:
+            raise KeyError(device)
+        check_order(known.kind, action, arguments)
+        told = {"device": device, "action": action, "arguments": dict(arguments)}
+        future = await asyncio.to_thread(self.counter.hand_in, Action(request, actor, VERB, "", reason, told))
+        await asyncio.wrap_future(future)
+        return self.heart.world.orders.known[request]
 
     # ---- cases -----------------------------------------------------------------------------------------------
 

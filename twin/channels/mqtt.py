@@ -103,7 +103,8 @@ def _command(delivery: Delivery) -> tuple[str, bytes]:
     if topic.leaf != "cmd" or not isinstance(told.get("action"), str):
         raise DeliveryFailed("not a command: it needs a topic that ends in cmd, and an action", retry=False)
     arguments = told.get("arguments", {})
-    flat = {"id": delivery.key, "action": told["action"]} | {k: v for k, v in dict(arguments).items() if k != "id"}
+    key = str(told.get("id") or delivery.key)
+    flat = {"id": key, "action": told["action"]} | {k: v for k, v in dict(arguments).items() if k != "id"}
     body = json.dumps(flat, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
     if len(body) > LARGEST:
         raise DeliveryFailed(f"a command of {len(body)} bytes (at most {LARGEST})", retry=False)

@@ -130,6 +130,15 @@ class Desk(Protocol):
         file, which the web serves but never shows.
         """
 
+    def orders(self, device: str = "", limit: int = 100) -> Sequence[Any]:
+        """Orders to a device (or to all), newest first: id, device, action, arguments, actor, reason, at_ms, state
+        ("waiting" | "sent" | "done" | "refused" | "timeout" | "undelivered"), attempts, detail."""
+
+    async def order(
+        self, device: str, action: str, arguments: Mapping[str, Any], actor: str, reason: str, request: str
+    ) -> Any:
+        """Journal an order, wait for its tick, return it. Raises KeyError (no such device), OrderWrong."""
+
     @property
     def register(self) -> Register:
         """The city's objects, their past, and changes of them."""

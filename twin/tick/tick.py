@@ -12,6 +12,7 @@ import numpy as np
 from twin.detect import Moment
 from twin.errors import SettingsError
 from twin.model import advance
+from twin.model.orders import VERB
 from twin.records import (
     I32,
     Action,
@@ -67,7 +68,12 @@ def tick(world: World, entries: Sequence[Entry], now_ms: int, n: int = 0) -> Tic
     does. Rows that the city does not have are passed over.
     """
     ticked, heard = sense(world, entries, now_ms, n)
+    orders = [action for action in heard.actions if action.verb == VERB]
+    heard.actions = [action for action in heard.actions if action.verb != VERB]
     ticked.changes = conclude((world,), world.ledger, ticked.findings, heard, world.now_ms)
+    sent, refused = world.orders.step(orders, heard.outcomes, heard.answers, world.city, world.now_ms)
+    ticked.changes.deliveries += sent
+    ticked.changes.refused += refused
     return ticked
 
 

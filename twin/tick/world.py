@@ -12,6 +12,7 @@ from twin.city import City
 from twin.detect import DETECTORS, Detector, Rules, default_rules
 from twin.errors import CheckpointBroken
 from twin.model import KindState
+from twin.model.orders import Orders
 from twin.records import Action, Answer, Changes, Finding, Names, Outcome
 from twin.tick.checkpoint import Later, decode, encode
 from twin.tick.learnt import Learnt
@@ -67,6 +68,7 @@ class World:
         self.rules = rules if rules is not None else default_rules()
         self.link = LinkClock()
         self.learnt = Learnt()
+        self.orders = Orders()
         self.last_tick = 0
         self.models: dict[str, KindState] = {}
         self.fit()
@@ -125,6 +127,7 @@ class World:
                 "counting": self.link.counting,
             },
             "city": self.city.version,
+            "orders": [self.orders.dump()],
             "rules": self.rules.overrides(),
             "names": [list(name) for name in self.city.registry.names()],
             "quantities": {kind: list(model.quantities) for kind, model in self.models.items()},
@@ -183,6 +186,7 @@ class World:
             key: {detector: _finding_in(f) for detector, f in sayers.items()} for key, sayers in told["said"].items()
         }
         self.ledger.load(told["ledger"][0])
+        self.orders.load(told.get("orders", [{}])[0])
 
 
 def _finding_out(finding: Finding) -> Any:

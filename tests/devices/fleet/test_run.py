@@ -102,7 +102,7 @@ def test_a_lost_gateway_is_silent_and_loses_nothing(broker: TestBroker, server: 
     begin = clock.now_ms()
     fault = Fault("gateway_loss", "gw-02", begin + 60_000, begin + 180_000)
     fleet = Fleet(city, 7, begin, scenario=Scenario((fault,)), kinds=["pole", "gateway"])
-    outlet = Outlet(Broker(broker.host, broker.port), None, boot=5, answer=obey)
+    outlet = Outlet(Broker(broker.host, broker.port), None, boot=5, answer=obey(fleet))
     connect(fleet, outlet)
     runner, stop = Runner(fleet, outlet, clock), threading.Event()
     thread = threading.Thread(target=runner.run, args=(stop,))
@@ -141,7 +141,7 @@ def test_commands_are_answered(broker: TestBroker, server: Server) -> None:
     city = load_city(HELSINKI)
     clock = RealClock()
     fleet = Fleet(city, 7, clock.now_ms(), kinds=["truck"])
-    outlet = Outlet(Broker(broker.host, broker.port), None, boot=5, answer=obey)
+    outlet = Outlet(Broker(broker.host, broker.port), None, boot=5, answer=obey(fleet))
     connect(fleet, outlet)
     sender = outlet.sender_of("truck-001")
     assert sender is not None
