@@ -67,7 +67,7 @@ docs:
 	@$(PY) -m pytest tests/docs
 
 bench: install ## Run a benchmark (NAME=ingest; without NAME: the list)
-	@$(if $(NAME),$(PY) -m bench.$(NAME) $(ARGS),printf 'make bench NAME=%s\n' $(filter-out __init__ report air crowd livecity,$(basename $(notdir $(wildcard bench/*.py)))))
+	@$(if $(NAME),$(PY) -m bench.$(NAME) $(ARGS),printf 'make bench NAME=%s\n' $(filter-out __init__ report air crowd livecity families faults measures rivals,$(basename $(notdir $(wildcard bench/*.py)))))
 
 soak: install test-tools ## Run the long tests: hours of load, 200 crashes
 	@$(PY) -m pytest -m soak --timeout=0 $(ARGS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import gzip
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -71,8 +72,8 @@ def without_native_faults(x: NDArray[np.float64]) -> NDArray[np.float64]:
     return out
 
 
-def inject(x: NDArray[np.float64], magnitude: float, start: int, rng: np.random.Generator, days_per_fault: float = 44.0
-           ) -> tuple[NDArray[np.float64], list[Label]]:  # fmt: skip
+def inject(x: NDArray[np.float64], magnitude: float, start: int, rng: np.random.Generator, days_per_fault: float = 44.0,
+           faults: Sequence[str] = FAULTS) -> tuple[NDArray[np.float64], list[Label]]:  # fmt: skip
     """A copy of x with faults from round `start` on, one per `days_per_fault` channel-days, and their labels.
 
     Magnitudes are in robust sigmas of the raw channel: a spike is `magnitude`, a step or a drift's end a third.
@@ -92,7 +93,7 @@ def inject(x: NDArray[np.float64], magnitude: float, start: int, rng: np.random.
             sigma = 1.4826 * float(np.nanmedian(np.abs(x[:, c, p] - middle)))
             at = start + int(rng.exponential(days_per_fault * 24))
             while at < hours - 24 * 35:
-                fault = str(rng.choice(FAULTS))
+                fault = str(rng.choice(list(faults)))
                 end = _put(out[:, c, p], at, fault, magnitude, sigma, rng)
                 if np.isfinite(out[at:end, c, p]).any():
                     labels.append(Label(fault, (c, p), at, end))

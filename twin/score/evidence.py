@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from twin.records import F64
-from twin.score.fit import LAGS, LONGEST, Fit, shapes
+from twin.score.fit import LAGS, LONGEST, WINDOW, Fit, View, form, shapes
 
 BLOCK = 32  # steps
 CONTEXT = LONGEST  # steps before a block that its evidence may look at
@@ -15,7 +15,8 @@ LEVEL_MEMORY = 1024.0  # steps
 MEANS = (1.0, 3.0, 10.0, 30.0)  # steps
 NOISE_MEMORY = 16.0
 SISTER_MEMORY = 8.0
-EVIDENCE = ("spike", "level", "level", "level", "level", "noise", "stuck", "shape", "pattern", "sisters", "sisters")
+EVIDENCE = ("spike", "level", "level", "level", "level", "noise", "stuck", "shape", "pattern", "pattern", "pattern",
+            "sisters", "sisters")  # fmt: skip
 
 
 def _weights(memory: float) -> tuple[F64, F64]:
@@ -72,12 +73,15 @@ def judge(block: F64, before: F64, step: int, learnt: Fit, carry: Carry, gain: f
     miss = np.abs(_miss(filled, tame, before, season, learnt)) / learnt.miss
     noise = _mean(np.where(known, np.minimum(miss, 6.0), learnt.noise), NOISE_MEMORY, carry.noise)
     run, last = _runs(filled, known, before[-1], carry.run)
-    whole = np.concatenate([before[len(before) - learnt.window + 1 :], filled])
-    shape, pattern = _shapes(np.clip(whole, 3 * learnt.low - 2 * learnt.high, 3 * learnt.high - 2 * learnt.low), learnt)
+    reach = 2.0 * (learnt.high - learnt.low)
+    whole = np.clip(np.concatenate([before, filled]), learnt.low - reach, learnt.high + reach)
+    patterns = [_near(whole, view, learnt.spread) for view in learnt.views]
+    patterns += [patterns[0]] * (3 - len(patterns))
     louder = np.abs(np.log((noise + 0.05) / (learnt.noise + 0.05)))
     wide = [np.log1p(np.abs(m) * np.sqrt(2.0 * k - 1.0)) for m, k in zip(means, MEANS, strict=True)]
-    stuck = np.log1p(run * -np.log(learnt.repeat))
-    pieces = [np.log1p(miss), *wide, louder, stuck, shape, pattern]
+    part = (filled[:, None] >= learnt.cuts).sum(axis=1)
+    stuck = np.log1p(run * -np.log(np.take_along_axis(learnt.repeat, part, axis=0)))
+    pieces = [np.log1p(miss), *wide, louder, stuck, _shape(whole, learnt), *patterns]
     sister = carry.sister
     if block.shape[1] > 1:
         alone = np.clip(residual, -6.0, 6.0) @ learnt.sisters / np.sqrt(np.diag(learnt.sisters))
@@ -123,12 +127,17 @@ def _runs(filled: F64, known: np.ndarray[tuple[int, ...], np.dtype[np.bool_]], l
     return out, out[-1]
 
 
-def _shapes(whole: F64, learnt: Fit) -> tuple[F64, F64]:
-    """Distance of each window from the usual shapes: by their covariance, and to the nearest one seen."""
-    now = np.ascontiguousarray(shapes(whole, learnt.window).transpose(1, 0, 2))
-    off = now - learnt.usual[:, None]
+def _shape(whole: F64, learnt: Fit) -> F64:
+    """Distance of each step's last window from the usual ones, by their covariance."""
+    off = shapes(whole[len(whole) - BLOCK - WINDOW + 1 :], WINDOW).transpose(1, 0, 2) - learnt.usual[:, None]
     far = np.sqrt(np.maximum(((off @ learnt.whiten) * off).sum(axis=2), 0.0))
-    gap = learnt.lengths - 2.0 * (now.astype(np.float32) @ learnt.library)
-    squared = gap.min(axis=2) + (now**2).sum(axis=2)
-    near = np.sqrt(np.maximum(squared, 0.0) / now.shape[2]) / learnt.spread[:, None]
-    return np.log1p(far).T, np.log1p(near).T
+    return np.asarray(np.log1p(far).T, np.float64)
+
+
+def _near(whole: F64, view: View, spread: F64) -> F64:
+    """Distance of each step's last window from the nearest one seen."""
+    now = form(shapes(whole[len(whole) - BLOCK - view.window + 1 :], view.window), spread, view.sized)
+    now = np.ascontiguousarray(now.transpose(1, 0, 2), np.float32)
+    nearest = (view.lengths - 2.0 * (now[:, None] @ view.library)).min(axis=(1, 3))
+    squared = nearest + (now**2).sum(axis=2)
+    return np.asarray(np.log1p(np.sqrt(np.maximum(squared, 0.0) / now.shape[2])).T, np.float64)

@@ -12,10 +12,24 @@ from twin.score.season import find_period, usual_course
 
 F32 = NDArray[np.float32]
 LAGS = 12
-SEGMENTS = 24
-LIBRARY = 1024
-WINDOW = 32  # steps of a shape where no season is known
-SHORTEST, LONGEST = 16, 512
+SEGMENTS = 32
+LIBRARY = 2048  # windows remembered of a column
+CELLS = 8192  # of all columns together, but LEAST of each
+LEAST = SHELF = 256  # windows of a shelf: products this small stay on one core
+WINDOW = 32  # steps of a window where nothing says otherwise
+RANKS = 8  # parts of a column's range
+SHORTEST, LONGEST = 16, 256
+FORM = 0.3  # spreads: windows of less than this are not blown up to the size of others
+
+
+@dataclass(slots=True)
+class View:
+    """A library of windows: their length in steps, whether their size is taken out as well as their level."""
+
+    window: int
+    sized: bool
+    library: F32  # [C, K shelves, SEGMENTS, SHELF], windows seen
+    lengths: F32  # [C, K, 1, SHELF], their squared lengths, 1e30 where the shelf is empty
 
 
 @dataclass(slots=True)
@@ -26,16 +40,16 @@ class Fit:
     low: F64  # [C], values beyond are learnt from as if they lay here
     high: F64
     spread: F64  # [C], of what the season leaves
+    still: NDArray[np.bool_]  # [C], never moved so far
     seasons: list[list[F64]]  # of each column: usual courses, phase 0 at step 0
     lags: F64  # [LAGS, C]
     miss: F64  # [C], scale of the one-step prediction's miss
     noise: F64  # [C], usual mean of the miss in units of its scale, each at most 6
-    repeat: F64  # [C], probability that a value repeats itself
-    window: int
-    usual: F64  # [C, SEGMENTS], mean shape
-    whiten: F64  # [C, SEGMENTS, SEGMENTS], inverse covariance of shapes over SEGMENTS
-    library: F32  # [C, SEGMENTS, L], shapes seen
-    lengths: F32  # [C, 1, L], their squared lengths
+    cuts: F64  # [RANKS - 1, C], values that part the range
+    repeat: F64  # [RANKS, C], probability that a value of each part repeats itself
+    usual: F64  # [C, SEGMENTS], mean of windows of WINDOW steps
+    whiten: F64  # [C, SEGMENTS, SEGMENTS], their inverse covariance over SEGMENTS
+    views: list[View]
     sisters: F64  # [C, C], inverse of the residuals' correlation
 
     def season(self, first: int, steps: int) -> F64:
@@ -53,7 +67,9 @@ def scale_of(x: F64) -> F64:
     middle = np.median(x, axis=0)
     off = np.abs(x - middle)
     wide = np.sqrt(np.mean(np.minimum(off, np.quantile(off, 0.98, axis=0) + 1e-12) ** 2, axis=0))
-    out: F64 = np.maximum(np.maximum(1.4826 * np.median(off, axis=0), 0.3 * wide), 1e-9)
+    usual = np.maximum(1.4826 * np.median(off, axis=0), 0.3 * wide)
+    rare = 0.3 * np.sqrt(np.mean(off**2, axis=0))  # nearly always the same value
+    out: F64 = np.maximum(np.where(usual > 1e-9, usual, rare), 1e-9)
     return out
 
 
@@ -80,24 +96,19 @@ def fit(x: F64, known: F64, first: int, residual: F64) -> Fit:
     tame = np.clip(x, low, high)
     seasons = [_seasons(tame[:, c] - q[1, c], known[:, c], first) for c in range(columns)]
     rest = tame - q[1]
-    told = Fit(q[1], low, high, np.ones(columns), seasons, np.zeros((LAGS, columns)), np.ones(columns),
-               np.full(columns, 0.8), np.full(columns, 0.5), 0, np.zeros((columns, SEGMENTS)),
-               np.zeros((columns, SEGMENTS, SEGMENTS)),
-               np.zeros((columns, SEGMENTS, 0), np.float32), np.zeros((columns, 1, 0), np.float32),
-               np.eye(columns))  # fmt: skip
+    still = (x == x[0]).all(axis=0)
+    told = Fit(q[1], low, high, np.ones(columns), still, seasons, np.zeros((LAGS, columns)), np.ones(columns),
+               np.full(columns, 0.8), *_repeats(x), np.zeros((columns, SEGMENTS)),
+               np.zeros((columns, SEGMENTS, SEGMENTS)), [], np.eye(columns))  # fmt: skip
     rest = rest - told.season(first, steps)
     told.spread = scale_of(rest)
     _predict(told, rest)
-    repeats = (x[1:] == x[:-1]).sum(axis=0)
-    told.repeat = np.where(repeats == steps - 1, 1.0, (repeats + 0.5) / (steps + 1.0))
     _shape(told, tame)
     if columns > 1:
         close = np.clip(residual, -3.0, 3.0)
         size = np.sqrt((close**2).mean(axis=0)) + 1e-6
         corr = (close.T @ close) / len(close) / np.outer(size, size)
-        told.sisters = np.asarray(
-            np.linalg.inv(corr + (0.01 + columns / len(close) / 10.0) * np.eye(columns)), np.float64
-        )
+        told.sisters = np.asarray(np.linalg.inv(corr + (0.002 + columns / len(close)) * np.eye(columns)), np.float64)
     return told
 
 
@@ -116,6 +127,16 @@ def _seasons(x: F64, known: F64, first: int) -> list[F64]:
         out.append(course)
         x = left
     return out
+
+
+def _repeats(x: F64) -> tuple[F64, F64]:
+    """How often values repeat themselves in each part of their range: where a count is low it repeats more often."""
+    cuts = np.quantile(x, np.linspace(0.0, 1.0, RANKS + 1)[1:-1], axis=0)
+    part = (x[:-1, None] >= cuts).sum(axis=1)
+    again, ranks = x[1:] == x[:-1], np.arange(RANKS)[:, None, None]
+    count = (part == ranks).sum(axis=1)
+    same = (again & (part == ranks)).sum(axis=1)
+    return cuts, np.where(again.all(axis=0), 1.0, (same + 0.5) / (count + 1.0))
 
 
 def _predict(told: Fit, rest: F64) -> None:
@@ -143,20 +164,38 @@ def _predict(told: Fit, rest: F64) -> None:
         told.noise[c] = np.minimum(np.abs(left) / told.miss[c], 6.0).mean()
 
 
+def form(now: F64, spread: F64, sized: bool) -> F64:
+    """Windows [..., C, SEGMENTS] without their level and, if `sized`, without their size; in spreads."""
+    off = (now - now.mean(axis=-1, keepdims=True)) / spread[:, None]
+    if sized:
+        off /= np.sqrt((off**2).mean(axis=-1, keepdims=True) + FORM**2)
+    return np.asarray(off, np.float64)
+
+
 def _shape(told: Fit, tame: F64) -> None:
-    """Usual shapes: mean and covariance of windows, and a library of them."""
-    steps, _columns = tame.shape
+    """Usual windows: mean and covariance, and libraries of them."""
+    steps, columns = tame.shape
     periods = [len(course) for courses in told.seasons for course in courses[:1]]
-    window = int(np.median(periods)) if periods else WINDOW
-    told.window = int(np.clip(window, SHORTEST, min(LONGEST, max(SHORTEST, steps // 4))))
-    seen = shapes(tame, told.window)
-    seen = seen[: max(1, len(seen) - told.window)]
-    kept = seen[:: -(-len(seen) // LIBRARY)].transpose(1, 0, 2)
-    told.library = np.ascontiguousarray(kept.transpose(0, 2, 1), np.float32)
-    told.lengths = (told.library**2).sum(axis=1, keepdims=True)
-    told.usual = kept.mean(axis=1)
-    off = np.ascontiguousarray(kept - told.usual[:, None])
-    cov = off.transpose(0, 2, 1) @ off / kept.shape[1]
+    longest = max(SHORTEST, steps // 4)
+    half = int(np.median(periods)) // 2 if periods else 0
+    seen = shapes(tame, min(WINDOW, longest))
+    told.usual = seen.mean(axis=0)
+    off = np.ascontiguousarray((seen - told.usual).transpose(1, 0, 2))
+    cov = off.transpose(0, 2, 1) @ off / len(seen)
     power = np.trace(cov, axis1=1, axis2=2) / SEGMENTS
-    ridge = (0.02 + 2.0 / kept.shape[1]) * power + 1e-9
+    ridge = (0.02 + 2.0 / len(seen)) * power + 1e-9
     told.whiten = np.linalg.inv(cov + ridge[:, None, None] * np.eye(SEGMENTS)) / SEGMENTS
+    most = max(LEAST, min(LIBRARY, CELLS // columns))
+    wanted = [(WINDOW, False), (2 * WINDOW, True)] + ([(half, False)] if half else [])
+    for wide, sized in wanted:
+        window = int(np.clip(wide, SHORTEST, min(LONGEST, longest)))
+        seen = shapes(tame, window)
+        seen = seen[: max(1, len(seen) - window)]
+        kept = form(seen[:: -(-len(seen) // most)], told.spread, sized)
+        shelves = -(-len(kept) // SHELF)
+        library = np.zeros((shelves * SHELF, *kept.shape[1:]), np.float32)
+        library[: len(kept)] = kept
+        library = library.reshape(shelves, SHELF, columns, SEGMENTS).transpose(2, 0, 3, 1)
+        lengths = (library**2).sum(axis=2, keepdims=True)
+        lengths.reshape(columns, -1)[:, len(kept) :] = 1e30
+        told.views.append(View(window, sized, np.ascontiguousarray(library), lengths))

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from twin.records import F64
 from twin.score.evidence import BLOCK, CONTEXT, EVIDENCE, LEVEL_MEMORY, Carry, Told, judge
 from twin.score.fit import Fit, fit, scale_of
+from twin.score.history import History
 from twin.score.tails import Tails
 
 RING = 4096  # steps remembered
@@ -52,18 +53,19 @@ class Scorer:
         self.kinds = len(EVIDENCE) if columns > 1 else len(EVIDENCE) - 2
         self.steps = 0  # in whole blocks
         self.next_fit = BLOCK
+        self.halved = 4 * BLOCK  # step at which the history was last halved
         self.open: F64 = np.empty((0, columns))
         self.x: F64 = np.empty((0, columns))  # the last `ring` steps, and the like
         self.known: F64 = np.empty((0, columns))
         self.residual: F64 = np.empty((0, columns))
         self.y: NDArray[np.float32] = np.empty((0, columns * self.kinds), np.float32)
-        self.joint: NDArray[np.float32] = np.empty((0, columns + 1), np.float32)
         self.centre: F64 = np.zeros(columns)
         self.scale: F64 = np.ones(columns)
         self.learnt: Fit | None = None
         self.carry: Carry | None = None
         self.tails = Tails(columns * self.kinds)
-        self.whole = Tails(columns + 1)
+        self.each = History(columns)
+        self.whole = History(1)
 
     def score(self, x: F64) -> Scores:
         """Scores of steps x [N, C]. NaN and infinities are no measurement."""
@@ -115,11 +117,12 @@ class Scorer:
         flat = self.tails.rarity(seen.y.reshape(BLOCK, -1)).reshape(seen.y.shape)
         flat = np.minimum(np.nan_to_num(flat), MOST)
         mixed = np.where(np.isnan(seen.y[:, :, 0]), np.nan, mixture(flat))
-        columns = np.minimum(np.nan_to_num(self.whole.rarity(np.c_[mixed, mixed[:, :1]])[:, :-1]), MOST)
-        row = mixture(columns) if self.columns > 1 else mixed[:, 0]
-        row = np.where(np.isnan(mixed).all(axis=1), np.nan, row)
+        columns = np.minimum(np.nan_to_num(self.each.calibrated(mixed)), MOST)
+        row = np.where(np.isnan(mixed).all(axis=1), np.nan, mixture(columns))
+        rarity = columns[:, 0]
+        if self.columns > 1:
+            rarity = np.minimum(np.nan_to_num(self.whole.calibrated(row[:, None])[:, 0]), MOST)
         joint = np.c_[mixed, row]
-        rarity = np.minimum(np.nan_to_num(self.whole.rarity(joint)[:, -1]), MOST)
         column = columns.argmax(axis=1)
         evidence = flat[np.arange(BLOCK), column].argmax(axis=1)
         expected = seen.expected * self.scale + self.centre
@@ -151,21 +154,40 @@ class Scorer:
         self.y = seen.y.reshape(BLOCK, -1).astype(np.float32)
         self.tails.fit(self.y.astype(np.float64))
         _, joint = self._combine(seen)
-        self.joint = joint.astype(np.float32)
-        self.whole.fit(joint)
+        self._calibrate(joint)
+        self.each.fit()
+        self.whole.fit()
 
     def _keep(self, z: F64, seen: Told, joint: F64) -> None:
+        assert self.learnt is not None
         self.carry = seen.carry
         self.steps += BLOCK
         self.x = _appended(self.x, seen.filled, self.ring)
         self.known = _appended(self.known, np.isfinite(z).astype(np.float64), self.ring)
         self.residual = _appended(self.residual, seen.residual, self.ring)
         self.y = _appended(self.y, self.tails.held(seen.y.reshape(BLOCK, -1)).astype(np.float32), self.ring)
-        self.joint = _appended(self.joint, self.whole.held(joint).astype(np.float32), self.ring)
-        if self.steps >= self.next_fit:
+        self._calibrate(joint)
+        moved = bool((self.learnt.still & (seen.filled != seen.filled[0]).any(axis=0)).any())
+        if self.steps >= self.next_fit or moved:
             self._fit()
-            self.tails.fit(self.y.astype(np.float64))
-            self.whole.fit(self.joint.astype(np.float64))
+            self.tails.fit(self._comparable())
+            # What was counted with half the knowledge counts half.
+            forget = self.steps >= 2 * self.halved
+            self.halved = self.steps if forget else self.halved
+            self.each.fit(0.5 if forget else 1.0)
+            self.whole.fit(0.5 if forget else 1.0)
+
+    def _comparable(self) -> F64:
+        """The evidence remembered, but for what the sisters told while they hardly knew each other."""
+        y = self.y.astype(np.float64)
+        if self.columns > 1 and self.steps <= self.ring:
+            y.reshape(len(y), self.columns, self.kinds)[: len(y) // 3, :, -2:] = np.nan
+        return y
+
+    def _calibrate(self, joint: F64) -> None:
+        self.each.learn(joint[:, :-1])
+        if self.columns > 1:
+            self.whole.learn(joint[:, -1:])
 
     def _fit(self) -> None:
         self.learnt = fit(self.x, self.known, self.steps - len(self.x), self.residual)
@@ -173,7 +195,7 @@ class Scorer:
 
 
 def mixture(rarity: F64) -> F64:
-    """One figure of several rarities (last axis): half the largest, half the mean of the larger ones."""
+    """One figure of several rarities (last axis): half the largest, half the mean of the three largest."""
     top = np.sort(rarity, axis=-1)[..., ::-1]
     several = top[..., : max(1, min(3, rarity.shape[-1]))].mean(axis=-1)
     out: F64 = 0.5 * top[..., 0] + 0.5 * several

@@ -6,8 +6,11 @@ import numpy as np
 
 from twin.records import F64
 
-QUANTILE = 0.02  # beyond which the tail is extrapolated
+QUANTILE = 0.04  # beyond which the tail is extrapolated
 EXCESSES = 100.0
+BUSY_MEMORY = 512.0  # rows
+BUSY = 0.3  # share of them beyond the bar that is no longer taken for a fault
+STEP = 0.7  # a ratio of two: the least that a tail may grow by at once
 _LEVEL = float(-np.log10(QUANTILE))
 _HALF = float(-np.log10(0.5))
 _FLOOR = 0.02  # no threshold lies nearer to zero: evidence is ln(1 + ratio)
@@ -25,6 +28,7 @@ class Tails:
         self.bar: F64 = np.full(series, 2.0)
         self.excess: F64 = np.zeros(series)
         self.excesses: F64 = np.zeros(series)
+        self.busy: F64 = np.zeros(series)  # share of the last rows beyond the bar
 
     def fit(self, y: F64) -> None:
         """Learn from what was seen, [N, K]. A series without a single value keeps its tail."""
@@ -45,9 +49,15 @@ class Tails:
         self.excesses = np.where(known, np.minimum(count, EXCESSES), self.excesses)
 
     def held(self, y: F64) -> F64:
-        """y as it is learnt from: a fault moves the tail a little, and again a little, but not at once."""
+        """y [N, K] as it is learnt from: a fault moves the tail a little, and again a little, but not at once. What
+        stays beyond the bar for long is no fault but the series' own way, and is learnt as it is."""
         with np.errstate(invalid="ignore"):
-            out: F64 = np.minimum(y, self.bar + 2.0 * np.maximum(self.excess, 0.1 * self.bar))
+            over = y > self.bar
+        self.busy += (over.mean(axis=0) - self.busy) * min(1.0, len(y) / BUSY_MEMORY)
+        most = self.bar + np.maximum(2.0 * self.excess, STEP)
+        most = np.where(self.busy > BUSY, np.inf, most)
+        with np.errstate(invalid="ignore"):
+            out: F64 = np.minimum(y, most)
         return out
 
     def rarity(self, y: F64) -> F64:
