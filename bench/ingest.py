@@ -1,10 +1,12 @@
 """Ingest at a real Mosquitto, with the real journal on disk: messages and readings per CPU-second of our process.
 
-    python -m bench.ingest [--messages N] [--runs 5] [--hold 20]
+    python -m bench.ingest [--messages N] [--runs 5] [--hold 20] [--quick] [--only PART ...] [--tools FOLDER]
 
 Publishers are children that send frames made beforehand; the broker is a child; what is measured is the CPU time of
-this process, all its threads, from the first message to the last one durable. Peers do their version of the same work
-in children: paho-mqtt and aiomqtt decode each message with json and keep it in memory, without journal or account.
+this process, all its threads, from the first message to the last one durable. "Production wiring" is `citywhistle up`
+as a child over a generated city: journal, store, tick with every detector, cases and page. Peers do their version of
+the same work in children: paho-mqtt and aiomqtt decode each message with json and keep it in memory, without journal or
+account; Telegraf stores into InfluxDB; a counting C subscriber (bench/peers/counting.c) is the broker's ceiling.
 """
 
 from __future__ import annotations
@@ -22,8 +24,11 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from bench.peers.processes import TOOLS, compile_counting, cpu_s
+from bench.peers.telegraf import telegraf
+from bench.peers.wiring import wired
 from bench.report import Bar, report
 from devices.codec import encode_columns, encode_json, encode_senml
 from devices.kinds import KINDS
@@ -31,7 +36,7 @@ from devices.records import Reading
 from twin.broker.conf import BrokerFiles, render, template_path
 from twin.broker.process import Broker, prepare_broker
 from twin.ingest.endpoint import LinkSettings
-from twin.ingest.frames import CONNACK, Parcel, Parser, connect, publish, subscribe
+from twin.ingest.frames import CONNACK, Parcel, Parser, connect, publish
 from twin.ingest.ledger import Ledger
 from twin.ingest.pump import Pump
 from twin.journal import Journal
@@ -54,7 +59,7 @@ class People:
 
 
 def frames(form: str, messages: int, qos: int, boot: int) -> Iterator[bytes]:
-    """PUBLISH frames of all devices in turn, every reading with a number of its own."""
+    """PUBLISH frames of all devices in turn, every reading with a number of its own; 100-150 bytes as JSON."""
     per = 1 if form == "json" else PACK
     for index in range(messages):
         device, turn = index % DEVICES, index // DEVICES
@@ -65,6 +70,16 @@ def frames(form: str, messages: int, qos: int, boot: int) -> Iterator[bytes]:
             payload = encode_columns(readings) if form == "columns" else encode_senml(readings, KINDS["pole"])
         topic = f"city/d1/pole/p-{device}/telemetry"
         yield publish(topic, payload, packet_id=(index % 65_535 + 1) if qos else 0)
+
+
+def city_frames(topics: Sequence[str], messages: int, qos: int, boot: int) -> Iterator[bytes]:
+    """PUBLISH frames of a city's poles in turn, one flat JSON reading each, a second apart from this moment on."""
+    now = time.time_ns() // 1_000_000
+    for index in range(messages):
+        device, turn = index % len(topics), index // len(topics)
+        one = reading(device % DEVICES, boot, turn + 1)
+        payload = encode_json(Reading("", now + turn * 1000, one.values, 1_700_000_000 + boot, turn + 1))
+        yield publish(topics[device], payload, packet_id=(index % 65_535 + 1) if qos else 0)
 
 
 def reading(device: int, boot: int, seq: int) -> Reading:
@@ -95,7 +110,11 @@ def hello(port: int, client: str) -> socket.socket:
 def child_publisher(options: argparse.Namespace) -> None:
     """Send frames made beforehand, as fast as may be or at a rate; say when which chunk was sent."""
     step = max(1, options.rate // 200) if options.rate else 512
-    made = list(frames(options.form, options.messages, options.qos, options.boot))
+    if options.topics:
+        topics = Path(options.topics).read_text(encoding="utf-8").split()
+        made = list(city_frames(topics, options.messages, options.qos, options.boot))
+    else:
+        made = list(frames(options.form, options.messages, options.qos, options.boot))
     chunks = [b"".join(made[at : at + step]) for at in range(0, len(made), step)]
     del made
     link = hello(options.port, f"publisher-{options.boot}")
@@ -141,7 +160,7 @@ def child_feeder(options: argparse.Namespace) -> None:
 
 def child_peer(options: argparse.Namespace) -> None:
     """Another client doing its version of the work; prints messages and CPU seconds."""
-    peer = {"paho": _paho, "aiomqtt": _aiomqtt, "counting": _counting}[options.peer]
+    peer = {"paho": _paho, "aiomqtt": _aiomqtt}[options.peer]
     count, cpu_s = peer(options)
     print(json.dumps({"messages": count, "cpu_s": cpu_s}), flush=True)
 
@@ -202,23 +221,6 @@ def _aiomqtt(options: argparse.Namespace) -> tuple[int, float]:
 
     asyncio.run(bounded())
     return count.n, count.ended - count.began
-
-
-def _counting(options: argparse.Namespace) -> tuple[int, float]:
-    """The broker's ceiling: frames counted, nothing decoded (QoS 0)."""
-    link = hello(options.port, "counting")
-    link.sendall(subscribe(1, [("city/#", 0)]))
-    link.settimeout(QUIET_S)
-    print("ready", flush=True)
-    parser, parcel, began, ended = Parser(), Parcel(), 0.0, 0.0
-    try:
-        while len(parcel) < options.messages:
-            parser.feed(link.recv(1 << 20), parcel)
-            if len(parcel):
-                began, ended = began or time.process_time(), time.process_time()
-    except TimeoutError:
-        pass
-    return len(parcel), ended - began
 
 
 # ---- parent --------------------------------------------------------------------------------------------------------
@@ -347,6 +349,78 @@ def peer(name: str, port: int, messages: int, qos: int) -> dict[str, Any]:
     return {"per_cpu_s": round(rate), "messages": told["messages"], "lost": messages - told["messages"]}
 
 
+def counting(broker: Broker, folder: Path, messages: int, qos: int) -> dict[str, Any]:
+    """The broker's ceiling: messages per CPU-second of the counting subscriber, and of the broker itself."""
+    program = compile_counting(folder)
+    if program is None or broker.pid is None:
+        return {"missing": "no C compiler (cc)"}
+    command = [str(program), str(broker.port), str(messages), str(qos)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:
+        assert running.stdout is not None
+        running.stdout.readline()
+        before = cpu_s(broker.pid)
+        with sending(broker.port, messages, qos, 98):
+            told = json.loads(running.stdout.readline())
+        spent = cpu_s(broker.pid) - before
+    got = told["messages"]
+    rates = {"per_cpu_s": round(got / max(told["cpu_s"], 1e-9)), "per_broker_cpu_s": round(got / max(spent, 1e-9))}
+    return {**rates, "messages": got, "lost": messages - got}
+
+
+@contextmanager
+def sending(port: int, messages: int, qos: int, boot: int, topics: Path | None = None) -> Iterator[None]:
+    """A child that sends messages from now on."""
+    options = ["--child", "publisher", "--form", "json", "--messages", messages, "--qos", qos, "--boot", boot]
+    options += ["--topics", topics] if topics else []
+    with child(*options, "--port", port) as publisher:
+        assert publisher.stdin is not None
+        publisher.stdin.write("go\n")
+        publisher.stdin.flush()
+        yield
+
+
+def ordinary(broker: int, folder: Path, messages: int, qos: int, tools: Path) -> dict[str, Any]:
+    """Telegraf -> InfluxDB: messages per CPU-second of Telegraf, and of both together."""
+    with telegraf(broker, qos, tools, folder) as running:
+        if running is None:
+            return {"missing": "set CITYWHISTLE_TELEGRAF and CITYWHISTLE_INFLUXD, or --tools"}
+        before = running.cpu()
+        with sending(broker, messages, qos, 97):
+            got = running.settle(messages)
+        spent = [after - at for after, at in zip(running.cpu(), before, strict=True)]
+    got["per_cpu_s"] = round(got["messages"] / max(spent[0], 1e-9))
+    return {**got, "per_cpu_s_with_influxdb": round(got["messages"] / max(sum(spent), 1e-9))}
+
+
+def production(broker: int, folder: Path, options: argparse.Namespace) -> tuple[dict[str, Bar], list[str]]:
+    """The whole server: messages per CPU-second of its process until all is journalled, stored and ticked."""
+    bars, notes = {}, []
+    with wired(broker, options.city, folder) as (server, topics):
+        names = folder / "topics"
+        names.write_text("\n".join(topics), encoding="utf-8")
+        idle, at = server.cpu(), time.monotonic()
+        time.sleep(3)
+        idle = (server.cpu() - idle) / (time.monotonic() - at)
+        base, boot = 0, 0
+        for qos, goal in ((0, 200_000), (1, 150_000)):
+            rates = []
+            for _ in range(options.runs):
+                boot += 1
+                before, began = server.cpu(), time.monotonic()
+                with sending(broker, options.messages, qos, boot, names):
+                    came, spent = server.through(base + options.messages)
+                rates.append((came - base) / (spent - before))
+                notes.append(
+                    f"production wiring, QoS {qos}: {came - base} of {options.messages} messages in"
+                    f" {spent - before:.2f} CPU s, {time.monotonic() - began:.1f} s on the clock"
+                )
+                base = came
+            bars[f"production wiring, QoS {qos}"] = Bar(statistics.median(rates), goal, "msg/CPU-s")
+        total = server.ask("/api/accounting")["total"]
+        notes.append(f"{len(topics)} poles; the server idle: {idle:.1%} of a core; account: {json.dumps(total)}")
+    return bars, notes
+
+
 def main() -> None:
     options = _options()
     if options.child == "publisher":
@@ -359,59 +433,98 @@ def main() -> None:
         measure(options)
 
 
-def measure(options: argparse.Namespace) -> None:
-    """All scenarios and peers; prints and writes the report."""
+class Scenario(NamedTuple):
+    """One bar: form of payload, messages of a run, QoS, goal and unit."""
+
+    form: str
+    messages: int
+    qos: int
+    goal: int
+    unit: str
+
+
+def scenarios_of(options: argparse.Namespace) -> dict[str, Scenario]:
+    """What is measured of ingest and journal."""
     n, packs = options.messages, max(DEVICES, options.messages // 20)
-    scenarios = {
-        "JSON, QoS 0": ("json", n, 0, 500_000, "msg"),
-        "JSON, QoS 1": ("json", n, 1, 400_000, "msg"),
-        "columnar packs of 50": ("columns", packs, 1, 3_000_000, "readings"),
-        "SenML packs of 50": ("senml", max(1000, packs // 3), 1, 1_000_000, "readings"),
+    return {
+        "JSON, QoS 0": Scenario("json", n, 0, 500_000, "msg"),
+        "JSON, QoS 1": Scenario("json", n, 1, 400_000, "msg"),
+        "columnar packs of 50": Scenario("columns", packs, 1, 3_000_000, "readings"),
+        "SenML packs of 50": Scenario("senml", max(1000, packs // 3), 1, 1_000_000, "readings"),
     }
+
+
+def ingest(broker: int, folder: Path, options: argparse.Namespace) -> tuple[dict[str, Bar], list[str]]:
+    """Ingest and journal behind a broker, and the rate held."""
     bars: dict[str, Bar] = {}
-    notes, lost, boot = [f"{n} messages a run, median of {options.runs}, {DEVICES} devices"], 0, 0
+    notes: list[str] = []
+    bench = Bench(broker, folder)
+    bench.pump.start()
+    while not bench.pump.link_state().drained:
+        time.sleep(0.05)
+    lost, boot = 0, 0
+    for name, (form, messages, qos, goal, unit) in scenarios_of(options).items():
+        rates, walls = [], []
+        for _ in range(options.runs):
+            boot += 1
+            got = bench.run(form, messages, qos, boot)
+            rates.append(got["readings"] / got["cpu_s"])
+            walls.append(got["readings"] / got["wall_s"])
+            lost += got["lost"] if qos else 0
+        bars[name] = Bar(statistics.median(rates), goal, f"{unit}/CPU-s")
+        notes.append(f"{name}: {statistics.median(walls):,.0f} {unit}/s on the clock")
+    if options.hold:
+        got = bench.run("json", options.rate * options.hold, 1, boot + 1, rate=options.rate)
+        delays = sorted(got["delays_ms"])
+        held = f"{options.rate} msg/s for {options.hold} s"
+        bars[f"publish to journal p99, {held}"] = Bar(delays[int(len(delays) * 0.99)], 100, "ms", "lower")
+        lost += got["lost"]
+        notes.append(f"{held}: {got['cpu_s'] / got['wall_s']:.1%} of a core, p50 {delays[len(delays) // 2]:.1f} ms")
+    bars["lost at QoS 1"] = Bar(lost, 0, "readings", "lower")
+    tally, stages = bench.pump.ledger.total(), bench.pump.stages()
+    notes.append(f"account: {tally.journalled} journalled, {tally.missing} missing, {tally.duplicate} duplicate")
+    cpu = {stage: stages[stage]["cpu_seconds_total"] for stage in ("link", "decode", "account", "journal")}
+    notes.append("CPU seconds by stage: " + ", ".join(f"{stage} {s:.2f}" for stage, s in cpu.items()))
+    bench.pump.stop()
+    bench.journal.close()
+    return bars, notes
+
+
+def measure(options: argparse.Namespace) -> None:
+    """All parts that were asked for; prints and writes the report."""
+    bars: dict[str, Bar] = {}
+    peers: dict[str, Any] = {}
+    notes = [f"{options.messages} messages a run, median of {options.runs}, {DEVICES} devices"]
+
+    def take(found: tuple[dict[str, Bar], list[str]]) -> None:
+        bars.update(found[0])
+        notes.extend(found[1])
+
     with tempfile.TemporaryDirectory(prefix="citywhistle-bench-") as place:
         folder = Path(place)
         with mosquitto(folder / "broker") as broker:
-            bench = Bench(broker.port, folder)
-            bench.pump.start()
-            while not bench.pump.link_state().drained:
-                time.sleep(0.05)
-            for name, (form, messages, qos, goal, unit) in scenarios.items():
-                rates, walls = [], []
-                for _ in range(options.runs):
-                    boot += 1
-                    got = bench.run(form, messages, qos, boot)
-                    rates.append(got["readings"] / got["cpu_s"])
-                    walls.append(got["readings"] / got["wall_s"])
-                    lost += got["lost"] if qos else 0
-                bars[name] = Bar(statistics.median(rates), goal, f"{unit}/CPU-s")
-                notes.append(f"{name}: {statistics.median(walls):,.0f} {unit}/s on the clock")
-            if options.hold:
-                got = bench.run("json", options.rate * options.hold, 1, boot + 1, rate=options.rate)
-                delays = sorted(got["delays_ms"])
-                held = f"{options.rate} msg/s for {options.hold} s"
-                bars[f"publish to journal p99, {held}"] = Bar(delays[int(len(delays) * 0.99)], 100, "ms", "lower")
-                lost += got["lost"]
-                notes.append(
-                    f"{held}: {got['cpu_s'] / got['wall_s']:.1%} of a core, p50 {delays[len(delays) // 2]:.1f} ms"
+            if "ingest" in options.only:
+                take(ingest(broker.port, folder, options))
+            for qos in (0, 1) if "peers" in options.only else ():
+                for name in ("paho", "aiomqtt"):
+                    peers[f"{name}, QoS {qos}"] = peer(name, broker.port, options.peer_messages, qos)
+                told = ordinary(
+                    broker.port, Path(tempfile.mkdtemp(dir=folder)), options.peer_messages, qos, options.tools
                 )
-            bars["lost at QoS 1"] = Bar(lost, 0, "readings", "lower")
-            tally, stages = bench.pump.ledger.total(), bench.pump.stages()
-            notes.append(
-                f"account: {tally.journalled} journalled, {tally.missing} missing, {tally.duplicate} duplicate"
-            )
-            cpu = {stage: stages[stage]["cpu_seconds_total"] for stage in ("link", "decode", "account", "journal")}
-            notes.append("CPU seconds by stage: " + ", ".join(f"{stage} {s:.2f}" for stage, s in cpu.items()))
-            bench.pump.stop()
-            bench.journal.close()
-            peers = {}
-            for name, qos in (("paho", 0), ("paho", 1), ("aiomqtt", 0), ("aiomqtt", 1), ("counting", 0)):
-                peers[f"{name}, QoS {qos}"] = peer(name, broker.port, options.peer_messages, qos)
-        for name, (form, messages, qos, _, unit) in scenarios.items():
-            rates = [fed(Path(tempfile.mkdtemp(dir=folder)), form, messages, qos) for _ in range(options.runs)]
-            notes.append(f"{name}, broker taken out: {statistics.median(rates):,.0f} {unit}/CPU-s")
-    report("ingest", bars, peers, notes=notes)
+                peers[f"Telegraf -> InfluxDB, QoS {qos}"] = told
+                peers[f"counting in C, QoS {qos}"] = counting(broker, folder, options.peer_messages, qos)
+        for name, some in scenarios_of(options).items() if "fed" in options.only else ():
+            place_of = [Path(tempfile.mkdtemp(dir=folder)) for _ in range(options.runs)]
+            rates = [fed(where, some.form, some.messages, some.qos) for where in place_of]
+            notes.append(f"{name}, broker taken out: {statistics.median(rates):,.0f} {some.unit}/CPU-s")
+        if "production" in options.only:
+            with mosquitto(folder / "broker-2") as broker:
+                take(production(broker.port, Path(tempfile.mkdtemp(dir=folder)), options))
+    whole = set(options.only) == set(PARTS) and not options.quick
+    report("ingest", bars, peers, notes=notes, results=None if whole else Path(tempfile.mkdtemp()))
+
+
+PARTS = ("ingest", "peers", "fed", "production")
 
 
 def _options() -> argparse.Namespace:
@@ -421,12 +534,20 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--hold", type=int, default=20, help="seconds at --rate; 0: not")
     parser.add_argument("--rate", type=int, default=60_000)
     parser.add_argument("--peer-messages", type=int, default=100_000)
+    parser.add_argument("--city", type=int, default=20_000, help="devices of the city of the production wiring")
+    parser.add_argument("--tools", type=Path, default=TOOLS, help="folder with telegraf/ and influxd/")
+    parser.add_argument("--only", nargs="+", choices=PARTS, default=PARTS, help="these parts alone (result not kept)")
+    parser.add_argument("--quick", action="store_true", help="small and once: a look, no record")
+    parser.add_argument("--topics", help=argparse.SUPPRESS)
     parser.add_argument("--child", choices=("publisher", "feeder", "peer"), help=argparse.SUPPRESS)
     for name in ("--port", "--qos", "--boot"):
         parser.add_argument(name, type=int, default=0, help=argparse.SUPPRESS)
     parser.add_argument("--form", choices=FORMS, default="json", help=argparse.SUPPRESS)
-    parser.add_argument("--peer", choices=("paho", "aiomqtt", "counting"), default="paho", help=argparse.SUPPRESS)
-    return parser.parse_args()
+    parser.add_argument("--peer", choices=("paho", "aiomqtt"), default="paho", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.quick:
+        given.messages, given.runs, given.hold, given.peer_messages = 100_000, 1, 5, 20_000
+    return given
 
 
 if __name__ == "__main__":
