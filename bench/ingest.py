@@ -21,7 +21,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -110,6 +110,11 @@ def hello(port: int, client: str) -> socket.socket:
 def child_publisher(options: argparse.Namespace) -> None:
     """Send frames made beforehand, as fast as may be or at a rate; say when which chunk was sent."""
     step = max(1, options.rate // 200) if options.rate else 512
+    chunks: Iterable[bytes]
+    if options.rate:
+        chunks = paced_chunks(options.messages, options.qos, options.boot, step)
+        _send(options, chunks, step)
+        return
     if options.topics:
         topics = Path(options.topics).read_text(encoding="utf-8").split()
         made = list(city_frames(topics, options.messages, options.qos, options.boot))
@@ -117,6 +122,28 @@ def child_publisher(options: argparse.Namespace) -> None:
         made = list(frames(options.form, options.messages, options.qos, options.boot))
     chunks = [b"".join(made[at : at + step]) for at in range(0, len(made), step)]
     del made
+    _send(options, chunks, step)
+
+
+def paced_chunks(messages: int, qos: int, boot: int, step: int) -> Iterator[bytes]:
+    """What `frames` gives as JSON, made while it is sent: an hour of it would not fit into memory."""
+    said = [encode_json(reading(0, boot, n)).partition(b',"powerConsumption"')[2] for n in range(6300)]
+    heads = [f"city/d1/pole/p-{device}/telemetry".encode() for device in range(DEVICES)]
+    heads = [len(head).to_bytes(2, "big") + head for head in heads]
+    for at in range(0, messages, step):
+        parts = []
+        for index in range(at, min(at + step, messages)):
+            device, seq = index % DEVICES, index // DEVICES + 1
+            packet_id = (index % 65_535 + 1).to_bytes(2, "big") if qos else b""
+            body = b'%b%b{"t":%d,"boot":%d,"seq":%d,"powerConsumption"%b' % (
+                heads[device], packet_id, T0 + seq * 1000, 1_700_000_000 + boot, seq, said[(seq + device) % 6300],
+            )  # fmt: skip
+            parts.append(b"%c%c%c" % (0x32 if qos else 0x30, len(body) & 127 | 128, len(body) >> 7) + body)
+        yield b"".join(parts)
+
+
+def _send(options: argparse.Namespace, chunks: Iterable[bytes], step: int) -> None:
+    """Connect, wait for the word, send; say when which chunk was sent."""
     link = hello(options.port, f"publisher-{options.boot}")
     if options.qos:
         threading.Thread(target=_swallow, args=(link,), daemon=True).start()

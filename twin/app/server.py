@@ -37,7 +37,7 @@ from twin.app.desk import CityDesk
 from twin.app.heart import Heart, StoppedHere
 from twin.app.heartbeat import Heartbeat
 from twin.app.history import History
-from twin.app.marks import Courier, Marks
+from twin.app.marks import Marks
 from twin.app.memory import Keeper, recount, restore
 from twin.app.partners import Partners
 from twin.app.picture import Picture
@@ -252,10 +252,6 @@ class Server:
             return self.plates.dress(self.links.dress(sent, time.time()))
 
         self.sender = Sender(self.cases, self.channels, self._outcome, dress=dress)
-        self.courier = Courier(told.broker, self.password)
-        self.marks = Marks(
-            self._marks_moved, self.courier.publish, told.broker.mark_every_s, lambda: self.courier.connects
-        )
         self.pump = Pump(self._link_settings(), self.city.registry, self.book, self._append, self.clock.now_ms)
         self.register = CityRegister(
             self.city, self.history, self.strangers, self.pump.journal, self._nudge, provisioner(told),
@@ -264,6 +260,8 @@ class Server:
         if self.city.version > 1:
             for note in self.register.provision(self.city.files):
                 LOG.info("%s", note)
+        link = self.pump.link
+        self.marks = Marks(self._marks_moved, link.say, told.broker.mark_every_s, lambda: link.figures.connections)
 
     def _link_settings(self) -> LinkSettings:
         told = self.settings.broker
@@ -292,9 +290,9 @@ class Server:
         self._stack.callback(self._last_checkpoint, heart)
         heart.start()
         self._stack.callback(self.counter.close)
-        self._begin(self.courier.start, self.courier.stop)
-        self._begin(self.marks.start, self.marks.stop)
         self._begin(self.pump.start, self.pump.stop)
+        self._begin(self.marks.start, self.marks.stop)
+        self._stack.callback(self.pump.halt)  # the last marks are of what was taken last
         self._serve()
         self._begin(self.night.start, self.night.stop)
         self._begin(self.sender.start, self.sender.stop)  # last: messages carry the address that people answer at

@@ -11,6 +11,7 @@ from twin.ingest.frames import Parcel, pubacks
 from twin.records import Link as LinkEvent
 
 TAKE_BYTES = 1024 * 1024  # of one take
+SAID_BYTES = 4 * 1024 * 1024  # of messages of ours that may wait to be sent
 
 
 class Inbox:
@@ -27,6 +28,7 @@ class Inbox:
         self._change = threading.Condition()
         self._interrupted = False
         self._wanted = 0  # while the pump lets more gather: so many bytes, and it wants to be woken
+        self._said: deque[bytes] = deque()
         self._acks: deque[tuple[int, bytes]] = deque()
         self._wake_read, self._wake_write = socket.socketpair()
         self._wake_read.setblocking(False)
@@ -98,6 +100,21 @@ class Inbox:
             else:
                 stale += len(some) // 4
         return bytes(frames), stale
+
+    def say(self, frames: bytes) -> bool:
+        """Have frames of ours sent on the connection there is; False where too many wait already."""
+        if sum(map(len, self._said)) + len(frames) > SAID_BYTES:
+            return False
+        self._said.append(frames)
+        self.wake()
+        return True
+
+    def said(self) -> bytes:
+        """(link) Frames of ours to send; they wait for no other connection."""
+        frames = bytearray()
+        while self._said:
+            frames += self._said.popleft()
+        return bytes(frames)
 
     def wake(self) -> None:
         """Wake the link's poll()."""

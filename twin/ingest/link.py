@@ -13,10 +13,10 @@ import random
 import ssl
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from twin.ingest.endpoint import LinkFigures, LinkSettings
-from twin.ingest.frames import ProtocolError
+from twin.ingest.frames import ProtocolError, publish
 from twin.ingest.inbox import Inbox
 from twin.ingest.session import Refused, Session
 from twin.records import Link as LinkEvent
@@ -47,11 +47,24 @@ class Link:
             self._thread.join()
         self.inbox.close()
 
+    def say(self, messages: Sequence[tuple[str, bytes]]) -> bool:
+        """Publish (topic, payload), retained; any thread. False where we are not connected, or too much waits.
+
+        At QoS 0, for marks: a newer one says all that a lost one said, and after each new connection
+        (`figures.connections` counts them) the caller says all of them again, for the broker may have forgotten.
+        An acknowledgement each way for every mark would cost server, broker and devices more than the readings do.
+        """
+        if self.figures.state != "up":
+            return False
+        version = self.settings.version
+        return self.inbox.say(b"".join(publish(t, p, retain=True, version=version) for t, p in messages))
+
     def _run(self) -> None:
         shortest, longest = self.settings.backoff_s
         wait, generation = shortest, 0
         while not self._stopping.is_set():
             generation += 1
+            self.inbox.said()  # it was for the connection that is gone
             session = Session(self.settings, self.figures, self.inbox, self._now_ms, generation)
             try:
                 session.open()

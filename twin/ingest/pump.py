@@ -116,12 +116,16 @@ class Pump:
 
     def stop(self) -> None:
         """Finish what is in hand, acknowledge it, disconnect. What waits is not lost: the broker has it."""
+        self.halt()
+        self.link.stop()
+
+    def halt(self) -> None:
+        """Finish what is in hand and take no more; the link stands until `stop`, for the marks of what was taken."""
         self._stopping.set()
         self.link.inbox.interrupt()
         if self._thread.ident is not None:
             self._thread.join()
         self._do_orders()
-        self.link.stop()
         with self._lock:
             waiting = list(self._offers)
             self._offers.clear()

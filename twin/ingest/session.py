@@ -96,6 +96,8 @@ class Session:
         while True:
             owed, stale = self.inbox.owed(self._generation)
             self._out += owed
+            if self.was_up:
+                self._out += self.inbox.said()
             self.figures.stale_acks += stale
             self._flush()
             if stopping.is_set():

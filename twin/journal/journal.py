@@ -25,6 +25,7 @@ from twin.records import Batch, Body, Entry, Names
 MAX_BODY_BYTES = 256 << 20
 GROUP_BYTES = 16 << 20  # several threads' appends are committed together up to here
 ENTRY_BYTES = 512  # what an entry costs in memory beside its columns
+UNPACKED = 6  # times that a batch takes more room in memory than on disk, about
 TRIM_S = 0.01  # a trimming transaction holds appends back about this long
 
 
@@ -288,7 +289,7 @@ class Journal:
         for request in group:
             for body, data in zip(request.bodies, request.data, strict=True):
                 n += 1
-                entries.append((Entry(n, body), 2 * len(data) + ENTRY_BYTES))
+                entries.append((Entry(n, body), _footprint(body, data)))
             request.last = n
         with self._state:
             self._tail.add(entries)
@@ -360,7 +361,7 @@ class Journal:
                     "SELECT n, CAST(body AS BLOB) FROM entry WHERE n > ? ORDER BY n LIMIT ?", (after, limit)
                 )
                 for n, data in cursor:
-                    max_bytes -= 2 * len(data) + ENTRY_BYTES
+                    max_bytes -= UNPACKED * len(data) + ENTRY_BYTES
                     if found and max_bytes < 0:
                         break
                     found.append((n, data))
@@ -372,3 +373,15 @@ class Journal:
                 gone = "has been trimmed" if expected < self._first else "is missing: restore the journal from a backup"
                 raise JournalBroken(f"journal entry {expected} {gone}")
         return found
+
+
+def _footprint(body: Body, data: bytes) -> int:
+    """Bytes that an entry takes in memory."""
+    if not isinstance(body, Batch):
+        return 2 * len(data) + ENTRY_BYTES
+    count = ENTRY_BYTES
+    for columns in body.columns:
+        for array in (columns.row, columns.t, columns.boot, columns.seq, columns.arrived, columns.flags):
+            count += array.nbytes
+        count += sum(values.nbytes for values in columns.values.values())
+    return count

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Sequence
 
 import paho.mqtt.client as mqtt
+import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
 from devices.envelope import decode_mark
 from devices.records import Mark
 from tests.broker import TestBroker
 from tests.twin.ingest.conftest import until
-from twin.app.marks import Courier, Marks
-from twin.settings import BrokerSettings
+from twin.app.marks import LOT, Marks
+from twin.ingest.endpoint import LinkSettings
+from twin.ingest.frames import Version
+from twin.ingest.link import Link
 
 
 class Senders:
@@ -41,10 +45,9 @@ class Wire:
         self.up, self.connects = True, 1
         self.sent: list[tuple[str, int]] = []
 
-    def publish(self, topic: str, payload: bytes) -> bool:
+    def publish(self, messages: Sequence[tuple[str, bytes]]) -> bool:
         if self.up:
-            device = topic.split("/")[3]
-            self.sent.append((topic, decode_mark(device, payload).seq))
+            self.sent += [(topic, decode_mark(topic.split("/")[3], payload).seq) for topic, payload in messages]
         return self.up
 
 
@@ -105,30 +108,48 @@ def await_retained(broker: TestBroker, wanted: dict[str, int]) -> None:
         client.loop_stop()
 
 
-def test_a_real_broker_keeps_marks_and_gets_them_again(broker: TestBroker) -> None:
-    """Marks are retained; a broker that was killed and forgot them has them again after the courier reconnects; a
-    courier that starts before its broker connects when that comes."""
+def test_many_marks_go_in_lots() -> None:
+    """Of more marks than one lot holds none is left out; a connection that ends between lots keeps the rest owed."""
+    senders, wire = Senders(), Wire()
+    marks = Marks(senders.changed, wire.publish, 60.0, lambda: wire.connects)
+    for number in range(LOT + 10):
+        senders.move(f"p-{number}", number + 1)
+    taken = iter((True, False))
+    marks._publish = lambda messages: next(taken) and wire.publish(messages)
+    marks._round()
+    assert len(wire.sent) == LOT
+    marks._publish = wire.publish
+    marks._round()
+    assert len(set(wire.sent)) == LOT + 10
+
+
+@pytest.mark.parametrize("version", [4, 5])
+def test_a_real_broker_keeps_marks_and_gets_them_again(broker: TestBroker, version: Version) -> None:
+    """Marks are retained; a broker that was killed and forgot them has them again after we reconnect; a link that
+    starts before its broker connects when that comes."""
     broker.stop()
-    settings = BrokerSettings(host=broker.host, port=broker.port, user="", client_id="marks-test")
+    link = Link(
+        LinkSettings(host=broker.host, port=broker.port, client_id="marks-test", backoff_s=(0.1, 0.5), version=version),
+        lambda: time.time_ns() // 1_000_000,
+    )
     senders = Senders()
-    courier = Courier(settings, "")
-    marks = Marks(senders.changed, courier.publish, 0.05, lambda: courier.connects)
+    marks = Marks(senders.changed, link.say, 0.05, lambda: link.figures.connections)
     senders.move("p-1", 5)
     senders.move("p-2", 7)
-    courier.start()
+    link.start()
     marks.start()
     try:
-        assert courier.publish("x", b"") is False
+        assert link.say([("x", b"")]) is False
         broker.start()
-        until(lambda: courier.connects == 1, "the first connection")
+        until(lambda: link.figures.connections == 1, "the first connection")
         await_retained(broker, {"p-1": 5, "p-2": 7})
         broker.kill()
         for saved in broker.files.dir.rglob("mosquitto.db"):
             saved.unlink()
         senders.move("p-1", 9)
         broker.start()
-        until(lambda: courier.connects == 2, "the second connection")
+        until(lambda: link.figures.connections == 2, "the second connection")
         await_retained(broker, {"p-1": 9, "p-2": 7})
     finally:
         marks.stop()
-        courier.stop()
+        link.stop()
