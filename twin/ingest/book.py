@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 BOOTS = 8
 GAPS = 128
-START = 1000  # a boot whose first number is at most this began at 1 (or 0): what is before it is missing
+START = 1000  # a boot that is the first of its sender, and comes in further on than this, began before we knew of it
 
 
 @dataclass(slots=True)
@@ -65,9 +65,11 @@ class Boot:
         return True
 
 
-def begin(boot: int, seq: int) -> Boot:
-    """A boot of which `seq` came first."""
-    if seq > START:
+def begin(boot: int, seq: int, *, fresh: bool = False) -> Boot:
+    """A boot of which `seq` came first. `fresh`: it is later than one that we know, so that it began in our time, at 1
+    (or 0), and whatever is before `seq` is missing. Else that holds for `seq` up to START, and one further on is taken
+    to have begun there: its sender spoke to somebody else before."""
+    if seq > START and not fresh:
         return Boot(boot, seq, seq)
     base = min(1, seq)
     return Boot(boot, base, seq, [(base, seq - 1)] if seq > base else [])
@@ -115,7 +117,8 @@ class Book:
         """(whether the reading is new, whether it came after a higher number of its boot)."""
         known = self.find(boot)
         if known is None:
-            self.boots.append(begin(boot, seq))
+            fresh = bool(self.boots) and boot > max(one.boot for one in self.boots)
+            self.boots.append(begin(boot, seq, fresh=fresh))
             if len(self.boots) > BOOTS:
                 self.given_up += self.boots.pop(0).missing
             return True, False

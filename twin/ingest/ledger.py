@@ -150,7 +150,7 @@ class Ledger:
         """(kind, mark) of accountable devices, by default of those whose mark moved since it was last asked.
 
         `names[kind][row]` is the device. Mark.seq is the number up to which all has come, beginning with 1 (or with
-        the first that came, of a sender whose first was above 1000). A boot of which nothing is whole yet has none.
+        the first that came, of a boot that began before we knew its sender). A boot with nothing whole yet has none.
         """
         with self._lock:
             found: list[tuple[str, Mark]] = []

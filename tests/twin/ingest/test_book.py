@@ -37,6 +37,21 @@ def test_a_sender_known_from_far_on() -> None:
     assert not book.take(START + 1)
 
 
+def test_what_a_new_boot_lost_at_its_beginning_is_missing() -> None:
+    """A boot later than one we know began at 1, in our time: all that is lost before its first number is missing, be it
+    thousands. An earlier or a first one may have begun elsewhere. What comes after all is missing no more."""
+    book = Book()
+    assert book.take(100, START + 5) == (True, False)
+    assert book.missing == 0
+    assert book.take(101, 5 * START) == (True, False)
+    assert book.missing == 5 * START - 1
+    assert book.boots[-1].mark == 0
+    assert book.take(101, 17) == (True, True)
+    assert book.missing == 5 * START - 2
+    assert book.take(99, 7 * START) == (True, False)
+    assert book.missing == 5 * START - 2
+
+
 def test_gaps_are_bounded() -> None:
     """Beyond the bound the lowest gap is given up: it stays missing, and its numbers are not accepted any more."""
     book = Book()

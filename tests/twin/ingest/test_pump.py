@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
@@ -17,6 +19,7 @@ from tests.broker import TestBroker
 from tests.twin.ingest.conftest import DEADLINE_S, T0, Memory, People, Publisher, until
 from twin.errors import BodyRefused
 from twin.ingest.endpoint import LinkSettings
+from twin.ingest.frames import PUBACK, Control, Parcel, Parser, publish
 from twin.ingest.ledger import Ledger
 from twin.ingest.pump import IngestFull, Pump
 from twin.records import FLAG_EVENT, Answer, Batch, Body, Link, Online
@@ -281,3 +284,77 @@ def test_stages_tell_their_figures(broker: TestBroker, publisher: Publisher) -> 
         assert stages["journal"]["commits_total"] >= 1
         assert stages["link"]["up"] == 1
         assert all(isinstance(v, float | int) for stage in stages.values() for v in stage.values())
+
+
+class Strict:
+    """A broker that keeps its in-flight window to the letter, as newer ones do: `window` messages without PUBACK."""
+
+    def __init__(self, window: int, total: int) -> None:
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener.settimeout(DEADLINE_S)
+        self.port = self._listener.getsockname()[1]
+        self._window, self._total = window, total
+        self.open: set[int] = set()
+        self.sent = 0
+        self.most = 0
+        self.unasked = 0  # acknowledgements of what was not sent
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        link, _ = self._listener.accept()
+        parser, parcel = Parser(), Parcel()
+        with link:
+            while data := link.recv(65536):
+                for control in parser.feed(data, parcel):
+                    link.sendall(self._answer(control))
+
+    def _answer(self, control: Control) -> bytes:
+        if control.type == 1:
+            return bytes.fromhex("20020000")
+        if control.type == 8:
+            codes, at = 0, 2
+            while at < len(control.body):
+                at += 3 + int.from_bytes(control.body[at : at + 2], "big")
+                codes += 1
+            return bytes((0x90, 2 + codes)) + control.body[:2] + b"\1" * codes + self._more()
+        if control.type == PUBACK:
+            number = int.from_bytes(control.body[:2], "big")
+            self.unasked += number not in self.open
+            self.open.discard(number)
+            return self._more()
+        return b""
+
+    def _more(self) -> bytes:
+        frames = b""
+        while self.sent < self._total and len(self.open) < self._window:
+            self.sent += 1
+            number = self.sent % 65_535 + 1
+            self.open.add(number)
+            frames += publish(TOPIC, encode_json(reading(self.sent)), packet_id=number)
+        self.most = max(self.most, len(self.open))
+        return frames
+
+    def close(self) -> None:
+        self._listener.close()
+        self._thread.join(DEADLINE_S)
+
+
+def test_a_broker_that_enforces_its_window() -> None:
+    """Everything comes through a window that is kept to the letter, acknowledged once, after its commit."""
+    memory, broker = Memory(), Strict(window=20, total=500)
+    settings = LinkSettings(port=broker.port, backoff_s=(0.05, 0.2))
+    pump = Pump(settings, People(), Ledger(), memory.append, now_ms, gather_s=0.0)
+    memory.refuse.set()
+    pump.start()
+    try:
+        until(lambda: memory.tried >= 2, "the journal refuses")
+        assert len(broker.open) == 20 == broker.sent
+        memory.refuse.clear()
+        until(lambda: broker.sent == 500 and not broker.open, "all is acknowledged")
+    finally:
+        pump.stop()
+        broker.close()
+    assert [seq for _, _, seq in memory.ids()] == list(range(1, 501))
+    assert broker.unasked == 0
+    assert broker.most == 20
