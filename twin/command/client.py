@@ -169,5 +169,6 @@ def runs_in(config: Path | None) -> Path | None:
     """The note of a running server: of the configured data directory, else of the demo's."""
     places = [Path(settings_of(config).data_dir)]
     if config is None:
-        places.append(Path(".citywhistle/demo/data"))
-    return next((place / "running.json" for place in places if (place / "running.json").exists()), None)
+        places += Path(".citywhistle/demo").glob("*/data")
+    notes = [place / "running.json" for place in places if (place / "running.json").exists()]
+    return next((note for note in notes if read_note(note) is not None), notes[0] if notes else None)

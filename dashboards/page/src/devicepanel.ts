@@ -6,7 +6,7 @@ import { h } from "./dom";
 import { dayTime, number, span, unitName } from "./format";
 import { severityIcon } from "./icons";
 import { STATES } from "./map/fleet";
-import type { Case, City, Device, Quantity, Series, Value } from "./records";
+import type { Case, City, Desired, Device, Quantity, Series, Value } from "./records";
 import { named, stateName, t, tOr, typeName, type Word } from "./text";
 
 const HOUR = 3_600_000;
@@ -93,6 +93,7 @@ export class DevicePanel {
       ),
       this.about(device),
       this.cases(device),
+      this.desired(device),
       this.quantity ? h("section", { class: "charted" }, this.ranges(device), canvas, this.readout) : null,
       h("section", {}, h("h3", {}, t("values")), this.values),
     ];
@@ -135,6 +136,23 @@ export class DevicePanel {
         (error: unknown) => this.acts.failed(error),
       );
     return h("span", {}, shown, button);
+  }
+
+  /** What orders want of the device, and whether it reports it. */
+  private desired(device: Device): HTMLElement | null {
+    if (!device.desired?.length) return null;
+    const row = (one: Desired): HTMLElement => {
+      const quantity = this.city.kinds[device.kind]?.quantities.find((q) => q.name === one.quantity);
+      const shown = (x: number | null): string => (x === null ? "–" : number(x, quantity?.decimals ?? 2));
+      const name = quantity ? named(quantity, quantity.name) : one.quantity;
+      return h(
+        "li",
+        {},
+        h("span", {}, t("desired_row", name, shown(one.value), shown(one.reported)), " "),
+        h("span", { class: "tag" }, t(one.differs ? "desired_differs" : "desired_same")),
+      );
+    };
+    return h("section", {}, h("h3", {}, t("desired")), h("ul", { class: "rowlist" }, ...device.desired.map(row)));
   }
 
   private cases(device: Device): HTMLElement | null {

@@ -99,6 +99,17 @@ export interface Value {
   age_s: number | null;
 }
 
+/** What a device should report by an order, beside what it reports. */
+export interface Desired {
+  quantity: string;
+  value: number;
+  reported: number | null;
+  differs: boolean;
+  order: string;
+  since_ms: number;
+  until_ms: number; // 0: until told otherwise
+}
+
 export interface Device {
   id: string;
   kind: string;
@@ -113,6 +124,7 @@ export interface Device {
   plate?: string; // a pseudonym; POST /api/reveals tells the plate
   values?: Value[];
   cases?: Case[];
+  desired?: Desired[];
 }
 
 export interface Series {
