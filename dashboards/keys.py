@@ -24,23 +24,26 @@ class Keys:
     def __init__(self, bearer: str | None, clock: Callable[[], float]) -> None:
         self._bearer = None if bearer is None else _digest(bearer)
         self.clock = clock
-        self._tokens: OrderedDict[bytes, float] = OrderedDict()
+        self._tokens: OrderedDict[bytes, tuple[float, bool]] = OrderedDict()
         self._sessions: OrderedDict[bytes, float] = OrderedDict()
         self._lock = threading.Lock()
 
-    def issue(self) -> str:
-        """A new one-time token, good once and for 24 h; the oldest unused one goes when there are 32."""
+    def issue(self, *, asked: bool = False) -> str:
+        """A new one-time token, good once and for 24 h; the oldest unused one goes when there are 32.
+
+        `asked`: somebody who holds the key asked for it; else it was printed unasked, while nobody had an account.
+        """
         token = secrets.token_urlsafe(32)
         with self._lock:
-            self._tokens[_digest(token)] = self.clock() + TOKEN_S
+            self._tokens[_digest(token)] = (self.clock() + TOKEN_S, asked)
             _trim(self._tokens, MOST_TOKENS)
         return token
 
-    def redeem(self, token: str) -> str | None:
-        """The session that the token buys, or None: unknown, used or too old."""
+    def redeem(self, token: str, *, only_asked: bool = False) -> str | None:
+        """The session that the token buys, or None: unknown, used or too old (or `only_asked` and printed unasked)."""
         with self._lock:
-            until = self._tokens.pop(_digest(token), None)
-            if until is None or until < self.clock():
+            until, asked = self._tokens.pop(_digest(token), (-1.0, False))
+            if until < self.clock() or (only_asked and not asked):
                 return None
             session = secrets.token_urlsafe(32)
             self._sessions[_digest(session)] = self.clock() + SESSION_S
@@ -94,6 +97,6 @@ def _digest(secret: str) -> bytes:
     return hashlib.sha256(secret.encode("utf-8", "surrogatepass")).digest()
 
 
-def _trim(book: OrderedDict[bytes, float], most: int) -> None:
+def _trim(book: OrderedDict[bytes, float] | OrderedDict[bytes, tuple[float, bool]], most: int) -> None:
     while len(book) > most:
         book.popitem(last=False)

@@ -12,7 +12,7 @@ from argon2 import PasswordHasher
 from dashboards.app import build_app
 from dashboards.gate import Doors
 from dashboards.keys import Keys
-from tests.dashboards.conftest import ORIGIN, Ticking
+from tests.dashboards.conftest import KEY, ORIGIN, Ticking
 from tests.dashboards.fake_desk import FakeDesk
 from twin.access import Access
 
@@ -107,6 +107,14 @@ async def test_a_session_brought_along_is_not_taken_over(
     browser.cookies.set("citywhistle_8642", guest, domain="127.0.0.1")
     assert (await browser.post("/api/session", json=MEI)).status_code == 204
     assert not keys.knows_session(guest)
+
+
+async def test_a_printed_link_is_void_once_there_are_users(browser: httpx.AsyncClient, keys: Keys) -> None:
+    """The link in the log opens nothing any more; one that was asked for by whoever holds the key does."""
+    assert (await browser.post("/api/session", json={"token": keys.issue()})).status_code == 401
+    asked = await browser.post("/api/session/token", headers={"Authorization": f"Bearer {KEY}"})
+    assert (await browser.post("/api/session", json={"token": asked.json()["token"]})).status_code == 204
+    assert (await browser.get("/api/session")).json()["name"] == "guest"
 
 
 @pytest.mark.parametrize("origin", ["http://evil.example", "null", ""])
