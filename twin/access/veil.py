@@ -17,6 +17,7 @@ import re
 import secrets
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,6 +27,7 @@ Kind = Literal["plate", "phone", "card"]
 KEY_BYTES = 32
 FILE = "pseudonym.key"
 LETTERS = 12
+SHORT, REMEMBERED = 300, 16_384  # letters of a text whose veiled form is remembered, and how many are
 
 _PROVINCES = "京津沪渝冀豫云辽黑湘皖鲁新苏浙赣鄂桂甘晋蒙陕吉闽贵粤青藏川宁琼"
 _PLATE = re.compile(
@@ -74,6 +76,7 @@ class Veil:
             self.plate(plate): ("plate", plate) for plate in self._known.values()
         }
         self._back |= {self.pseudonym("phone", number): ("phone", number) for number in phones if number}
+        self._short = lru_cache(REMEMBERED)(self._veiled)  # ids, types and sentences come again and again
 
     def pseudonym(self, kind: Kind, value: str) -> str:
         """The pseudonym of a value: the same for each way to write it."""
@@ -98,6 +101,9 @@ class Veil:
         """A text with pseudonyms in place of plates, cards and numbers."""
         if len(told) < 4:
             return told
+        return self._short(told) if len(told) <= SHORT else self._veiled(told)
+
+    def _veiled(self, told: str) -> str:
         if _WIDE.search(told):
             told = told.translate(_NARROW)
         told = _NAMED.sub(lambda found: found[1] + self._named(found), told)
