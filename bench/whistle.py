@@ -91,11 +91,14 @@ def lists(folder: Path, count: int) -> dict[str, Bar]:
         found = [finding("tilt", f"pole-{i:06d}", NOON) for i in range(start, min(start + 5000, count))]
         cases.record(n, ledger.step(found, [], [], [], NOON + n))
     middle = cases.cases(limit=10_000)[-1].id
+    office = cases.cases(limit=1)[0].department
     queries: dict[str, Callable[[], object]] = {
         "newest 200": cases.cases,
         "page after": lambda: cases.cases(after=middle),
         "newest of all": lambda: cases.cases(open_only=False),
         "of one device": lambda: cases.cases(subject=f"pole-{count // 2:06d}"),
+        "of a department": lambda: cases.cases(departments=[office]),
+        "of a department without": lambda: cases.cases(departments=["nobody"], types=["night_noise", "dust"]),
         "history": lambda: cases.history(middle),
         "children": lambda: cases.children(middle),
         "deliveries": lambda: cases.deliveries(middle),

@@ -264,6 +264,8 @@ class Cases:
         whose, or `subject` the device or node that they are about. `departments`: only those that are with one of
         them, or of one of the `types` and with any.
         """
+        if departments and not subject:
+            return self._of_departments(departments, types, open_only, after, parent, _bound(limit))
         where: list[ColumnElement[bool]] = [CASES.c.subject == subject if subject else CASES.c.parent == parent]
         if open_only:
             where.append(CASES.c.open.is_(True))
@@ -274,6 +276,24 @@ class Cases:
             where.append(or_(CASES.c.department.in_(departments), joint))
         query = select(CASES.c.body).where(*where).order_by(CASES.c.id.desc()).limit(_bound(limit))
         return self._read_cases(query)
+
+    def _of_departments(
+        self, departments: Sequence[str], types: Sequence[str], open_only: bool, after: str, parent: str, limit: int
+    ) -> list[Case]:
+        """The newest of some departments: each one's newest by the index, then the newest of these."""
+        which = [CASES.c.department == name for name in dict.fromkeys(departments)]
+        which += [and_(CASES.c.type == name, CASES.c.department != "") for name in dict.fromkeys(types)]
+        found: set[str] = set()
+        with self._engine.connect() as connection:
+            for one in which:
+                for standing in (True,) if open_only else (True, False):
+                    query = select(CASES.c.id).where(one, CASES.c.parent == parent, CASES.c.open.is_(standing))
+                    query = query.where(CASES.c.id < after) if after else query
+                    found |= set(connection.execute(query.order_by(CASES.c.id.desc()).limit(limit)).scalars())
+        newest = sorted(found, reverse=True)[:limit]
+        told = {case.id: case for some in _chunks(newest) for case in self._read_cases(
+            select(CASES.c.body).where(CASES.c.id.in_(some)))}  # fmt: skip
+        return [told[case] for case in newest if case in told]
 
     def case(self, case: str) -> Case | None:
         """One case; None where there is none of that id."""

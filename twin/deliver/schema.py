@@ -41,6 +41,8 @@ CASES = Table(
     Index("cases_open", "open", "parent", "id"),
     Index("cases_parent", "parent", "id"),
     Index("cases_subject", "subject", "id"),
+    Index("cases_department", "department", "parent", "open", "id"),
+    Index("cases_type", "type", "parent", "open", "id"),
 )
 
 TRANSITIONS = Table(

@@ -52,6 +52,28 @@ def test_what_was_recorded_is_read_back(target: str, story: Story) -> None:
     cases.close()
 
 
+def test_a_departments_list_is_what_a_filter_gives(target: str, story: Story) -> None:
+    """Its own cases and those of the types that it joins in, newest first, page by page, open or all."""
+    cases = recorded(target, story)
+    every = cases.cases(open_only=False)
+    names = [*sorted({case.department for case in every}), "nobody"]
+    for open_only in (True, False):
+        for departments, types in (([name], ()) for name in names if name):
+            wanted = [c for c in cases.cases(open_only=open_only) if c.department in departments]
+            assert cases.cases(open_only=open_only, departments=departments, types=types) == wanted
+        joined = cases.cases(open_only=open_only, departments=["nobody"], types=["lamp_out", "feeder_trip"])
+        assert [c.type for c in joined] == [
+            c.type for c in cases.cases(open_only=open_only) if c.type in ("lamp_out", "feeder_trip")
+        ]
+    pages: list[str] = []
+    while page := cases.cases(
+        open_only=False, departments=[n for n in names if n], after=pages[-1] if pages else "", limit=1
+    ):
+        pages.append(page[0].id)
+    assert pages == [c.id for c in every if c.department]
+    cases.close()
+
+
 def test_a_tick_is_recorded_once(target: str, story: Story) -> None:
     """Replaying every tick adds nothing and finds no difference; another decision is counted as one."""
     cases = recorded(target, story)
