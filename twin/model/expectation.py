@@ -218,7 +218,8 @@ class Expectation:
         self.row = arrays["slot_row"].copy()
         for name, (dtype, width, fill) in _FIELDS.items():
             known = arrays.get(name)
-            if known is None:  # a field that the version which dumped did not have yet
+            shape = () if width == 1 else (width,)
+            if known is None or known.shape[1:] != shape:  # the version which dumped did not have it, or not like this
                 known = np.full(self.slots if width == 1 else (self.slots, width), fill, dtype)
             self._arrays[name] = known.astype(dtype, copy=True)
         alive = column >= 0

@@ -103,7 +103,7 @@ def _sense(world: World, heard: Heard, now_ms: int, n: int) -> Ticked:
         else:
             _edit(world, edit, now_ms)
     world.link.advance(heard.links, now_ms)
-    told: list[tuple[str, Finding]] = []
+    told, world.unsaid = world.unsaid, []
     for kind in sorted(heard.columns):
         _observe(world, kind, heard.columns[kind], now_ms, ticked, told)
     moment = Moment(

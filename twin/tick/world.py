@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
@@ -17,6 +18,9 @@ from twin.records import Action, Answer, Changes, Finding, Names, Outcome
 from twin.tick.checkpoint import Later, decode, encode
 from twin.tick.learnt import Learnt
 from twin.tick.link import LinkClock
+from twin.tick.migrate import fitted
+
+LOG = logging.getLogger(__name__)
 
 
 class Frozen(Protocol):
@@ -75,6 +79,8 @@ class World:
         self.detectors: dict[str, Detector] = {name: make(city, self.rules) for name, make in DETECTORS.items()}
         self.said: dict[str, dict[str, Finding]] = {}  # active findings by key, and by the detector that says them
 
+        self.unsaid: list[tuple[str, Finding]] = []  # for the next tick: what detectors said that start anew
+
     @property
     def now_ms(self) -> int:
         """City time of the last tick."""
@@ -85,6 +91,19 @@ class World:
         for kind in self.city.registry.kinds():
             if kind in KINDS:
                 self.models.setdefault(kind, KindState(kind)).ensure(self.city.rows(kind))
+
+    def _remembers(self, name: str, told: Mapping[str, Any]) -> bool:
+        """Give a detector its memory back; where it cannot be read any more, the detector starts anew."""
+        detector = self.detectors.get(name)
+        if detector is None:
+            return False
+        try:
+            detector.load(fitted(detector.dump(), told))
+        except (KeyError, ValueError, TypeError, IndexError, AttributeError) as error:
+            LOG.warning("what %s remembered does not fit this version (%r): it starts anew", name, error)
+            self.detectors[name] = DETECTORS[name](self.city, self.rules)
+            return False
+        return True
 
     def active(self) -> list[Finding]:
         """What is wrong now, by key."""
@@ -179,12 +198,14 @@ class World:
         for kind, arrays in told["models"].items():
             if kind in self.models:
                 self.models[kind].load(arrays, tuple(told["quantities"][kind]))
-        for name, arrays in told["detectors"].items():
-            if name in self.detectors:
-                self.detectors[name].load(arrays)
+        anew = {name for name, arrays in told["detectors"].items() if not self._remembers(name, arrays)}
         self.said = {
             key: {detector: _finding_in(f) for detector, f in sayers.items()} for key, sayers in told["said"].items()
         }
+        for sayers in self.said.values():  # nobody is left who would ever unsay these
+            for name in anew & sayers.keys():
+                finding = sayers[name]
+                self.unsaid.append((name, replace(finding, active=False, at_ms=self.now_ms, since_ms=self.now_ms)))
         self.ledger.load(told["ledger"][0])
         self.orders.load(told.get("orders", [{}])[0])
 

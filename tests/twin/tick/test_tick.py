@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -198,3 +200,42 @@ def test_expectation_learns_the_hour_of_the_day() -> None:
     assert ((low < swing) & (swing < high)).mean() > 0.9
     unknown = expectation(day.world, "pole", 1, "pm25", times)
     assert np.isnan(np.concatenate(unknown)).all()
+
+
+def _older(tree: Any) -> None:
+    """A checkpoint as another version would have left it: arrays missing, one of another width, an unknown one."""
+    lamp, cell = tree["detectors"]["lamp_degraded"], tree["models"]["cell"]
+    del lamp["usual"]
+    del tree["detectors"]["meter"]["due"]
+    lamp["colour"] = np.ones(3)
+    cell["channel.season"] = np.zeros((len(cell["channel.season"]), 7), np.float32)
+    del cell["forecast.slot.base"]
+    tree["detectors"]["clock_skew"] = {"kinds": 7}  # cannot be read at all
+    tree["detectors"]["retired"] = {"x": np.zeros(2)}
+
+
+def test_a_checkpoint_of_another_version_migrates() -> None:
+    """What is new starts empty, what is gone or of another shape is left behind, an unreadable detector starts anew
+    and what it said ends; the rest goes on as if nothing had been."""
+    day, plain = Day(), Day()
+    for one in (day, plain):
+        for _ in range(60):
+            one.now += 60_000
+            one.say("cell", [f"cell-{i}" for i in range(6)], prbLoadDown=30.0)
+            one.tick([said(one.city, "pole", "pole-0", one.now - 90_000, arrived=one.now, doorOpen=1.0)])
+    assert {"door_open:pole-0", "clock_skew:pole-0"} <= set(day.keys())
+    tree = day.world.snapshot()
+    _older(tree)
+    day.world = World.load(encode(tree), town(), day.world.ledger)
+    day.city = day.world.city
+    before = len(day.found)
+    for one in (day, plain):
+        one.now += 60_000
+        one.say("pole", "pole-0", doorOpen=1.0)
+    assert [f.key for f in day.found[before:] if not f.active] == ["clock_skew:pole-0"]
+    assert "door_open:pole-0" in {f.key for f in day.world.active()}
+    for one in (day, plain):
+        for _ in range(3):
+            one.now += 60_000
+            one.say("pole", "pole-0", doorOpen=0.0)
+    assert day.keys(active=False)[-1] == plain.keys(active=False)[-1] == "door_open:pole-0"
