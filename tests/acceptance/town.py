@@ -60,11 +60,12 @@ class Town:
     inbox: Inbox
     server: subprocess.Popen[bytes] | None = None
     fleet: subprocess.Popen[bytes] | None = None
+    disk: Path | None = None  # where the server's data are, if elsewhere
     _sinks: list[IO[bytes]] = field(default_factory=list)
 
     @property
     def data(self) -> Path:
-        return self.root / "data"
+        return (self.disk or self.root) / "data"
 
     @property
     def config(self) -> Path:
@@ -150,6 +151,18 @@ class Town:
             return None
         return answer.json() if answer.status_code == 200 else None
 
+    def post(self, path: str, told: Any = None) -> bool:
+        """Have the server do something; whether it said that it is done."""
+        note = self._note()
+        if note is None:
+            return False
+        headers = {"Authorization": f"Bearer {note['token']}"}
+        try:
+            answer = httpx.post(note["url"] + path, headers=headers, json=told, timeout=10, trust_env=False)
+        except httpx.HTTPError:
+            return False
+        return answer.status_code == 200
+
     def log(self, name: str) -> str:
         """The end of a log."""
         path = self.root / f"{name}.log"
@@ -176,8 +189,11 @@ class Town:
 
 
 @contextmanager
-def town(root: Path, *, speed: float, store: StoreSettings | None = None) -> Iterator[Town]:
-    """A town on the shipped city: broker and inbox run; server and fleet are the test's to start."""
+def town(root: Path, *, speed: float, store: StoreSettings | None = None, disk: Path | None = None) -> Iterator[Town]:
+    """A town on the shipped city: broker and inbox run; server and fleet are the test's to start.
+
+    `disk`: where the server keeps its data, if not beside all the rest.
+    """
     files = load_city("helsinki")
     provision(files.devices, root / "broker")
     write_clock(root / "clock.json", SimulatedClock(EVENING_MS, time.time_ns() // 1_000_000, speed))
@@ -185,7 +201,7 @@ def town(root: Path, *, speed: float, store: StoreSettings | None = None) -> Ite
     try:
         with guarded_broker(root / "broker") as broker:
             settings = Settings(
-                data_dir=str(root / "data"),
+                data_dir=str((disk or root) / "data"),
                 city=CitySettings(dir=str(files.folder), clock_file=str(root / "clock.json")),
                 broker=BrokerSettings(
                     host=broker.host, port=broker.port, password_file=str(broker.files.password_of("server"))
@@ -196,7 +212,7 @@ def town(root: Path, *, speed: float, store: StoreSettings | None = None) -> Ite
                 web=WebSettings(port=free_port()),  # the same after every start: messages name it
             )
             (root / "citywhistle.toml").write_text(commented(settings), encoding="utf-8")
-            made = Town(root, files, broker, inbox)
+            made = Town(root, files, broker, inbox, disk=disk)
             try:
                 yield made
             finally:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import random
+import shutil
 import signal
 import stat
 import sys
@@ -33,7 +34,7 @@ class File:
 
 
 class Memory(mfusepy.Operations):  # type: ignore[misc]
-    """One flat folder of files."""
+    """Files and folders by their path below the mount point."""
 
     use_ns = True
 
@@ -41,7 +42,9 @@ class Memory(mfusepy.Operations):  # type: ignore[misc]
         self._saved = saved
         self._random = random.Random(seed)
         self._lock = threading.RLock()
-        self._files = {path.name: File(path.read_bytes()) for path in saved.iterdir()}
+        every = sorted(saved.rglob("*"))
+        self._folders = {str(path.relative_to(saved)) for path in every if path.is_dir()} | {""}
+        self._files = {str(path.relative_to(saved)): File(path.read_bytes()) for path in every if path.is_file()}
         self._dead = False
 
     def init(self, path: str) -> None:
@@ -52,8 +55,9 @@ class Memory(mfusepy.Operations):  # type: ignore[misc]
         """The power goes."""
         with self._lock:
             self._dead = True
-            for old in self._saved.iterdir():
-                old.unlink()
+            shutil.rmtree(self._saved)
+            for folder in sorted(self._folders):
+                (self._saved / folder).mkdir()
             for name, file in self._files.items():
                 (self._saved / name).write_bytes(self._survives(file))
         print("cut", flush=True)
@@ -81,14 +85,35 @@ class Memory(mfusepy.Operations):  # type: ignore[misc]
         with self._lock:
             times = dict.fromkeys(("st_atime", "st_mtime", "st_ctime"), time.time_ns())
             owner = {"st_uid": os.getuid(), "st_gid": os.getgid()}
-            if path == "/":
+            if path[1:] in self._folders:
                 return {"st_mode": stat.S_IFDIR | 0o755, "st_nlink": 2, **times, **owner}
             size = len(self._file(path).now)
             return {"st_mode": stat.S_IFREG | 0o644, "st_nlink": 1, "st_size": size, **times, **owner}
 
     def readdir(self, path: str, fh: int) -> list[str]:
         """Names."""
-        return [".", "..", *self._files]
+        inside = path[1:] + "/" if path != "/" else ""
+        names = (name.removeprefix(inside) for name in [*self._files, *self._folders] if name.startswith(inside))
+        return [".", "..", *(name for name in names if name and "/" not in name)]
+
+    def mkdir(self, path: str, mode: int) -> int:
+        """A new folder."""
+        with self._lock:
+            if self._dead:
+                raise mfusepy.FuseOSError(errno.EIO)
+            self._folders.add(path[1:])
+        return 0
+
+    def rename(self, old: str, new: str) -> int:
+        """A file takes a name, whoever had it before."""
+        with self._lock:
+            self._files[new[1:]] = self._file(old)
+            del self._files[old[1:]]
+        return 0
+
+    def fsyncdir(self, path: str, datasync: int, fh: int) -> int:
+        """Names are durable already."""
+        return 0
 
     def create(self, path: str, mode: int, fi: Any = None) -> int:
         """A new file."""
@@ -141,6 +166,12 @@ class Memory(mfusepy.Operations):  # type: ignore[misc]
         with self._lock:
             self._file(path)
             del self._files[path[1:]]
+        return 0
+
+    def rmdir(self, path: str) -> int:
+        """The folder goes."""
+        with self._lock:
+            self._folders.discard(path[1:])
         return 0
 
     def chmod(self, path: str, mode: int) -> int:

@@ -9,15 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.powercut.disks import Disk, Ext4, Fuse
+from tests.powercut.disks import Disk, open_disk
 from twin.journal import Journal
 
 CUTS = 5
 SOAK_CUTS = 40
-
-
-def _open_disk(way: str, folder: Path, seed: int) -> Disk:
-    return Ext4(folder) if way == "ext4" else Fuse(folder, seed)
 
 
 def _write_until(disk: Disk, entries: int) -> tuple[int, int]:
@@ -46,7 +42,7 @@ def _write_until(disk: Disk, entries: int) -> tuple[int, int]:
 def _survive(way: str, folder: Path, seed: int, cuts: int) -> None:
     """Cut the power `cuts` times, after a random number of entries, and look at the journal after each."""
     chance = random.Random(seed)
-    disk = _open_disk(way, folder, seed)
+    disk = open_disk(way, folder, seed)
     disk.start()
     acknowledged = 0
     try:

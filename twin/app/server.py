@@ -368,6 +368,8 @@ class Server:
         aside = self.data / (NOTE + ".new")
         with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w", encoding="utf-8") as out:
             out.write(json.dumps(note) + "\n")
+            out.flush()
+            os.fsync(out.fileno())  # or a power cut leaves an empty file for whoever looks for the server
         aside.replace(path)
         self._stack.callback(path.unlink, missing_ok=True)
 

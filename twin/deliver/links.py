@@ -94,6 +94,11 @@ def link_secret(path: Path) -> bytes:
                 out.flush()
                 os.fsync(out.fileno())
             aside.replace(path)
+            folder = os.open(path.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)  # the name too must outlive a power cut: links are sent from here on
+            finally:
+                os.close(folder)
         secret = bytes.fromhex(path.read_text(encoding="ascii").strip())
     except (OSError, ValueError) as error:
         raise TwinError(f"{path}: no secret of links to answer by ({error}); remove it to have a new one") from error
