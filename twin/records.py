@@ -92,9 +92,11 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """The mark that closes a group of entries; `now_ms` is city time."""
+    """The mark that closes a group of entries; `now_ms` is city time, `leap_ms` of it since the mark before was leapt
+    over: the machine's clock was set ahead, or no mark could be made. Nobody was silent in that time."""
 
     now_ms: int
+    leap_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)

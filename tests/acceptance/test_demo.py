@@ -38,9 +38,9 @@ magnitude = 2.0
 """
 
 
-def demo(folder: Path, *more: str) -> subprocess.Popen[str]:
+def demo(folder: Path, *more: str, scenario: str = SCENARIO) -> subprocess.Popen[str]:
     """The demo's command as a process, its words in demo.txt."""
-    (folder / "faults.toml").write_text(SCENARIO, encoding="utf-8")
+    (folder / "faults.toml").write_text(scenario, encoding="utf-8")
     command = [sys.executable, "-m", "twin", "demo", "--seed", "7", "--port", "0", "--home", str(folder / "home")]
     command += ["--scenario", str(folder / "faults.toml"), *more]
     with (folder / "demo.txt").open("a", encoding="utf-8") as words:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -61,6 +62,7 @@ class Town:
     server: subprocess.Popen[bytes] | None = None
     fleet: subprocess.Popen[bytes] | None = None
     disk: Path | None = None  # where the server's data are, if elsewhere
+    env: dict[str, str] = field(default_factory=dict)  # of the server, besides ours
     _sinks: list[IO[bytes]] = field(default_factory=list)
 
     @property
@@ -75,7 +77,8 @@ class Town:
         """A command of citywhistle as a process; what it writes goes to a log."""
         sink = (self.root / f"{name}.log").open("ab")
         self._sinks.append(sink)
-        return subprocess.Popen([sys.executable, "-m", "twin", *arguments], stdout=sink, stderr=sink)
+        env = {**os.environ, **(self.env if name == "server" else {})}
+        return subprocess.Popen([sys.executable, "-m", "twin", *arguments], stdout=sink, stderr=sink, env=env)
 
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """A command to its end."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from devices.clock import Clock
+from devices.clock import Clock, SteadyClock
 from twin.deliver.cases import Cases
 from twin.errors import JournalFull, TwinError
 from twin.journal import Journal
@@ -58,6 +58,7 @@ class Heart:
     _sooner: threading.Event = field(default_factory=threading.Event)
     _stop: threading.Event = field(default_factory=threading.Event)
     _waiting: list[Entry] = field(default_factory=list)
+    _leapt_ms: int = 0  # city time since the last mark that nobody lived through
 
     @property
     def ticked(self) -> int:
@@ -85,7 +86,7 @@ class Heart:
             for entry in entries:
                 self.position = entry.n
                 if isinstance(entry.body, Tick):
-                    self._tick(entry.n, entry.body.now_ms)
+                    self._tick(entry.n, entry.body)
                     ran += 1
                 else:
                     self._waiting.append(entry)
@@ -109,29 +110,33 @@ class Heart:
     def beat(self) -> bool:
         """One mark and its tick. False when the journal has no room: then nothing happened, and it says so."""
         now_ms = max(self.clock.now_ms(), self.pulse.last_now_ms + 1)
+        if isinstance(self.clock, SteadyClock):
+            self._leapt_ms += self.clock.leap_ms()
         try:
-            n = self.journal.append([Tick(now_ms)])
+            n = self.journal.append([Tick(now_ms, self._leapt_ms)])
         except JournalFull as full:
             if not self.pulse.stalled:
                 LOG.warning("no tick mark can be journalled: %s", full)
             self.pulse.stalled = str(full)
             return False
         self.pulse.stalled = ""
+        self._leapt_ms = 0
         while self.position < n:
             for entry in self.journal.read(self.position, min(CHUNK, n - self.position)):
                 self.position = entry.n
                 if isinstance(entry.body, Tick):
-                    self._tick(entry.n, entry.body.now_ms)
+                    self._tick(entry.n, entry.body)
                 else:
                     self._waiting.append(entry)
         return True
 
-    def _tick(self, n: int, now_ms: int) -> None:
+    def _tick(self, n: int, mark: Tick) -> None:
+        now_ms = mark.now_ms
         began, cpu = time.perf_counter(), time.thread_time()
         group: Sequence[Entry] = self._waiting
         self._waiting = []
         self.unrecorded = True
-        ticked = tick(self.world, group, now_ms, n)
+        ticked = tick(self.world, group, now_ms, n, mark.leap_ms)
         self._record(n, ticked)
         self.unrecorded = False
         pulse = self.pulse

@@ -22,7 +22,7 @@ from sqlalchemy.exc import DatabaseError
 
 from devices.cities.change import ChangeRefused, difference
 from devices.cities.judge import consequences, judged
-from devices.clock import Clock, read_clock
+from devices.clock import SteadyClock, read_clock
 from devices.places import CityFiles, load_city
 from devices.records import Mark
 from twin.access import Access
@@ -127,7 +127,8 @@ class Server:
         self.access = Access(self.data / USERS)
         stack.callback(self.access.close)
         self.channels = open_channels(settings)
-        self.clock: Clock = read_clock(Path(settings.city.clock_file) if settings.city.clock_file else None)
+        told = Path(settings.city.clock_file) if settings.city.clock_file else None
+        self.clock = SteadyClock(read_clock(told))
         self.files: CityFiles = direct(load_city(settings.city.dir or "helsinki"), settings)
         self.veil = city_veil(self.files, settings, veil_key(self.data / VEIL))
         veil_logs(self.veil)
@@ -199,6 +200,7 @@ class Server:
         self._live = False
         began = time.monotonic()
         ticks = self.heart.replay()
+        self.clock.resume(self.heart.pulse.last_now_ms)
         recount(self.book, self.journal, self._note, self.city.registry)
         self._follow_files()
         self.picture = Picture(self.city)

@@ -20,12 +20,12 @@ class LinkClock:
     now_ms: int = 0
     counting: bool = False  # whether the interval to the last mark counted
 
-    def advance(self, links: Sequence[Link], now_ms: int) -> None:
+    def advance(self, links: Sequence[Link], now_ms: int, leap_ms: int = 0) -> None:
         """Go to the mark at `now_ms`; `links` are what befell the link since the mark before, in order.
 
-        City time that does not move on, or goes back, counts for nothing.
+        City time that does not move on, goes back, or was leapt over counts for nothing.
         """
-        interval = now_ms - self.now_ms if self.now_ms else 0
+        interval = now_ms - self.now_ms - leap_ms if self.now_ms else 0
         self.counting = self.state == "drained" and not any(link.state != "drained" for link in links)
         if self.counting and interval > 0:
             self.counted_ms += interval

@@ -61,13 +61,14 @@ class Heard:
     edits: list[tuple[int, Edit]] = field(default_factory=list)  # (number of its entry, edit)
 
 
-def tick(world: World, entries: Sequence[Entry], now_ms: int, n: int = 0) -> Ticked:
-    """Run the entries journalled since the tick before, as of city time `now_ms`; `n` is the mark's number.
+def tick(world: World, entries: Sequence[Entry], now_ms: int, n: int = 0, leap_ms: int = 0) -> Ticked:
+    """Run the entries journalled since the tick before, as of city time `now_ms`; `n` is the mark's number, `leap_ms`
+    what of the time since the mark before was leapt over.
 
     The world is changed in place. How the readings are cut into batches makes no difference; where the marks stand
     does. Rows that the city does not have are passed over.
     """
-    ticked, heard = sense(world, entries, now_ms, n)
+    ticked, heard = sense(world, entries, now_ms, n, leap_ms)
     orders = [action for action in heard.actions if action.verb == VERB]
     heard.actions = [action for action in heard.actions if action.verb != VERB]
     ticked.changes = conclude((world,), world.ledger, ticked.findings, heard, world.now_ms)
@@ -77,11 +78,13 @@ def tick(world: World, entries: Sequence[Entry], now_ms: int, n: int = 0) -> Tic
     return ticked
 
 
-def sense(world: World, entries: Sequence[Entry], now_ms: int, n: int = 0) -> tuple[Ticked, Heard]:
+def sense(
+    world: World, entries: Sequence[Entry], now_ms: int, n: int = 0, leap_ms: int = 0
+) -> tuple[Ticked, Heard]:
     """The first half of a tick: model and detectors of one world. Of a city in several worlds each senses its own."""
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):  # NaN means "unknown" everywhere
         heard = sort_entries(world, entries)
-        return _sense(world, heard, now_ms, n), heard
+        return _sense(world, heard, now_ms, n, leap_ms), heard
 
 
 def conclude(
@@ -94,7 +97,7 @@ def conclude(
     return changes
 
 
-def _sense(world: World, heard: Heard, now_ms: int, n: int) -> Ticked:
+def _sense(world: World, heard: Heard, now_ms: int, n: int, leap_ms: int) -> Ticked:
     ticked = Ticked(Changes())
     for entry_n, edit in heard.edits:
         if edit.what == "city":
@@ -102,7 +105,7 @@ def _sense(world: World, heard: Heard, now_ms: int, n: int) -> Ticked:
             ticked.moves += [moved] if moved is not None else []
         else:
             _edit(world, edit, now_ms)
-    world.link.advance(heard.links, now_ms)
+    world.link.advance(heard.links, now_ms, leap_ms)
     told, world.unsaid = world.unsaid, []
     for kind in sorted(heard.columns):
         _observe(world, kind, heard.columns[kind], now_ms, ticked, told)

@@ -27,6 +27,16 @@ def test_only_drained_intervals_count() -> None:
     assert clock.now_ms == 9500
 
 
+def test_time_that_was_leapt_over_counts_for_nothing() -> None:
+    """A clock that is set two days ahead, or a mark that comes late: nobody was silent in between."""
+    clock = LinkClock()
+    clock.advance([Link("drained")], 1000)
+    clock.advance([], 2000 + 172_800_000, 172_800_000)
+    assert clock.counted_ms == 1000
+    clock.advance([], 3000 + 172_800_000)
+    assert clock.counted_ms == 2000
+
+
 def talk(day: Day, rows: list[str]):
     """Poles and gateways that report every 30 s, spread over the half minute."""
 
