@@ -21,6 +21,7 @@ _FIELDS: dict[str, tuple[Any, float]] = {
     "low": (np.float64, np.nan),  # least and greatest (arrived - t) of the block, ms
     "high": (np.float64, np.nan),
     "count": (np.int32, 0),
+    "lag": (np.float64, np.nan),  # arrived - t of the newest reading, ms
     "offset": (np.float64, np.nan),  # of the last whole block: how far the clock is behind for certain, ms
     "active": (np.bool_, 0),
 }
@@ -70,7 +71,7 @@ class ClockSkew:
             return rows
         p = self.rules.local("clock_skew", self.city, kind, rows.astype(np.int32), one.t[rows])
         arrived, lag = one.arrived[rows], (one.arrived[rows] - one.t[rows]).astype(np.float64)
-        a["seen"][rows] = arrived
+        a["seen"][rows], a["lag"][rows] = arrived, lag
         a["start"][rows] = np.where(a["count"][rows] == 0, arrived, a["start"][rows])
         a["low"][rows] = np.fmin(a["low"][rows], lag)
         a["high"][rows] = np.fmax(a["high"][rows], lag)
@@ -92,11 +93,18 @@ class ClockSkew:
         return rows, ~active & wanted & (off > 1000.0 * p["limit_s"]), active & (off < 1000.0 * p["clear_s"])
 
     def _ours(self) -> bool:
-        """Whether so many devices of all kinds are off that the fault is on our side."""
+        """Whether so many devices of all kinds are off that the fault is on our side.
+
+        By their whole blocks, or by their newest readings: when our own clock jumps, these tell it of everybody before
+        the first block is whole.
+        """
         p = self.rules["clock_skew"]
-        offsets = np.abs(np.concatenate([a["offset"] for a in self.kinds.values()]))
-        off, known = int((offsets > 1000.0 * p["limit_s"]).sum()), int((~np.isnan(offsets)).sum())
-        return off >= 3 and off > p["ours_share"] * known
+        for name in ("offset", "lag"):
+            apart = np.abs(np.concatenate([a[name] for a in self.kinds.values()]))
+            off, known = int((apart > 1000.0 * p["limit_s"]).sum()), int((~np.isnan(apart)).sum())
+            if off >= 3 and off > p["ours_share"] * known:
+                return True
+        return False
 
     def _told(self, kind: str, row: int, now_ms: int) -> Finding:
         device, a = self.city.registry.device(kind, row), self.kinds[kind]
