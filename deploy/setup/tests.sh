@@ -3,6 +3,7 @@
 #   chromium, fonts, libatomic1   the page in a real browser (playwright's own Node wants libatomic)
 #   victoria-metrics, xz-utils    real stores to write to
 #   postgresql                    a real server for the case database (the tests start their own)
+#   libfaketime                   a server whose machine's clock jumps
 #   e2fsprogs, mount, fuse3       file systems whose power is cut and whose disk is full
 . "$(dirname "${BASH_SOURCE[0]}")/say.sh"
 
@@ -18,6 +19,7 @@ have xz || needed+=(xz-utils)
 have mkfs.ext4 || needed+=(e2fsprogs)
 have mount || needed+=(mount)
 have fusermount3 || needed+=(fuse3)
+compgen -G "/usr/lib/*/faketime/libfaketime.so.1" >/dev/null || needed+=(libfaketime)
 [ ${#needed[@]} -gt 0 ] || exit 0
 if is_root && have apt-get; then
   say "installing for the tests: ${needed[*]}"
