@@ -45,6 +45,17 @@ def _journal(health: Mapping[str, Any]) -> Trouble | None:
     )  # fmt: skip
 
 
+def _ingest(health: Mapping[str, Any]) -> Trouble | None:
+    stalled = _part(health, "ingest").get("stalled", "")
+    if not stalled or _journal(health) is not None:
+        return None
+    return Trouble(
+        "ingest", 3,
+        f"New readings wait at the broker, none is lost: they cannot be made durable just now ({stalled}).",
+        f"新读数在消息代理处等待，不会丢失：目前无法持久保存（{stalled}）。",
+    )  # fmt: skip
+
+
 def _disk(health: Mapping[str, Any]) -> Trouble | None:
     disk = _part(health, "disk")
     if not disk.get("low"):
@@ -106,5 +117,5 @@ def _heartbeat(health: Mapping[str, Any]) -> Trouble | None:
 
 
 LOOKS: tuple[Callable[[Mapping[str, Any]], Trouble | None], ...] = (
-    _journal, _link, _store, _disk, _tick, _heartbeat,
+    _journal, _ingest, _link, _store, _disk, _tick, _heartbeat,
 )  # fmt: skip

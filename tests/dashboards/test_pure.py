@@ -77,6 +77,8 @@ def test_no_trouble() -> None:
         ({"link": "down"}, "link", 3),
         ({"link": "connecting"}, "link", 3),
         ({"journal": {"full": True}}, "journal", 3),
+        ({"ingest": {"stalled": "the disk fails"}}, "ingest", 3),
+        ({"ingest": {"stalled": "no room"}, "journal": {"full": "no room"}}, "journal", 3),
         ({"store": {"name": "influxdb", "up": False, "behind": 3}}, "store", 2),
         ({"disk": {"low": True, "free_bytes": 5e6}}, "disk", 2),
         ({"tick": {"lag_ms": 60_000}}, "tick", 2),

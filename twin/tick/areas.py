@@ -130,12 +130,12 @@ class Areas:
             found[kind] = np.array([-1 if row is None else row for row in rows], np.int32)
         return found
 
-    def tick(self, entries: Sequence[Entry], now_ms: int, n: int = 0) -> Ticked:
+    def tick(self, entries: Sequence[Entry], now_ms: int, n: int = 0, leap_ms: int = 0) -> Ticked:
         """One tick of every world over its share of the entries, then the ledger over what they found."""
         findings: list[Finding] = []
         heard = None
         for world, rows in zip(self.worlds, self._rows, strict=True):
-            ticked, heard = sense(world, [_cut(entry, rows) for entry in entries], now_ms, n)
+            ticked, heard = sense(world, [_cut(entry, rows) for entry in entries], now_ms, n, leap_ms)
             findings += ticked.findings
         assert heard is not None
         told = Ticked(Changes(), findings=sorted(findings, key=lambda f: (f.at_ms, f.key)))

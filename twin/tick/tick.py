@@ -78,9 +78,7 @@ def tick(world: World, entries: Sequence[Entry], now_ms: int, n: int = 0, leap_m
     return ticked
 
 
-def sense(
-    world: World, entries: Sequence[Entry], now_ms: int, n: int = 0, leap_ms: int = 0
-) -> tuple[Ticked, Heard]:
+def sense(world: World, entries: Sequence[Entry], now_ms: int, n: int = 0, leap_ms: int = 0) -> tuple[Ticked, Heard]:
     """The first half of a tick: model and detectors of one world. Of a city in several worlds each senses its own."""
     with np.errstate(invalid="ignore", divide="ignore", over="ignore"):  # NaN means "unknown" everywhere
         heard = sort_entries(world, entries)
