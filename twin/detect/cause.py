@@ -130,7 +130,8 @@ class Together:
             if i < 0 or self._is_back(key, int(total[i]), int(likely[i]), now_ms, patience):
                 turns.append(Turn(level, "", i, False, self.failing.pop(key)))
                 self.partial.pop(key, None)
-                self._start_anew(groups, i, now_ms)
+                # Its poles may be back before its cells, which speak more rarely and have to start: they get time.
+                self._start_anew(groups, i, now_ms + round(2.0 * patience.crowd_ms))
         for index in np.flatnonzero(fails):
             key = (level, groups.ids[index])
             if key in self.failing or key in barred:

@@ -239,3 +239,24 @@ def test_a_checkpoint_of_another_version_migrates() -> None:
             one.now += 60_000
             one.say("pole", "pole-0", doorOpen=0.0)
     assert day.keys(active=False)[-1] == plain.keys(active=False)[-1] == "door_open:pole-0"
+
+
+def test_cells_get_time_to_start_after_their_feeder_is_back() -> None:
+    """Poles that report again end the feeder's trip; their cells, which start later, are not accused meanwhile."""
+    day = Day()
+    poles, cells = [f"pole-{i}" for i in range(12)], [f"cell-{i}" for i in range(6)]
+
+    def live(seconds: int, poles: list[str], cells: list[str]) -> None:
+        for n in range(0, seconds, 10):
+            day.now += 10_000
+            columns = [said(day.city, "gateway", ["gw-1", "gw-2"], day.now, temperature=40.0)]
+            columns += [said(day.city, "pole", poles, day.now, tilt=0.3)] if n % 30 == 0 else []
+            columns += [said(day.city, "cell", cells, day.now, temperature=45.0)] if n % 60 == 0 and cells else []
+            day.tick(columns)
+
+    live(900, poles, cells)
+    live(900, poles[1::2], cells[1::2])
+    live(150, poles, cells[1::2])
+    live(600, poles, cells)
+    assert day.keys() == ["feeder_trip:feeder-1"]
+    assert day.keys(active=False) == ["feeder_trip:feeder-1"]
