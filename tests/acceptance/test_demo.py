@@ -59,7 +59,7 @@ def address(folder: Path, process: subprocess.Popen[str]) -> str:
         found = re.search(r"open (http://\S+)", said(folder)) if " ready " in said(folder) else None
         return found[1] if found else None
 
-    return wait_for(look, f"the page's address in {folder / 'demo.txt'}", 120)
+    return wait_for(look, f"the page's address in {folder / 'demo.txt'}", 400)
 
 
 def close_on_page(url: str, type_words: str) -> None:
@@ -82,7 +82,7 @@ def close_on_page(url: str, type_words: str) -> None:
 
 @pytest.mark.acceptance
 @pytest.mark.broker
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(1200)
 @pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here (apt-get install chromium)")
 def test_a_fault_goes_from_injection_to_a_closed_case(tmp_path: Path) -> None:
     """An operator sees the injected fault's whistle and closes it; after Ctrl-C the report accounts for every reading,
@@ -109,7 +109,7 @@ def test_a_fault_goes_from_injection_to_a_closed_case(tmp_path: Path) -> None:
     again = tmp_path / "again.json"
     process = demo(tmp_path, "--report", str(again), "--duration", "5")
     try:
-        assert process.wait(180) == 0, said(tmp_path)
+        assert process.wait(400) == 0, said(tmp_path)
     finally:
         process.kill()
     after = {case["id"]: case["type"] for case in json.loads(again.read_text(encoding="utf-8"))["whistles"]}
