@@ -24,6 +24,7 @@ def resident() -> int:
 
 
 @pytest.mark.soak
+@pytest.mark.timeout(2400)
 def test_a_rate_held(tmp_path: Path) -> None:
     """Each device's account is exactly what was sent; memory stays flat; 99 of 100 are durable within 100 ms."""
     with mosquitto(tmp_path / "broker") as broker:
