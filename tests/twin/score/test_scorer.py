@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from twin.score import Scorer, score_of
 from twin.score.alarm import Alarms
+from twin.score.history import History
 from twin.score.season import find_period
 from twin.score.tails import Tails
 
@@ -167,3 +168,25 @@ def test_a_nuisance_raises_its_own_bar() -> None:
     told = Alarms().step(rarity)
     assert told[0]
     assert not told[160::40].any() or told.sum() < 30
+
+
+def test_a_column_that_starts_constant_becomes_usual() -> None:
+    """A lamp circuit recorded from noon on: its first nights may be told, later ones are not."""
+    t = np.arange(2500)
+    on = (t + 120) % 288 > 200
+    x = np.where(on, 1500.0 + np.random.default_rng(4).normal(0, 12, len(t)), 0.0)[:, None]
+    told = Scorer(1).score(x).rarity
+    assert (told[1200:] >= 4.0).mean() < 0.002
+
+
+def test_a_map_from_history_is_monotonic_and_counts() -> None:
+    """One row in a hundred of the history is told as about two; a rarer one always as more."""
+    history = History(1)
+    rng = np.random.default_rng(6)
+    for block in range(800):
+        history.learn(rng.exponential(0.6, (32, 1)))
+        if block % 8 == 7:
+            history.fit(0.5 if block in (63, 127, 255, 511) else 1.0)
+    told = history.calibrated(np.linspace(0.0, 14.0, 600)[:, None])[:, 0]
+    assert (np.diff(told) >= 0).all()
+    assert history.calibrated(np.array([[0.6 * np.log(100.0)]]))[0, 0] == pytest.approx(2.0, abs=0.25)
