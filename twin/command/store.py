@@ -23,7 +23,7 @@ from twin.store.protocol import Rows
 
 app = typer.Typer(no_args_is_help=True, help="The store of series: what it holds, backups, setting one up.")
 
-DEMO = Path(".citywhistle/demo/data")
+DEMOS = Path(".citywhistle/demo")
 TO = typer.Argument(..., help="A new directory for the backup.")
 BACKUP = typer.Argument(..., help="A backup's directory.")
 KIND = typer.Argument(..., help=f"What to take out: {', '.join(KINDS)}.")
@@ -158,11 +158,12 @@ def _running(config: Path | None) -> bool:
 
 
 def data_of(config: Path | None) -> tuple[Settings, Path]:
-    """Settings and data directory; without a configuration of one's own also the demo's."""
+    """Settings and data directory; without a configuration of one's own also the newest demo's."""
     settings = settings_of(config)
     data = Path(settings.data_dir)
-    if config is None and not data.exists() and DEMO.exists():
-        data = DEMO
+    demos = sorted(DEMOS.glob("*/data"), key=lambda folder: folder.stat().st_mtime)
+    if config is None and not data.exists() and demos:
+        data = demos[-1]
     return settings, data
 
 
