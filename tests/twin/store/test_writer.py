@@ -156,3 +156,25 @@ def test_it_prunes_by_city_time(journal: Journal, store: Moody) -> None:
     finally:
         writer.stop()
     assert values(store) == [100.0]
+
+
+def test_a_trickle_gathers(journal: Journal, store: Moody) -> None:
+    """Entries that come one by one are stored together: each lot costs the store the same work however small it is."""
+    lots: list[int] = []
+    append = store.append_many
+
+    def counted(entries: Sequence[tuple[int, Batch]]) -> None:
+        lots.append(len(entries))
+        append(entries)
+
+    store.append_many = counted  # type: ignore[method-assign]
+    writer = StoreWriter(journal, store, rows())
+    writer.start()
+    try:
+        for i in range(1, 31):
+            n = journal.append([one(i)])
+        assert writer.wait_for(n, 30)
+    finally:
+        writer.stop()
+    assert values(store) == [float(i) for i in range(1, 31)]
+    assert len(lots) < 15
