@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +27,14 @@ class Part:
     data: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class Pieces:
+    """A part that is still in pieces, to be written one after the other; a large state is not held twice."""
+
+    n: int
+    pieces: Sequence[bytes | memoryview]
+
+
 class Checkpoints:
     """The checkpoints of one data directory."""
 
@@ -36,7 +44,7 @@ class Checkpoints:
         for leftover in directory.glob("*.new"):
             leftover.unlink()
 
-    def write(self, parts: Mapping[str, Part]) -> Path:
+    def write(self, parts: Mapping[str, Part | Pieces]) -> Path:
         """Write one durably and forget all but the newest two. Raises OSError (disk full): nothing changed."""
         seen = sorted(part.n for part in parts.values())  # a quiet city's account stands still while its world ticks
         path = self._directory / f"{seen[-1]:015d}-{seen[0]:015d}.check"
@@ -46,7 +54,7 @@ class Checkpoints:
                 head = json.dumps(_head(parts)).encode() + b"\n"
                 file.write(MAGIC + hashlib.sha256(head).hexdigest().encode() + head)
                 for part in parts.values():
-                    file.write(part.data)
+                    file.writelines(_pieces(part))
                 file.flush()
                 os.fsync(file.fileno())
             aside.replace(path)
@@ -101,8 +109,16 @@ class Checkpoints:
             os.close(handle)
 
 
-def _head(parts: Mapping[str, Part]) -> list[dict[str, str | int]]:
-    return [
-        {"name": name, "n": part.n, "bytes": len(part.data), "sha256": hashlib.sha256(part.data).hexdigest()}
-        for name, part in parts.items()
-    ]
+def _pieces(part: Part | Pieces) -> Sequence[bytes | memoryview]:
+    return part.pieces if isinstance(part, Pieces) else [part.data]
+
+
+def _head(parts: Mapping[str, Part | Pieces]) -> list[dict[str, str | int]]:
+    told: list[dict[str, str | int]] = []
+    for name, part in parts.items():
+        digest, size = hashlib.sha256(), 0
+        for piece in _pieces(part):
+            digest.update(piece)
+            size += len(piece)
+        told.append({"name": name, "n": part.n, "bytes": size, "sha256": digest.hexdigest()})
+    return told

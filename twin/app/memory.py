@@ -5,19 +5,20 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from devices.cities.change import ChangeRefused
 from devices.places import CityFiles
-from twin.app.checkpoints import Checkpoints, Part
+from twin.app.checkpoints import Checkpoints, Pieces
 from twin.city import City, Registry
 from twin.errors import CheckpointBroken, JournalFull
 from twin.ingest.ledger import Ledger as Book
 from twin.journal import Journal
 from twin.records import Batch, Edit
 from twin.tick import CityEdit, World
-from twin.tick.checkpoint import decode, encode
+from twin.tick.checkpoint import decode, pieces
 from twin.whistle.ledger import Ledger
 from twin.whistle.places import CityPlaces
 from twin.whistle.policy import Policy
@@ -115,7 +116,7 @@ class Keeper:
     longest_hold_s: float = 0.0
     trouble: str = ""
     _due_s: float = field(default_factory=time.monotonic)
-    _handed: dict[str, tuple[int, object]] | None = None
+    _handed: dict[str, tuple[int, Mapping[str, Any]]] | None = None
     _change: threading.Condition = field(default_factory=threading.Condition)
     _stop: bool = False
     _thread: threading.Thread | None = None
@@ -130,7 +131,7 @@ class Keeper:
         if not now and (time.monotonic() < self._due_s or self._handed is not None):
             return
         began = time.perf_counter()
-        copies: dict[str, tuple[int, object]] = {"world": (world_n, world.snapshot())}
+        copies: dict[str, tuple[int, Mapping[str, Any]]] = {"world": (world_n, world.snapshot())}
         account = book.dump()
         copies["account"] = (int(account["position"]), account)
         self.longest_hold_s = max(self.longest_hold_s, time.perf_counter() - began)
@@ -155,11 +156,12 @@ class Keeper:
                 if handed is None:
                     return
             self._write(handed)
+            del handed  # or the copy would live until the next one is handed over
             with self._change:
                 self._handed = None
 
-    def _write(self, handed: dict[str, tuple[int, object]]) -> None:
-        parts = {name: Part(n, encode(told)) for name, (n, told) in handed.items()}  # type: ignore[arg-type]
+    def _write(self, handed: dict[str, tuple[int, Mapping[str, Any]]]) -> None:
+        parts = {name: Pieces(n, pieces(told)) for name, (n, told) in handed.items()}
         try:
             self.checkpoints.write(parts)
             self.written += 1

@@ -11,13 +11,15 @@ from numpy.typing import NDArray
 def grown(array: NDArray[Any], rows: int, fill: float, axis: int = 0) -> NDArray[Any]:
     """`array` with at least `rows` entries along `axis`, the new ones `fill`; the same array where it has them.
 
-    Grows by half as much again, so that n devices one after the other cost n copies of one entry on average.
+    Grows by half as much again, so that n devices one after the other cost n copies of one entry on average. Room
+    that nobody has yet takes no memory where `fill` is 0: the system gives such pages when they are first written.
     """
     have = array.shape[axis]
     if rows <= have:
         return array
     wanted = max(rows, have + have // 2)
-    out = np.full([*array.shape[:axis], wanted, *array.shape[axis + 1 :]], fill, array.dtype)
+    shape = [*array.shape[:axis], wanted, *array.shape[axis + 1 :]]
+    out = np.zeros(shape, array.dtype) if fill == 0 else np.full(shape, fill, array.dtype)
     place: list[slice] = [slice(None)] * array.ndim
     place[axis] = slice(0, have)
     out[tuple(place)] = array

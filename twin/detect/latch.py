@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from twin.city import grown
 from twin.records import F64, I32, I64
 
 Mask = NDArray[np.bool_]
@@ -55,10 +54,15 @@ class Latch:
         self.arrays: dict[str, NDArray[Any]] = {name: np.zeros(rows, dtype) for name, dtype in _FIELDS.items()}
 
     def ensure(self, rows: int) -> None:
-        """Make room for that many devices."""
-        if rows > len(self.arrays["since"]):
-            for name in _FIELDS:
-                self.arrays[name] = grown(self.arrays[name], rows, 0)
+        """Make room for that many devices. Of those that are not busy everything is 0, and no page is written."""
+        have = len(self.arrays["since"])
+        if rows > have:
+            busy = np.flatnonzero(self.arrays["busy"])
+            wanted = max(rows, have + have // 2)
+            for name, dtype in _FIELDS.items():
+                fresh = np.zeros(wanted, dtype)
+                fresh[busy] = self.arrays[name][busy]
+                self.arrays[name] = fresh
 
     def since(self, row: int) -> int:
         """Event time at which the device's condition began."""

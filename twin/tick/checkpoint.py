@@ -31,16 +31,29 @@ class Later:
 _ALLOWED = "biuf"  # array types that a checkpoint may hold
 
 
-def encode(tree: Mapping[str, Any]) -> bytes:
-    """A tree of mappings whose leaves are arrays, JSON values or `Later`, as bytes. Nothing of it changes meanwhile."""
+Piece = bytes | memoryview
+
+
+def pieces(tree: Mapping[str, Any]) -> list[Piece]:
+    """A tree of mappings whose leaves are arrays, JSON values or `Later`, as the pieces of a file, one after the other.
+
+    Arrays are not copied: their pieces are views, and nothing of the tree may change until they are written.
+    """
     arrays: list[NDArray[Any]] = []
     head = json.dumps({"version": VERSION, "tree": _lay_out(tree, arrays)}, separators=(",", ":")).encode()
-    parts = [MAGIC, struct.pack("<Q", len(head)), head, bytes(-len(head) % 8)]
+    parts: list[Piece] = [MAGIC, struct.pack("<Q", len(head)), head, bytes(-len(head) % 8)]
     for array in arrays:
-        raw = array.tobytes()
-        parts += [raw, bytes(-len(raw) % 8)]
-    body = b"".join(parts)
-    return body + struct.pack("<I", zlib.crc32(body))
+        if array.size:
+            parts += [np.ascontiguousarray(array).reshape(-1).view(np.uint8).data, bytes(-array.nbytes % 8)]
+    crc = 0
+    for part in parts:
+        crc = zlib.crc32(part, crc)
+    return [*parts, struct.pack("<I", crc)]
+
+
+def encode(tree: Mapping[str, Any]) -> bytes:
+    """The tree as bytes: its `pieces`, joined."""
+    return b"".join(pieces(tree))
 
 
 def decode(data: bytes) -> dict[str, Any]:

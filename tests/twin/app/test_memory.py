@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -151,15 +152,15 @@ def test_nothing_slow_happens_on_the_ticking_thread(
     """Offering copies and returns: cases are encoded and the file is written by the keeper's own thread, and what the
     world becomes meanwhile is not in it."""
     threads: list[str] = []
-    encode = room.encode
+    pieces = room.pieces
 
-    def watched(tree: object) -> bytes:
+    def watched(tree: Mapping[str, Any]) -> list[bytes | memoryview]:
         import threading
 
         threads.append(threading.current_thread().name)
-        return encode(tree)  # type: ignore[arg-type]
+        return pieces(tree)
 
-    monkeypatch.setattr(room, "encode", watched)
+    monkeypatch.setattr(room, "pieces", watched)
     monkeypatch.setattr(Ledger, "dump", lambda _self: pytest.fail("the ledger is dumped on the tick"))
     place, book = city(), Book()
     kept = keeper(tmp_path, journal)
