@@ -9,6 +9,8 @@ MAKEFLAGS += --no-print-directory
 PY := .venv/bin/python
 CITY ?= devices/cities/helsinki
 ARGS ?=
+# Tests mostly wait, for servers and for events. A file's tests stay together: they share servers.
+WORKERS ?= 2
 PROVISIONED := .citywhistle/broker/.provisioned
 PAGE := $(wildcard dashboards/page/package.json)
 PAGE_SOURCES := $(shell find dashboards/page -name node_modules -prune -o -name dist -prune -o -type f -print 2>/dev/null)
@@ -44,7 +46,7 @@ demo: install ## Run a whole city in this terminal (ARGS="--duration 120", STORE
 	@.venv/bin/citywhistle demo $(if $(STORE),--store $(STORE)) $(if $(BROKER),--broker $(BROKER)) $(ARGS)
 
 test: install test-tools ## Run the tests (ARGS="-x tests/twin")
-	@$(PY) -m pytest -m "not soak" $(ARGS)
+	@$(PY) -m pytest -m "not soak" -n $(WORKERS) --dist loadfile $(ARGS)
 
 check: install lint format types imports page-types docs ## Lint, formatting, types, floors, page, docs
 

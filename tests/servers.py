@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import lzma
 import os
+import random
 import secrets
 import shutil
 import signal
@@ -51,10 +52,18 @@ def find_influxd() -> Path | None:
 
 
 def free_port() -> int:
-    """A port that nobody has at this moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A port that nobody has at this moment, below those that the system gives to outgoing connections.
+
+    So a server that is stopped and started again finds it free, whatever other tests connect to meanwhile.
+    """
+    for port in random.SystemRandom().sample(range(10_240, 32_000), 200):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+    pytest.fail("no free port on the loopback")
 
 
 class Server:

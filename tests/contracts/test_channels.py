@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.twin.channels.servers import free_port
+from tests.servers import free_port
 from twin.channels import CHANNELS
 from twin.channels.protocol import Channel, Pace
 from twin.errors import DeliveryFailed, SettingsError

@@ -93,12 +93,3 @@ async def http_server(answer: Callable[[Request], Answer] | None = None) -> Asyn
         listening.close()
         if hasattr(listening, "close_clients"):
             listening.close_clients()
-
-
-def free_port() -> int:
-    """A loopback port on which nobody listens (just now)."""
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -17,11 +17,11 @@ import trustme
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
+from tests.servers import free_port
 from twin.channels.mail import Mail
 from twin.errors import DeliveryFailed, SettingsError
 from twin.records import Delivery
 
-from .servers import free_port
 from .test_robots import PAYLOAD
 
 DELIVERY = Delivery("CW-1:dispatch:1:mail", "CW-1", "mail", "duty@example.org, night@example.org", "dispatch", PAYLOAD)

@@ -10,12 +10,13 @@ from email.utils import format_datetime
 
 import pytest
 
+from tests.servers import free_port
 from twin.channels.http import LARGEST_ANSWER, Poster
 from twin.channels.webhook import Webhook
 from twin.errors import DeliveryFailed, SettingsError
 from twin.records import Delivery
 
-from .servers import Answer, free_port, http_server
+from .servers import Answer, http_server
 
 DELIVERY = Delivery(
     "CW-20260624-000001:dispatch:1:webhook", "CW-20260624-000001", "webhook", "", "dispatch",

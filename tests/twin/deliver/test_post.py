@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from tests.twin.channels.servers import Answer, HttpServer, Request, free_port, http_server
+from tests.servers import free_port
+from tests.twin.channels.servers import Answer, HttpServer, Request, http_server
 from twin.channels.webhook import Webhook
 from twin.deliver.cases import Cases
 from twin.deliver.lane import Limits
