@@ -58,6 +58,8 @@ RULES: tuple[tuple[str, str, str], ...] = (
     ("GET", "/api/health", "health"),
     ("GET", "/api/rules", "city"),
     ("PUT", "/api/rules", "rules"),
+    ("GET", "/api/policy", "city"),
+    ("PUT", "/api/policy", "rules"),
     ("GET", "/api/store", "account"),
     ("POST", "/api/store/backup", "backup"),
     ("GET", "/metrics", "metrics"),

@@ -116,6 +116,18 @@ def _heartbeat(health: Mapping[str, Any]) -> Trouble | None:
     )  # fmt: skip
 
 
+def _tables(health: Mapping[str, Any]) -> Trouble | None:
+    trouble = _part(health, "tables").get("trouble")
+    if not isinstance(trouble, Mapping) or not trouble:
+        return None
+    why = "; ".join(str(one) for _, one in sorted(trouble.items()))[:600]
+    return Trouble(
+        "tables", 2,
+        f"A changed table of the city is wrong and not in force, the one before it is: {why}",
+        f"城市配置表已改动但有误，未生效，沿用原表：{why}",
+    )  # fmt: skip
+
+
 LOOKS: tuple[Callable[[Mapping[str, Any]], Trouble | None], ...] = (
-    _journal, _ingest, _link, _store, _disk, _tick, _heartbeat,
+    _journal, _ingest, _link, _store, _disk, _tick, _tables, _heartbeat,
 )  # fmt: skip

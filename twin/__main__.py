@@ -20,6 +20,7 @@ try:
         look,
         objects,
         orders,
+        policy,
         privacy,
         rules,
         store,
@@ -57,6 +58,7 @@ app.add_typer(city, name="city")
 app.add_typer(broker, name="broker")
 app.add_typer(whistles.app, name="whistles")
 app.add_typer(channels.app, name="channels")
+app.add_typer(policy.app, name="policy")
 app.add_typer(rules.app, name="rules")
 app.add_typer(users.users, name="users")
 app.add_typer(users.tokens, name="tokens")

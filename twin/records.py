@@ -163,7 +163,7 @@ class Online:
 class Edit:
     """A change of rules, registry or configuration that changes outcomes, as canonical JSON."""
 
-    what: str  # "rules" | "city" | "settings" | "version" | "learning" (true: learn, and whistle nothing)
+    what: str  # "rules" | "policy" | "city" | "settings" | "version" | "learning" (true: learn, and whistle nothing)
     text: str
 
 

@@ -1,4 +1,4 @@
-"""Rules: what every finding goes by, everywhere and by area and hour, and the budgets of the statistical detectors."""
+"""Rules and policy: what findings and whistles go by, and the budgets of the statistical detectors."""
 
 from __future__ import annotations
 
@@ -30,4 +30,23 @@ async def replace(given: Given, who: Who, table: Annotated[dict[str, Any], Body(
         await asyncio.to_thread(given.desk.set_rules, table, who.name)
     except SettingsError as error:
         raise Refused(422, "rules", str(error), "See /api/rules for names and values in force.") from None
+    return answer({"overrides": table})
+
+
+@routes.get("/api/policy", responses=refusals(), summary="Holds, deadlines and closure of every case type in force")
+def policy(given: Given) -> Response:
+    """{"types": what holds for each case type, "default": for any other, "overrides": what `PUT` takes}."""
+    return answer(given.desk.policy())
+
+
+@routes.put("/api/policy", responses=refusals(413, 422, 503), summary="Replace the city's own policy")
+async def replace_policy(given: Given, who: Who, table: Annotated[dict[str, Any], Body()]) -> Response:
+    """The whole table of a policy.toml as JSON, in place of the one before; it counts from the next tick on.
+
+    422 names what is wrong, and nothing changes.
+    """
+    try:
+        await asyncio.to_thread(given.desk.set_policy, table, who.name)
+    except SettingsError as error:
+        raise Refused(422, "policy", str(error), "See /api/policy for names and values in force.") from None
     return answer({"overrides": table})

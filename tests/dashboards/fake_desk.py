@@ -26,6 +26,7 @@ from twin.query.desk import Account, Letter, Moved, Row, Series
 from twin.query.score import ScoreCard, Where, score_card
 from twin.records import Case, Reject, Transition
 from twin.whistle.lifecycle import CITY_VERBS, after, verbs
+from twin.whistle.policy import policy_text
 
 CENTRE = (24.9415, 60.1695)
 START_MS = 1_753_730_000_000
@@ -142,6 +143,7 @@ class FakeDesk:
         self.count = {"received": 128_400, "duplicate": 37, "late": 12, "missing": 3}
         self.photos: dict[tuple[str, str], bytes] = {}
         self.rules_set: dict[str, Any] = {}
+        self.policy_set: dict[str, Any] = {}
         self.ingested: list[tuple[str, bytes]] = []
         self.told: list[dict[str, Any]] = []  # orders
         self.health_told: dict[str, Any] = {
@@ -448,6 +450,13 @@ class FakeDesk:
     def set_rules(self, table: Mapping[str, Any], actor: str) -> None:
         default_rules().override(table)
         self.rules_set = {**table}
+
+    def policy(self) -> Mapping[str, Any]:
+        return {"types": {"tilt": {"deadline_s": 7200.0}}, "default": {}, "overrides": dict(self.policy_set)}
+
+    def set_policy(self, table: Mapping[str, Any], actor: str) -> None:
+        policy_text(table, timezone="UTC")
+        self.policy_set = {**table}
 
     def store_info(self) -> Mapping[str, Any]:
         return {"backend": "fake", "position": 7, "cannot_keep": []}

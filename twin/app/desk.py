@@ -26,10 +26,12 @@ from twin.app.letters import read_letter
 from twin.app.meters import render
 from twin.app.partners import Partners
 from twin.app.picture import Picture
+from twin.app.policybook import Policybook
 from twin.app.register import CityRegister
 from twin.app.retention import Night
 from twin.app.rulebook import Rulebook
 from twin.app.scoring import score
+from twin.app.tables import Tables
 from twin.city import City
 from twin.deliver.cases import Cases
 from twin.deliver.links import Links
@@ -75,6 +77,8 @@ class CityDesk:
     night: Night | None = None
     heartbeat: Heartbeat | None = None
     rulebook: Rulebook | None = None
+    policybook: Policybook | None = None
+    tables: Tables | None = None
     _began_s: float = field(default_factory=time.monotonic)
 
     # ---- the city --------------------------------------------------------------------------------------------
@@ -305,6 +309,18 @@ class CityDesk:
             raise SettingsError("this server takes no rules")
         self.rulebook.replace(table, actor)
 
+    def policy(self) -> Mapping[str, Any]:
+        if self.policybook is None:
+            raise TwinError("this server has no policy of its own")
+        policy = self.policybook.policy
+        types = {name: asdict(told) for name, told in sorted(policy.types.items())}
+        return {"types": types, "default": asdict(policy.default), "overrides": self.policybook.table}
+
+    def set_policy(self, table: Mapping[str, Any], actor: str) -> None:
+        if self.policybook is None:
+            raise SettingsError("this server takes no policy")
+        self.policybook.replace(table, actor)
+
     # ---- accounting and health -------------------------------------------------------------------------------
 
     def account(self) -> Account:
@@ -331,6 +347,7 @@ class CityDesk:
             "tick": {"last": pulse.last_tick, "lag_ms": round(late_s * 1000), "stalled": pulse.stalled},
             "heartbeat": self.heartbeat.state() if self.heartbeat is not None else {"configured": False},
             "ingest": {"stalled": self.pump.stalled},
+            "tables": {"trouble": dict(self.tables.trouble) if self.tables is not None else {}},
             "disk": {"free_bytes": free, "low": free < LOW_DISK_BYTES},
             "retention": {
                 "removed": dict(self.night.removed) if self.night is not None else {},

@@ -107,6 +107,13 @@ class History:
         with self._lock:
             self._keep("source", self._files, now_ms)
 
+    def renew(self, files: CityFiles, now_ms: int) -> None:
+        """The files are others than at the start, and their difference is taken in."""
+        with self._lock:
+            self._files, self.digest = files, digest_of(files)
+            self._cache.clear()
+            self._keep("source", files, now_ms)
+
     # ---- reading ---------------------------------------------------------------------------------------------
 
     def source(self) -> CityFiles | None:

@@ -15,12 +15,12 @@ from twin.whistle.policy import Policy
 class Partners:
     """The policy, asked who may see what."""
 
-    policy: Policy
+    policy: Callable[[], Policy]
     departments: Callable[[], Sequence[Department]] = tuple
 
     def joint(self, type_: str) -> frozenset[str]:
         """Who joins in a type wherever it is: named by the policy, or claiming a joint type in the whole city."""
-        told = self.policy.of(type_)
+        told = self.policy().of(type_)
         claims = [one.id for one in self.departments() if told.kind == "joint" and type_ in one.types and not one.areas]
         return frozenset({*told.joint, *claims})
 
@@ -31,7 +31,7 @@ class Partners:
     def types(self, departments: Sequence[str]) -> tuple[str, ...]:
         """The case types that one of the departments joins in."""
         mine = set(departments)
-        return tuple(name for name in self.policy.types if mine & self.joint(name))
+        return tuple(name for name in self.policy().types if mine & self.joint(name))
 
     def cases(
         self, cases: Cases, departments: Sequence[str], *, open_only: bool, after: str, limit: int

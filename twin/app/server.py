@@ -36,7 +36,7 @@ from twin.app.checkpoints import Checkpoints
 from twin.app.desk import CityDesk
 from twin.app.heart import Heart, StoppedHere
 from twin.app.heartbeat import Heartbeat
-from twin.app.history import History
+from twin.app.history import History, digest_of
 from twin.app.marks import Marks
 from twin.app.memory import Keeper, recount, restore
 from twin.app.partners import Partners
@@ -44,9 +44,10 @@ from twin.app.picture import Picture
 from twin.app.plates import Plates, plates_of
 from twin.app.privacy import city_veil, cover, retention_of, veil_logs
 from twin.app.register import CityRegister, moved_devices
-from twin.app.rulebook import Rulebook
+from twin.app.rulebook import Rulebook, Tablebook
 from twin.app.strangers import Strangers
-from twin.app.ways import city_policy, city_toml, direct, open_channels, provisioner, unreached
+from twin.app.tables import Tables, departments_of
+from twin.app.ways import city_toml, direct, open_channels, policybook, provisioner, unreached
 from twin.city import City, Registry
 from twin.deliver.links import Links, link_secret
 from twin.deliver.post import Sender
@@ -54,6 +55,7 @@ from twin.errors import JournalBroken, JournalFull, SettingsError, TwinError
 from twin.ingest.endpoint import LinkSettings
 from twin.ingest.pump import Pump
 from twin.journal import Journal
+from twin.query.register import Wish
 from twin.records import FLAG_EVENT, Batch, Body, Delivery, Edit, Link, Outcome
 from twin.settings import Settings, read_secret
 from twin.store import Rows, open_store
@@ -174,8 +176,8 @@ class Server:
     def _restore(self) -> None:
         """World and account from the last checkpoint, then the journal after it through the same ticks."""
         self.checkpoints = Checkpoints(self.data / "checkpoints")
-        self.policy = city_policy(self.files, self.settings)
-        restored = restore(self.checkpoints, self.city, self.journal, self.policy, self.history.files_at)
+        self.policybook = policybook(self.files, self.settings, self._append)
+        restored = restore(self.checkpoints, self.city, self.journal, self.policybook.policy, self.history.files_at)
         self.book = restored.book
         self.accounts = Accounts(self.book, self.city.registry, self.journal, self._stored)
         self.strangers = Strangers()
@@ -235,11 +237,37 @@ class Server:
             LOG.info("the city's files changed: %d changes, version %d", len(changes), self.city.version)
 
     def _journal_rules(self) -> None:
-        """The city's own rules, if they are others than those in force, take effect from here on."""
+        """The city's own rules and policy, if they are others than those in force, take effect from here on."""
         self.rulebook = Rulebook(self.data, city_toml(self.files, "rules.toml") or "", self._append)
         wanted = self.rulebook.wanted()
         if wanted != self.heart.world.rules.overrides():
             self.journal.append([Edit("rules", json.dumps(wanted, sort_keys=True))])
+        policy = self.policybook.spell(self.policybook.table)
+        if policy != self.heart.world.ledger.policy_text:
+            self.journal.append([Edit("policy", policy)])
+        self.tables = Tables(
+            self.files.folder,
+            {
+                **{book.file: self._rereads(book) for book in (self.rulebook, self.policybook)},
+                "departments.toml": self._reread_departments,
+            },
+        )
+
+    def _rereads(self, book: Tablebook) -> Callable[[], None]:
+        return lambda: book.reread(city_toml(self.files, book.file))
+
+    def _reread_departments(self) -> None:
+        """departments.toml changed: a change of the city. Raises DeviceError, TwinError; then nothing has changed."""
+        files = direct(departments_of(self.files), self.settings)
+        changes = difference(self.files, files)
+        if changes:
+            request = f"files-{digest_of(files)[:32]}-{self.city.version}"
+            self.register.change(Wish(changes, "files", "departments.toml changed", request))
+            cover(self.veil, self.city.files, self.settings)
+        self.files = files
+        self.history.renew(files, self.clock.now_ms())
+        for department, channel in unreached(files, self.settings).items():
+            LOG.warning("department %s is reached by %s, and there is no [channels.%s]", department, channel, channel)
 
     def _open_ways_out(self) -> None:
         """Channels, marks, and the way in."""
@@ -297,6 +325,7 @@ class Server:
         self._stack.callback(self.pump.halt)  # the last marks are of what was taken last
         self._serve()
         self._begin(self.night.start, self.night.stop)
+        self._begin(self.tables.start, self.tables.stop)
         self._begin(self.sender.start, self.sender.stop)  # last: messages carry the address that people answer at
         self._begin(self.heartbeat.start, self.heartbeat.stop)
 
@@ -328,7 +357,7 @@ class Server:
             self.pump,
             self.data,
             release,
-            Partners(self.policy, lambda: self.city.files.departments),
+            Partners(lambda: self.policybook.policy, lambda: self.city.files.departments),
             [RECORDED] if any(device.origin == "recorded" for device in self.files.devices) else [],
             self.links,
             self.register,
@@ -339,6 +368,7 @@ class Server:
             told.url, desk.health, fail_url=told.fail_url, secret=read_secret(told.secret_file), every_s=told.every_s
         )
         desk.heartbeat, desk.rulebook = self.heartbeat, self.rulebook
+        desk.policybook, desk.tables = self.policybook, self.tables
         token = secrets.token_urlsafe(24)
         web = self.settings.web
         public = urlsplit(web.public_url).hostname

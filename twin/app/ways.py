@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import tomllib
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +10,9 @@ from typing import Any
 
 from devices.places import CityFiles, Department, load_city
 from twin.app.plates import plates_of
+from twin.app.policybook import Policybook, read_policy
 from twin.app.privacy import check_days
+from twin.app.rulebook import Append
 from twin.broker.access import AccessError
 from twin.broker.conf import BrokerFiles
 from twin.broker.process import reload_broker
@@ -58,12 +59,17 @@ def check_settings(settings: Settings) -> list[str]:
 
 def city_policy(files: CityFiles, settings: Settings) -> Policy:
     """The city's policy.toml over the starting values. Raises SettingsError."""
-    told = city_toml(files, "policy.toml")
-    try:
-        table = tomllib.loads(told) if told else {}
-    except tomllib.TOMLDecodeError as error:
-        raise SettingsError(f"policy.toml: {error}; text needs quotation marks") from error
-    return parse_policy(table, timezone=files.timezone, hold_s=settings.whistle.hold_s)
+    hold_s = settings.whistle.hold_s
+    table = read_policy(city_toml(files, "policy.toml"), timezone=files.timezone, hold_s=hold_s)
+    return parse_policy(table, timezone=files.timezone, hold_s=hold_s)
+
+
+def policybook(files: CityFiles, settings: Settings, append: Append = lambda _bodies: None) -> Policybook:
+    """The policy of a data directory: the city's policy.toml, or what was set since. Raises SettingsError."""
+    return Policybook(
+        Path(settings.data_dir), city_toml(files, "policy.toml"), append, timezone=files.timezone,
+        hold_s=settings.whistle.hold_s,
+    )  # fmt: skip
 
 
 def city_toml(files: CityFiles, name: str) -> str:

@@ -147,7 +147,7 @@ def route(
 ) -> None:
     """Which department gets a case of that type on that subject, and by which channel."""
     from devices.places import load_city
-    from twin.app.ways import city_policy, direct
+    from twin.app.ways import direct, policybook
     from twin.whistle.oncall import reach
     from twin.whistle.places import CityPlaces
     from twin.whistle.policy import TYPES
@@ -157,7 +157,7 @@ def route(
     settings = settings_of(config)
     try:
         files = direct(load_city(settings.city.dir or "helsinki"), settings)
-        policy = city_policy(files, settings)
+        policy = policybook(files, settings).policy
     except (TwinError, DeviceError) as error:
         raise fail(str(error), 2) from error
     places = CityPlaces.of(files)

@@ -206,6 +206,13 @@ class Desk(Protocol):
     def set_rules(self, table: Mapping[str, Any], actor: str) -> None:
         """(writes a file) Replace the overrides, from the next tick on. Raises SettingsError, JournalFull."""
 
+    def policy(self) -> Mapping[str, Any]:
+        """What whistles go by. Keys: types ({type: holds, deadline, closure ...}, in force), default (of other types),
+        overrides (the city's own table)."""
+
+    def set_policy(self, table: Mapping[str, Any], actor: str) -> None:
+        """(writes a file) Replace the city's own table, from the next tick on. Raises SettingsError, JournalFull."""
+
     def account(self) -> Account:
         """The total."""
 
@@ -217,7 +224,7 @@ class Desk(Protocol):
     def health(self) -> Mapping[str, Any]:
         """What works. Keys: ready (bool), link ("up" | "down" | "drained"), journal ({bytes, bound_bytes, full}),
         store ({name, up, behind (entries), detail}), tick ({last, lag_ms, stalled (why, "" if not)}),
-        disk ({free_bytes, low}), ingest ({stalled}).
+        disk ({free_bytes, low}), ingest ({stalled}), tables ({trouble: by file, why it is not in force}).
         """
 
     def store_info(self) -> Mapping[str, Any]:

@@ -178,6 +178,11 @@ class Nobody:
     def move(self, files: CityFiles, gone: Mapping[str, str], fresh: Mapping[str, str], actor: str) -> None:
         """The city's ledger is told by whoever moves the city."""
 
+    policy_text = ""
+
+    def rule(self, text: str) -> None:
+        """The city's ledger is told by whoever changes the policy."""
+
     def dump(self) -> dict[str, Any]:
         return {}
 

@@ -157,20 +157,21 @@ def sort_entries(world: World, entries: Sequence[Entry]) -> Heard:
 
 
 def _edit(world: World, edit: Edit, now_ms: int) -> None:
-    """Rules are replaced at once. They were checked before they were journalled; those that no longer fit (another
-    version wrote them) are left out, said so, and change nothing."""
+    """Rules and policy are replaced at once. They were checked before they were journalled; those that no longer fit
+    (another version wrote them) are left out, said so, and change nothing."""
     if edit.what == "learning":
         if json.loads(edit.text) is True:
             world.said.clear()
             world.learnt.begin()
         else:
             world.learnt.end(world.said, now_ms)
-    if edit.what != "rules":
-        return
     try:
-        world.rules.override(json.loads(edit.text))
+        if edit.what == "rules":
+            world.rules.override(json.loads(edit.text))
+        elif edit.what == "policy":
+            world.ledger.rule(edit.text)
     except (SettingsError, ValueError) as error:
-        LOG.warning("journalled rules do not fit this version and are left out: %s", error)
+        LOG.warning("journalled %s do not fit this version and are left out: %s", edit.what, error)
 
 
 def _observe(

@@ -46,6 +46,15 @@ class Ledger(Protocol):
         next step, those of `fresh` ones (other hardware) count as clear."""
         ...
 
+    @property
+    def policy_text(self) -> str:
+        """The policy that was journalled last; '' where none was."""
+        ...
+
+    def rule(self, text: str) -> None:
+        """Go on under a journalled policy. Raises SettingsError where this version cannot read it."""
+        ...
+
     def dump(self) -> dict[str, Any]: ...
 
     def snapshot(self) -> Frozen:

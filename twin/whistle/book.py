@@ -59,6 +59,13 @@ class Book:
     def __post_init__(self) -> None:
         self.explained = frozenset().union(*self.policy.explains.values())
 
+    def rule(self, policy: Policy) -> None:
+        """Go on under another policy. Timers that run and windows that are open stay as they are."""
+        self.policy = policy
+        self.storm.count, self.storm.window_ms = policy.storm_count, round(policy.storm_s * 1000)
+        self.explained = frozenset().union(*policy.explains.values())
+        self.rehang()
+
     def begin(self) -> None:
         """Start a step with an empty sheet of changes."""
         self.changes = Changes()

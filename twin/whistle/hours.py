@@ -84,7 +84,7 @@ ALWAYS = Calendar(shifts=((0.0, 24.0),), weekdays=frozenset(range(7)))
 def _dates(told: Sequence[Any], key: str) -> frozenset[date]:
     try:
         return frozenset(day if isinstance(day, date) else date.fromisoformat(str(day)) for day in told)
-    except ValueError as error:
+    except (TypeError, ValueError) as error:
         raise SettingsError(f"calendar {key}: {error} (give ISO dates like 2026-10-01)") from error
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from devices.places import CityFiles
-from twin.errors import CheckpointBroken, IllegalStep
+from twin.errors import CheckpointBroken, IllegalStep, SettingsError
 from twin.records import Action, Answer, Case, Changes, Finding, Outcome
 from twin.whistle.actions import take_action
 from twin.whistle.book import Book
@@ -15,10 +16,12 @@ from twin.whistle.life import Life, pack, unpack
 from twin.whistle.mutes import Mute
 from twin.whistle.outcomes import take_answer, take_outcome
 from twin.whistle.places import Places
-from twin.whistle.policy import Policy
+from twin.whistle.policy import Policy, policy_of
 from twin.whistle.storm import Storm
 from twin.whistle.telemetry import clear, close, take
 from twin.whistle.timers import run
+
+LOG = logging.getLogger(__name__)
 
 VERSION = 1
 REMEMBERED = 100_000  # action ids; a repeated one is the same action
@@ -42,6 +45,7 @@ class Ledger:
     def __init__(self, places: Places, policy: Policy | None = None) -> None:
         """An empty ledger over a city as `places` shows it."""
         self.policy = policy or Policy()
+        self.policy_text = ""  # as journalled; '' while it is the one that was given
         self._places = places
         self._seen: dict[str, str] = {}  # action id -> why it was refused, '' if it was not
         self._gone: dict[str, tuple[str, str]] = {}  # subject -> why its cases end, and by whom
@@ -115,10 +119,15 @@ class Ledger:
         if refusal:
             book.changes.refused.append((action.id, refusal))
 
-    def rule(self, policy: Policy) -> None:
-        """Go on under another policy (it is journalled by the caller). Running timers stay; new ones follow it."""
-        self.policy = policy
-        self.load(self.dump())
+    def rule(self, text: str) -> None:
+        """Go on under the policy of a journalled text. Running timers stay; new ones follow it. Raises SettingsError,
+        and then nothing has changed.
+        """
+        if text == self.policy_text:
+            return
+        self.policy = policy_of(text)
+        self.policy_text = text
+        self._book.rule(self.policy)
 
     def case(self, case: str) -> Case | None:
         """A case at hand, as it stands; None for one that is not (any more)."""
@@ -138,6 +147,7 @@ class Ledger:
         book = self._book
         rest = {
             "version": VERSION,
+            "policy": self.policy_text,
             "day": book.day,
             "count": book.count,
             "digests": book.digests,
@@ -157,6 +167,11 @@ class Ledger:
         """Become the ledger that was dumped. Raises CheckpointBroken where that cannot be."""
         if dumped.get("version") != VERSION:
             raise CheckpointBroken(f"ledger of version {dumped.get('version')!r}, this program reads {VERSION}")
+        if dumped.get("policy"):
+            try:
+                self.rule(str(dumped["policy"]))
+            except SettingsError as error:
+                LOG.warning("the checkpoint's policy does not fit this version, the city's holds: %s", error)
         book = self._new()
         try:
             book.day, book.count = str(dumped["day"]), int(dumped["count"])

@@ -6,6 +6,7 @@ The starting values are the table below (GB/T 30428 knows such tables; every one
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
@@ -16,6 +17,9 @@ from twin.whistle.hours import Calendar, parse_calendar
 MINUTE, HOUR = 60.0, 3600.0
 DAY = 8 * HOUR  # a working day
 LEVELS: tuple[str, ...] = ("street", "district", "city")
+KINDS = ("single", "joint", "emergency")
+COMMANDS = ("", "text", "speak", "lamp")
+MOST_TYPES = 500  # of a city's own table
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,16 +187,58 @@ def parse_policy(told: Mapping[str, Any], *, timezone: str, hold_s: float | None
         raise SettingsError(
             f"policy: unknown section {min(unknown)!r} (known: city, calendar, default, type, explains)"
         )
+    _check_shape(told)
     usual = TypePolicy().hold_s
     types = {n: replace(t, hold_s=hold_s) if hold_s is not None and t.hold_s == usual else t for n, t in TYPES.items()}
     default = TypePolicy() if hold_s is None else TypePolicy(hold_s=hold_s)
     default = _take(TypePolicy, told.get("default", {}), "[default]", default)
     for name, table in told.get("type", {}).items():
-        types[name] = _take(TypePolicy, table, f"[type.{name}]", types.get(name, default))
+        types[name] = one = _take(TypePolicy, table, f"[type.{name}]", types.get(name, default))
+        _check_words(one, f"[type.{name}]")
+    _check_words(default, "[default]")
     explains = EXPLAINS | {cause: frozenset(map(str, found)) for cause, found in told.get("explains", {}).items()}
     base = Policy(types=types, default=default, explains=explains,
                   calendar=parse_calendar(told.get("calendar", {}), timezone))  # fmt: skip
     policy: Policy = _take(Policy, told.get("city", {}), "[city]", base)
-    if len(policy.escalate_at) != len(LEVELS) or list(policy.escalate_at) != sorted(policy.escalate_at):
+    shares = policy.escalate_at
+    numbers = all(isinstance(share, int | float) and 0 <= share < 1e10 for share in shares)
+    if not numbers or len(shares) != len(LEVELS) or list(shares) != sorted(shares):
         raise SettingsError(f"[city]: escalate_at (give {len(LEVELS)} ascending numbers, for {', '.join(LEVELS)})")
     return policy
+
+
+def _check_shape(told: Mapping[str, Any]) -> None:
+    """Sections are tables, those of [type] too, and what a cause explains is a list. Raises SettingsError."""
+    for name, section in told.items():
+        if not isinstance(section, Mapping):
+            raise SettingsError(f"[{name}] is no table (write [{name}] on a line of its own, its keys below)")
+    for name, section in told.get("type", {}).items():
+        if not isinstance(section, Mapping):
+            raise SettingsError(f"[type]: {name} = {section!r} (write [type.{name}], its keys below)")
+    if len(told.get("type", {})) > MOST_TYPES:
+        raise SettingsError(f"[type]: {len(told['type'])} types (at most {MOST_TYPES})")
+    for name, found in told.get("explains", {}).items():
+        if not isinstance(found, list):
+            raise SettingsError(f"[explains]: {name} = {found!r} (give a list of case types)")
+
+
+def _check_words(policy: TypePolicy, where: str) -> None:
+    for key, word, known in (("kind", policy.kind, KINDS), ("command", policy.command, COMMANDS)):
+        if word not in known:
+            raise SettingsError(f"{where}: {key} = {word!r} (give one of {', '.join(map(repr, known))})")
+
+
+def policy_text(told: Mapping[str, Any], *, timezone: str, hold_s: float | None = None) -> str:
+    """A city's table with all that its meaning hangs on, as it stands in the journal. Raises SettingsError."""
+    parse_policy(told, timezone=timezone, hold_s=hold_s)
+    whole = {"timezone": timezone, "hold_s": hold_s, "table": told}
+    return json.dumps(whole, ensure_ascii=False, sort_keys=True, default=str)
+
+
+def policy_of(text: str) -> Policy:
+    """The policy of a journalled text. Raises SettingsError where this version cannot read it."""
+    try:
+        told = json.loads(text)
+        return parse_policy(told["table"], timezone=str(told["timezone"]), hold_s=told["hold_s"])
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise SettingsError(f"policy: {error!r}") from error

@@ -49,6 +49,11 @@ class Notebook:
     def move(self, files: CityFiles, gone: Mapping[str, str], fresh: Mapping[str, str], actor: str) -> None:
         self.moved = (dict(gone), dict(fresh), actor)
 
+    policy_text = ""
+
+    def rule(self, text: str) -> None:
+        self.policy_text = text
+
     def dump(self) -> dict[str, Any]:
         return {"opened": self.opened}
 

@@ -101,6 +101,11 @@ class Tally:
     def move(self, files: CityFiles, gone: Mapping[str, str], fresh: Mapping[str, str], actor: str) -> None:
         self.moved = (dict(gone), dict(fresh), actor)
 
+    policy_text = ""
+
+    def rule(self, text: str) -> None:
+        self.policy_text = text
+
     def dump(self) -> dict[str, Any]:
         return {"count": self.before + len(self.findings)}
 

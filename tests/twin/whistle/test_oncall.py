@@ -108,7 +108,7 @@ def test_the_shipped_city_has_somebody_for_every_type() -> None:
     dump = route(places, policy, "illegal_dumping", "truck-001")
     assert {one.id for one in dump.joint} == {"waste_management", "environment"}
     assert policy.of("leakage").kind == "emergency"
-    partners = Partners(policy, lambda: city.departments)
+    partners = Partners(lambda: policy, lambda: city.departments)
     case = Case("c", "k", "night_noise", "pole-0001", "pole", "dispatched", 2, 1, 1, 1, "urban_management_091001")
     assert "environment" in partners.of(case)
     assert "urban_management_091002" not in partners.of(case)
