@@ -4,7 +4,7 @@ stretch beside it is not."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -249,6 +249,12 @@ def test_a_restart_in_the_middle_changes_nothing(name: str) -> None:
                 day.now += 1000
                 day.tick()
     assert [repr(f) for f in day.found] == expected
+
+
+def test_a_trip_that_was_not_heard_of_accuses_nobody() -> None:
+    """After a gap in its fixes, an outage or a leap of the clock, a truck may have arrived unseen."""
+    gaps = replace(STORIES["phantom_trip"], every_s=1200, rounds=12)
+    assert play("phantom_trip", gaps, faulty=True) == []
 
 
 def test_types_are_told_apart() -> None:

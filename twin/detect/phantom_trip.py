@@ -23,6 +23,7 @@ _FIELDS: dict[str, float] = {
     "left": np.nan,  # when, ms
     "due": np.nan,  # by when it should have arrived, ms
     "kg": np.nan,  # its gross weight then
+    "heard": np.nan,  # event time of its last fix, ms
     "tips": -1.0,  # index of the site whose load it is delivering just now: it stands in a disposal site
 }
 
@@ -30,7 +31,8 @@ _FIELDS: dict[str, float] = {
 class PhantomTrip(Rule):
     """A trip begins where a laden truck leaves a site; it ends in a disposal site, at a site, or when the load is gone.
 
-    It is expected within its permit's route at `slow_kmh`, and `grace_s` more. Over a local day, the loads that left
+    It is expected within its permit's route at `slow_kmh`, and `grace_s` more. A trip that was not heard of for
+    `unheard_s` is nobody's proof: it may have ended meanwhile (a truck that falls silent is another rule's). Over a local day, the loads that left
     a site and arrived must weigh what they weighed when they left: else the site's balance does not close.
     """
 
@@ -84,9 +86,15 @@ class PhantomTrip(Rule):
         for i in np.flatnonzero(~in_tip & (a["tips"][r] >= 0)):  # it has tipped: what was left there arrived
             self._book(int(a["tips"][r[i]]), int(a["left"][r[i]]), arrived=float(a["kg"][r[i]] - weight[i]))
             a["tips"][r[i]] = -1.0
+        said = self.latch.arrays["active"][r]  # its loss was told, and is out of the balance
+        unheard = (a["from"][r] >= 0) & ~said & (t - a["heard"][r] > 1000.0 * here(p, "unheard_s", at))
+        for i in np.flatnonzero(unheard):
+            self._unbook(int(a["from"][r[i]]), int(a["left"][r[i]]), self._load(r[i], p, at[i]))
+        a["from"][r] = np.where(unheard, -1.0, a["from"][r])
+        a["stands"][r] = np.where(unheard, -1.0, a["stands"][r])
+        a["heard"][r] = t
         open_ = a["from"][r] >= 0
         arrives = open_ & in_tip
-        said = self.latch.arrays["active"][r]  # its loss was told, and is out of the balance
         a["tips"][r] = np.where(arrives & ~said, a["from"][r], a["tips"][r])
         lost = open_ & ~in_tip & (in_site | ~heavy)  # tipped elsewhere, or back at a site with it
         for i in np.flatnonzero(lost & ~said):
