@@ -47,7 +47,7 @@ TYPES: dict[str, TypePolicy] = {
     # poles and what hangs on them
     "lamp_out": TypePolicy(hold_s=10),
     "day_burner": TypePolicy(verify_s=24 * HOUR),
-    "lamp_degraded": TypePolicy(deadline_s=3 * DAY, verify_s=24 * HOUR),
+    "lamp_degraded": TypePolicy(deadline_s=3 * DAY),  # clear is said after a whole night in band
     "leakage": TypePolicy(
         hold_s=0, deadline_s=HOUR, always=True, kind="emergency", command="speak", severity=4, flap_s=10 * MINUTE
     ),
@@ -68,9 +68,10 @@ TYPES: dict[str, TypePolicy] = {
     "sensor_noise": TypePolicy(hold_s=60, deadline_s=10 * DAY, verify_s=24 * HOUR),
     "sensor_drift": TypePolicy(hold_s=60, deadline_s=10 * DAY, verify_s=24 * HOUR),
     "sensor_bias": TypePolicy(hold_s=60, deadline_s=10 * DAY, verify_s=24 * HOUR),
-    "clock_skew": TypePolicy(hold_s=60, deadline_s=3 * DAY),
+    "clock_skew": TypePolicy(hold_s=60, deadline_s=3 * DAY, verify_s=24 * HOUR),
     "behaviour": TypePolicy(hold_s=60, deadline_s=3 * DAY),
-    "device_silent": TypePolicy(hold_s=10, deadline_s=DAY, verify_s=MINUTE),
+    # after its first word: silent again before its third, it is overdue within this
+    "device_silent": TypePolicy(hold_s=10, deadline_s=DAY, verify_s=8 * MINUTE),
     "gateway_loss": TypePolicy(hold_s=0, deadline_s=2 * HOUR, always=True, verify_s=5 * MINUTE, severity=3),
     # cells
     "cell_down": TypePolicy(hold_s=10, deadline_s=2 * HOUR, always=True, verify_s=15 * MINUTE),
