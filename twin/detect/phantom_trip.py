@@ -32,8 +32,9 @@ class PhantomTrip(Rule):
     """A trip begins where a laden truck leaves a site; it ends in a disposal site, at a site, or when the load is gone.
 
     It is expected within its permit's route at `slow_kmh`, and `grace_s` more. A trip that was not heard of for
-    `unheard_s` is nobody's proof: it may have ended meanwhile (a truck that falls silent is another rule's). Over a local day, the loads that left
-    a site and arrived must weigh what they weighed when they left: else the site's balance does not close.
+    `unheard_s` is nobody's proof: it may have ended meanwhile (a truck that falls silent is another rule's). Over a
+    local day, the loads that left a site and arrived must weigh what they weighed when they left: else the site's
+    balance does not close.
     """
 
     type = "phantom_trip"
