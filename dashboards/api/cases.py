@@ -13,11 +13,13 @@ from fastapi import APIRouter, Header, Query, Response
 from dashboards.api.errors import Refused, no_case, refusals
 from dashboards.api.steps import Step, Verb, arguments_of
 from dashboards.api.subject import Given, Subject, Who
+from dashboards.plain import plain
 from twin.access.roles import OWN_PARTNER
 from twin.records import Case
 
 routes = APIRouter(tags=["cases"])
 
+EARLIER = ("id", "type", "subject", "state", "opened_ms", "department")
 ACT_S = 20.0  # an action waits for its tick, which comes about once a second
 Key = Annotated[str | None, Header(alias="Idempotency-Key", min_length=8, max_length=64, pattern=r"^[\x21-\x7e]+$")]
 
@@ -37,7 +39,11 @@ def cases(
 
 @routes.get("/api/cases/{case}", responses=refusals(404), summary="One case")
 def case(case: str, given: Given, who: Who) -> Response:
-    return given.answer(given.case(who, case))
+    """The case; `earlier`: of the same type on the same subject or company within 90 days before, newest first."""
+    found = given.case(who, case)
+    earlier = [one for one in given.desk.earlier(found) if given.sees(who, one)]
+    told = [{name: getattr(one, name) for name in EARLIER} for one in earlier]
+    return given.answer({**plain(found), "earlier": told})
 
 
 @routes.get("/api/cases/{case}/children", responses=refusals(404, 422), summary="The symptoms that it explains")

@@ -333,6 +333,10 @@ class FakeDesk:
         return {"ok": not head, "checked": 6, "head": "0" * 64, "flaw": "altered" if head else "", "n": 0, "case": "",
                 "detail": ""}  # fmt: skip
 
+    def earlier(self, case: Case, limit: int = 20) -> Sequence[Case]:
+        alike = [c for c in self.book.values() if (c.type, c.subject) == (case.type, case.subject) and c.id < case.id]
+        return alike[::-1][:limit]
+
     def children(self, case: str, limit: int = 1000) -> Sequence[Case]:
         return [c for c in self.book.values() if c.parent == case][:limit]
 

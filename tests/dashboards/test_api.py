@@ -62,6 +62,23 @@ async def test_nan_is_null(script: httpx.AsyncClient, desk: FakeDesk) -> None:
     assert (await script.get("/api/cases/c00001")).json()["lon"] is None
 
 
+async def test_a_repeat_offender_is_linked(script: httpx.AsyncClient, desk: FakeDesk) -> None:
+    """A case names those of the same type on the same subject before it, each by id, state and time."""
+    first, again = desk.whistle(0, "pole-0003"), desk.whistle(0, "pole-0003")
+    (earlier,) = (await script.get(f"/api/cases/{again.id}")).json()["earlier"]
+    assert (earlier["id"], earlier["subject"], earlier["state"]) == (first.id, "pole-0003", "dispatched")
+    assert (await script.get(f"/api/cases/{first.id}")).json()["earlier"] == []
+
+
+async def test_policy_is_replaced_and_a_wrong_one_is_named(script: httpx.AsyncClient) -> None:
+    """The table is taken whole; a wrong one is 422 and names section, key and fix."""
+    assert (await script.put("/api/policy", json={"type": {"tilt": {"deadline_s": 60}}})).status_code == 200
+    refused = await script.put("/api/policy", json={"type": {"tilt": {"deadline_s": "soon"}}})
+    assert refused.status_code == 422
+    assert "[type.tilt]: deadline_s" in refused.text
+    assert (await script.get("/api/policy")).json()["overrides"] == {"type": {"tilt": {"deadline_s": 60}}}
+
+
 async def test_queue_is_newest_first_and_paged(script: httpx.AsyncClient, desk: FakeDesk) -> None:
     """The queue leaves children out, and `after` goes on where a page ended."""
     assert [case["id"] for case in (await script.get("/api/cases")).json()] == ["c00002", "c00001"]

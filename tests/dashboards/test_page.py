@@ -146,6 +146,18 @@ def test_keyboard(page: Page, desk: FakeDesk) -> None:
     expect(page.locator("#panel")).to_be_hidden()
 
 
+def test_a_repeat_offender_is_linked(page: Page, desk: FakeDesk) -> None:
+    """The panel of a case lists the one before it on the same subject; its link opens that one."""
+    desk.city_ms += 1000
+    desk.whistle(0, desk.book["c00001"].subject)
+    expect(page.locator(".whistle")).to_have_count(3)
+    page.locator(".whistle").first.click()
+    again = page.locator("#panel section", has_text="Again: same type")
+    again.get_by_role("button", name="c00001").click()
+    expect(again).to_have_count(0)
+    expect(page.locator("#panel h2")).to_have_text("Lamp out")
+
+
 def test_refused_step_is_told(page: Page, desk: FakeDesk, monkeypatch: pytest.MonkeyPatch) -> None:
     """A step that another one took before is refused in words; the page goes on."""
     page.locator(".whistle", has_text="Lamp out").click()

@@ -48,6 +48,7 @@ from twin.store.embedded import EmbeddedStore
 from twin.store.writer import StoreWriter
 from twin.tick import budgets, expectation, forecast
 
+REPEAT_DAYS = 90  # a case of the same type within so many days before is the same trouble, or offender, again
 RAW_MS = 60_000  # the shortest step of a chart; shorter ones are drawn from raw readings
 LOW_DISK_BYTES = 512 << 20
 RELATIONS = ("district", "street", "grid", "cabinet", "feeder", "pole", "gateway", "company")
@@ -216,6 +217,13 @@ class CityDesk:
 
     def case(self, case: str) -> Case | None:
         return self.cases_.case(case)
+
+    def earlier(self, case: Case, limit: int = 20) -> Sequence[Case]:
+        known = self.city_.describe(case.subject)
+        subjects = [case.subject]
+        if known is not None and known.company:
+            subjects += [one.id for one in self.city_.files.devices if one.company == known.company]
+        return self.cases_.earlier(case, subjects, case.opened_ms - REPEAT_DAYS * 86_400_000, limit)
 
     def children(self, case: str, limit: int = 1000) -> Sequence[Case]:
         return self.cases_.children(case, limit)

@@ -70,6 +70,9 @@ def show(case: str, config: Path | None = CONFIG, as_json: bool = JSON) -> None:
     OUT.print(words(f"{head['id']} {head['type']} at {head['subject']}: {head['state']}"), style="bold", soft_wrap=True)
     OUT.print(words(head["en"]), soft_wrap=True)
     OUT.print(words(head["zh"]), soft_wrap=True)
+    if head["earlier"]:
+        before = ", ".join(f"{one['id']} ({one['subject']}, {one['state']})" for one in head["earlier"])
+        OUT.print(words(f"again: {before}"), soft_wrap=True)
     steps = Table("at (UTC)", "who", "step", "reason", box=None, title="history", title_justify="left")
     for step in told["history"]:
         change = f"{step['before']} > {step['after']}"

@@ -295,6 +295,19 @@ class Cases:
             select(CASES.c.body).where(CASES.c.id.in_(some)))}  # fmt: skip
         return [told[case] for case in newest if case in told]
 
+    def earlier(self, case: Case, subjects: Sequence[str], since_ms: int, limit: int = 20) -> list[Case]:
+        """Cases of the same type on any of the subjects that were opened before this one, from `since_ms` on, newest
+        first; cancelled ones (false whistles among them) are left out.
+        """
+        found: list[Case] = []
+        for some in _chunks(list(dict.fromkeys(subjects))):
+            query = select(CASES.c.body).where(
+                CASES.c.subject.in_(some), CASES.c.type == case.type, CASES.c.id < case.id,
+                CASES.c.opened_ms >= since_ms, CASES.c.state != "cancelled",
+            )  # fmt: skip
+            found += self._read_cases(query.order_by(CASES.c.id.desc()).limit(_bound(limit)))
+        return sorted(found, key=lambda one: one.id, reverse=True)[:limit]
+
     def case(self, case: str) -> Case | None:
         """One case; None where there is none of that id."""
         found = self._read_cases(select(CASES.c.body).where(CASES.c.id == case))

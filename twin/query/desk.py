@@ -167,6 +167,10 @@ class Desk(Protocol):
 
     def case(self, case: str) -> Case | None: ...
 
+    def earlier(self, case: Case, limit: int = 20) -> Sequence[Case]:
+        """(reads the case database) Cases of the same type on the same subject, or on another vehicle of the same
+        company, within 90 days before it, newest first; cancelled ones are left out."""
+
     def children(self, case: str, limit: int = 1000) -> Sequence[Case]: ...
 
     def history(self, case: str) -> Sequence[Transition]: ...

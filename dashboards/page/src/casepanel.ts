@@ -6,7 +6,7 @@ import { h } from "./dom";
 import { count, dayTime, number, span, unitName } from "./format";
 import { severityIcon } from "./icons";
 import { departmentName, ENDED } from "./queue";
-import type { Case, City, Delivery, Series, Step } from "./records";
+import type { Case, City, Delivery, Earlier, Series, Step } from "./records";
 import { named, spoken, stateName, stepName, t, tOr, typeName, type Word } from "./text";
 
 const STAGES = ["found", "filed", "dispatched", "accepted", "closed"];
@@ -28,15 +28,16 @@ export interface Known {
   history: Step[];
   deliveries: Delivery[];
   children: Case[];
+  earlier: Earlier[];
 }
 
 /** Everything about a case, or null when it is unknown. */
 export async function fetchCase(id: string): Promise<Known | null> {
   const path = `/api/cases/${encodeURIComponent(id)}`;
   try {
-    const [one, history, deliveries] = await Promise.all([get<Case>(path), get<Step[]>(`${path}/history`), get<Delivery[]>(`${path}/deliveries`)]);
+    const [one, history, deliveries] = await Promise.all([get<Case & { earlier?: Earlier[] }>(path), get<Step[]>(`${path}/history`), get<Delivery[]>(`${path}/deliveries`)]);
     const children = one.children ? await get<Case[]>(`${path}/children?limit=${MOST_CHILDREN}`) : [];
-    return { case: one, history, deliveries, children };
+    return { case: one, history, deliveries, children, earlier: one.earlier ?? [] };
   } catch (error) {
     if (error instanceof Refused && error.status === 404) return null;
     throw error;
@@ -61,6 +62,7 @@ export function drawCase(panel: HTMLElement, known: Known, city: City, nowMs: nu
     charted(one, city, nowMs, acts),
     evidence(one, city),
     childrenOf(known, acts),
+    earlierOf(known, acts),
     historyOf(known, city),
     deliveriesOf(known),
   ];
@@ -174,6 +176,20 @@ function childrenOf(known: Known, acts: CaseActs): HTMLElement | null {
       h("span", { class: "more" }, `${typeName(child.type)} · ${tOr(`state_${child.state}`, child.state)}`),
     );
   return h("section", {}, h("h3", {}, t("childrenTitle", count(known.case.children))), h("ul", { class: "rowlist" }, ...known.children.map(row)));
+}
+
+/** Cases of the same type on the same subject or company not long before: the same trouble, or offender, again. */
+function earlierOf(known: Known, acts: CaseActs): HTMLElement | null {
+  if (known.earlier.length === 0) return null;
+  const row = (one: Earlier): HTMLElement =>
+    h(
+      "li",
+      {},
+      h("time", {}, dayTime(one.opened_ms)),
+      h("button", { type: "button", class: "link", onclick: () => acts.openCase(one.id) }, one.id),
+      h("span", { class: "more" }, `${one.subject} · ${tOr(`state_${one.state}`, one.state)}`),
+    );
+  return h("section", {}, h("h3", {}, t("earlierTitle", count(known.earlier.length))), h("ul", { class: "rowlist" }, ...known.earlier.map(row)));
 }
 
 /** The picture that a step attached, as a link to its whole size. */

@@ -43,6 +43,16 @@ export interface City {
   basemap: boolean;
 }
 
+/** A case of the same type on the same subject or company, not long before. */
+export interface Earlier {
+  id: string;
+  type: string;
+  subject: string;
+  state: string;
+  opened_ms: number;
+  department: string;
+}
+
 export interface Case {
   id: string;
   type: string;

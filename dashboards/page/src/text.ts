@@ -69,6 +69,7 @@ const WORDS = {
   subject: ["Where", "对象"],
   child: ["1 symptom", "1个关联症状"],
   children: ["{0} symptoms", "{0}个关联症状"],
+  earlierTitle: ["Again: same type, same subject or company, within 90 days ({0})", "重复发生：90天内同一对象或企业的同类案件（{0}）"],
   childrenTitle: ["Explained by this cause ({0})", "由此原因引起（{0}）"],
   parent: ["Caused by", "上级原因"],
   evidence: ["Evidence", "证据"],

@@ -19,6 +19,7 @@ from tests.twin.ingest.conftest import until
 from twin.app.server import Server
 from twin.errors import IllegalStep, SettingsError
 from twin.query.desk import Desk
+from twin.records import Case
 
 POLE = "city/091001/pole/pole-0001/telemetry"
 
@@ -174,3 +175,18 @@ def test_rules_are_replaced_while_it_runs(face: Face) -> None:
     assert {one["detector"] for one in desk.rules()["budgets"]} >= {"sensors"}
     desk.set_rules({}, "ops")
     until(lambda: desk.rules()["overrides"] == {}, "rules as shipped")
+
+
+def test_a_companys_vehicles_are_one_offender(face: Face, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Earlier cases are looked for on every vehicle of the company; of a pole, on it alone; 90 days back."""
+    asked: list[tuple[set[str], int]] = []
+    monkeypatch.setattr(face.desk.cases_, "earlier", lambda _case, subjects, since, _limit: asked.append(
+        (set(subjects), since)) or [])  # fmt: skip
+    trucks = [one for one in face.desk.city_.files.devices if one.kind == "truck"]
+    fleet = {one.id for one in trucks if one.company == trucks[0].company}
+    opened_ms = 100 * 86_400_000
+    for subject in (trucks[0].id, "pole-0001"):
+        case = Case("CW-1", "k", "off_route", subject, "truck", "filed", 2, opened_ms, opened_ms, opened_ms)
+        assert face.desk.earlier(case) == []
+    assert asked == [(fleet, 10 * 86_400_000), ({"pole-0001"}, 10 * 86_400_000)]
+    assert len(fleet) > 1

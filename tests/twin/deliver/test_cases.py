@@ -52,6 +52,26 @@ def test_what_was_recorded_is_read_back(target: str, story: Story) -> None:
     cases.close()
 
 
+def test_earlier_cases_of_the_same_offender(target: str) -> None:
+    """Same type, on one of the subjects, opened before this one and not too long ago; a false whistle is none."""
+    story = Story()
+    for subject in ("truck-001", "pole-0001", "truck-002", "truck-001", "truck-001"):
+        for type_ in ("outside_hours", "off_route"):
+            story.after(1, [story.finding(type_, subject)])
+            story.after(60)
+            case = story.only()
+            story.act(*(("cancel", case, "false") if subject == "truck-002" else ("close", case, "fined")))
+            story.after(3600, [story.finding(type_, subject, active=False)])
+    cases = recorded(target, story)
+    *_, first, last = [case for case in cases.cases(open_only=False)[::-1] if case.type == "off_route"]
+    alike = [case.id for case in cases.earlier(last, ["truck-001", "truck-002"], 0)]
+    assert alike == [first.id, "CW-20260624-000002"]
+    assert [case.id for case in cases.earlier(last, ["truck-001"], first.opened_ms)] == [first.id]
+    assert [case.id for case in cases.earlier(last, ["truck-001"], 0, limit=1)] == [first.id]
+    assert cases.earlier(last, ["pole-0009"], 0) == []
+    cases.close()
+
+
 def test_a_departments_list_is_what_a_filter_gives(target: str, story: Story) -> None:
     """Its own cases and those of the types that it joins in, newest first, page by page, open or all."""
     cases = recorded(target, story)
