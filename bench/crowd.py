@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -26,6 +26,9 @@ class _NoCases:
              answers: Sequence[Answer], now_ms: int) -> Changes:  # fmt: skip
         del findings, actions, outcomes, answers, now_ms
         return Changes()
+
+    def move(self, files: CityFiles, gone: Mapping[str, str], fresh: Mapping[str, str], actor: str) -> None:
+        del files, gone, fresh, actor
 
     def dump(self) -> dict[str, Any]:
         return {}

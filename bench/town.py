@@ -24,6 +24,7 @@ from devices.faults.catalogue import CATALOGUE
 from devices.faults.fault import Fault
 from devices.faults.scenario import Scenario, read_scenario
 from devices.fleet.fleet import Fleet
+from devices.fleet.pole import Pole
 from devices.places import CityFiles, load_city
 from twin.city import City, Registry
 from twin.records import Batch, Columns, Edit, Entry, Finding, Link
@@ -41,18 +42,22 @@ DRAWN: dict[str, tuple[int, float, float, float, float]] = {
     "feeder_trip": (1, 12.0, 1.0, 1.0, 0.1),
     "gateway_loss": (1, 15.5, 0.5, 1.0, 0.2),
 }
+SENSORS = 3  # fewer poles that smell make no district's air (twin/detect/rules.toml, air_episode)
 RESTART_H, DOWN_H, DOWN_MIN = 7.0, 8.0, 10
 
 
 def drawn(fleet: Fleet, seed: int) -> list[Fault]:
-    """Faults by seed, nobody has two, and an episode of a district's air."""
+    """Faults by seed, nobody has two, and an episode of the air of a district that has sensors to tell it."""
     chance = random.Random(f"town {seed}")
     taken: set[str] = set()
     faults = []
     for name, (count, start_h, hours, magnitude, _) in DRAWN.items():
         scope = CATALOGUE[name].scope
-        if scope in ("feeder", "gateway"):
+        if scope == "feeder":
             able = fleet.groups(scope, 3)
+        elif scope == "gateway":
+            behind = Counter(thing.device.gateway for thing in fleet.things.values())
+            able = [name for name, many in behind.items() if name in fleet.things and many >= 3]
         else:
             kind = "cell" if scope == "cell" else "pole"
             able = [thing.id for thing in fleet.things.values() if thing.device.kind == kind]
@@ -62,9 +67,13 @@ def drawn(fleet: Fleet, seed: int) -> list[Fault]:
             faults.append(Fault(name, subject, start, start + round(hours * HOUR), magnitude))
             taken.add(subject)
     episode = fleet.now_ms + 13 * HOUR
-    district = next((area.code for area in fleet.city.areas if area.level == "district" and fleet.members(
-        Fault("air_episode", area.code, episode, episode + 1))), "")  # fmt: skip
-    return [*faults, *([Fault("air_episode", district, episode, episode + 3 * HOUR, 1.0)] if district else [])]
+    smelling = Counter(thing.device.district for thing in fleet.things.values()
+                       if isinstance(thing, Pole) and thing.smells)  # fmt: skip
+    able = sorted(code for code, poles in smelling.items() if poles >= SENSORS)
+    if not able:
+        print(f"seed {seed}: no district has {SENSORS} poles with an air sensor: no air episode")
+        return faults
+    return [*faults, Fault("air_episode", chance.choice(able), episode, episode + 3 * HOUR, 1.0)]
 
 
 def columns(city: City, said: Sequence[tuple[str, str, int, dict[str, float]]], arrived: int, n: int) -> list[Columns]:

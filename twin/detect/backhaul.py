@@ -77,7 +77,7 @@ class Backhaul:
         evidence: dict[str, Any] = {}
         since, past = moment.now_ms, False
         if turn.level:
-            subject = self.city.groups[turn.level].ids[turn.row]
+            subject = turn.group
             rows = turn.children[0][1] if turn.children else np.empty(0, np.intp)
             children = [self.city.registry.device("cell", int(row)) for row in rows]
             en, zh = (

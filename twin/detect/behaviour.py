@@ -16,6 +16,7 @@ from devices.kinds import KINDS
 from twin.city import City, grown
 from twin.detect.base import Moment
 from twin.detect.latch import Dwell, Latch
+from twin.detect.near import NEIGHBOURS, Neighbours
 from twin.detect.rules import Rules
 from twin.detect.words import number
 from twin.records import F64, Finding, Frame, Samples
@@ -69,6 +70,7 @@ class Behaviour:
     def __init__(self, city: City, rules: Rules) -> None:
         self.city = city
         self.rules = rules
+        self.near = Neighbours(city)
         self.channels: dict[str, _Channels] = {}
         self.said: dict[tuple[str, int], set[int]] = {}  # (kind, row) -> slots that show it
         self.swept_ms = 0
@@ -201,28 +203,22 @@ class Behaviour:
         """
         alone = np.ones(len(at), bool)
         common = self._common(state, frame, s, at)
-        enough = np.flatnonzero(np.isfinite(common).sum(axis=1) >= LEAST_NEIGHBOURS)
-        if len(enough):
-            middle = np.nanmedian(common[enough], axis=1)
-            alone[enough] = middle * np.sign(z[enough]) < share * np.abs(z[enough])
+        for start in range(0, common.shape[1], NEIGHBOURS):  # the nearest; the nearest of the same district
+            some = common[:, start : start + NEIGHBOURS]
+            enough = np.flatnonzero(np.isfinite(some).sum(axis=1) >= LEAST_NEIGHBOURS)
+            if len(enough):
+                middle = np.nanmedian(some[enough], axis=1)
+                alone[enough] &= middle * np.sign(z[enough]) < share * np.abs(z[enough])
         return alone
 
     def _common(self, state: _Channels, frame: Frame, s: Samples, at: NDArray[np.intp]) -> F64:
         """How far the neighbours are off in the same quantity, in scales [n, k]; NaN: none, or not heard lately."""
-        near = self._neighbours(frame.kind) if len(at) else None
-        if near is None:
+        others = self.near.of(frame.kind, frame.table, s.column[at], s.row[at]) if len(at) else None
+        if others is None:
             return np.full((len(at), 1), np.nan)
-        others = near[s.row[at]]
         slots = np.where(others >= 0, frame.table[s.column[at][:, None], others], -1)
         lately = np.abs(state.single["seen"][slots] - s.t[at][:, None]) < TOGETHER_MS
         return np.where((slots >= 0) & lately, state.single["last"][slots], np.nan)
-
-    def _neighbours(self, kind: str) -> NDArray[np.int32] | None:
-        if kind == "pole":
-            return self.city.pole_neighbours
-        if kind == "cell":
-            return self.city.cell_neighbours
-        return None
 
     def _turn(self, frame: Frame, reading: int, slot: int, on: bool, s: Samples, i: int) -> Finding | None:
         """The device's finding, if this channel's turn begins or ends it."""
@@ -252,7 +248,7 @@ class Behaviour:
         score = max(float(self.channels[frame.kind].single["score"][s.slot[i]]), z / 2.0)
         common = self._common(self.channels[frame.kind], frame, s, np.array([i]))
         others, others_zh = "", ""
-        if np.isfinite(common).sum() >= LEAST_NEIGHBOURS:
+        if np.isfinite(common[:, :NEIGHBOURS]).sum() >= LEAST_NEIGHBOURS:
             others, others_zh = "; its neighbours do not", ",而周边设备正常"
         sign, sign_zh = ("above", "偏高") if x > expected else ("below", "偏低")
         return Finding(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -22,10 +23,11 @@ class Turn:
 
     level: str
     kind: str
-    row: int  # of the device; of a group, its index in the city's groups
+    row: int  # of the device; of a group, its index in the city's groups, -1 when the city no longer has it
     active: bool
     since_ms: int
     members: int = 0
+    group: str = ""  # its id; the city may no longer have it when it ends
     children: tuple[tuple[str, NDArray[np.intp]], ...] = ()
 
 
@@ -58,12 +60,19 @@ class Together:
     """Who fails alone, and which groups fail as one. Levels are asked in order, the widest cause first.
 
     A device under a failing group, or under one about to be said, never fails on its own account. After its group is
-    back, it starts anew.
+    back, it starts anew. What a failing group explains is no witness for the levels that `aside` names: supply that
+    went silences a gateway's devices too, and says nothing of the gateway, whatever it does in the meantime.
     """
 
-    def __init__(self, city: City, levels: Sequence[tuple[str, tuple[str, ...]]]) -> None:
+    def __init__(
+        self,
+        city: City,
+        levels: Sequence[tuple[str, tuple[str, ...]]],
+        aside: Mapping[str, tuple[str, ...]] = MappingProxyType({}),
+    ) -> None:
         self.city = city
         self.levels = tuple(levels)  # (level, kinds that witness for it)
+        self.aside = aside  # level -> levels whose failing groups explain devices for it as well
         self.said: dict[str, Mask] = {}
         self.since: dict[str, NDArray[np.int64]] = {}
         self.failing: dict[tuple[str, str], int] = {}  # (level, group id) -> since
@@ -118,17 +127,17 @@ class Together:
     ) -> list[Turn]:
         groups = self.city.groups[level]
         n = len(groups.ids)
+        turns = self._vanished(level, groups)
         if not n or not (self.failing or self.waiting or any(mask.any() for mask in signs.sure.values())):
-            return []
-        total, likely, sure = self._count(groups, n, kinds, signs, explained)
+            return turns
+        total, likely, sure = self._count(groups, n, kinds, signs, self._aside(level, signs, explained))
         fails = (total >= patience.members) & (likely >= patience.share * total) & (sure >= 1)
-        turns: list[Turn] = []
         active = {key for key in self.failing if key[0] == level}
         index_of = {groups.ids[i]: i for i in range(n)} if active else {}
         for key in sorted(active):
-            i = index_of.get(key[1], -1)
-            if i < 0 or self._is_back(key, int(total[i]), int(likely[i]), now_ms, patience):
-                turns.append(Turn(level, "", i, False, self.failing.pop(key)))
+            i = index_of[key[1]]
+            if self._is_back(key, int(total[i]), int(likely[i]), now_ms, patience):
+                turns.append(Turn(level, "", i, False, self.failing.pop(key), group=key[1]))
                 self.partial.pop(key, None)
                 # Its poles may be back before its cells, which speak more rarely and have to start: they get time.
                 self._start_anew(groups, i, now_ms + round(2.0 * patience.crowd_ms))
@@ -144,13 +153,21 @@ class Together:
                 children = self._children(groups, int(index), signs)
                 since = self._since(children)
                 self.failing[key] = since or now_ms
-                turns.append(Turn(level, "", int(index), True, self.failing[key], int(total[index]), children))
+                turns.append(Turn(level, "", int(index), True, self.failing[key], int(total[index]), key[1], children))
         for key in [k for k in self.waiting if k[0] == level]:
             at = [i for i in np.flatnonzero(fails) if groups.ids[i] == key[1]]
             if not at or key in barred:
                 del self.waiting[key]
-        self._explain(level, groups, signs, explained)
+        # Also of those about to be said.
+        self._explain(level, groups, signs, explained, (*self.failing, *self.waiting))
         return turns
+
+    def _vanished(self, level: str, groups: Groups) -> list[Turn]:
+        """Failing groups that the city no longer has: over. Who belonged to them nobody knows; they start nothing."""
+        gone = sorted(key for key in self.failing if key[0] == level and key[1] not in groups.ids)
+        for key in gone:
+            self.partial.pop(key, None)
+        return [Turn(level, "", -1, False, self.failing.pop(key), group=key[1]) for key in gone]
 
     def _part_of_more(
         self, level: str, index: int, kinds: tuple[str, ...], signs: Signs, explained: dict[str, Mask]
@@ -210,9 +227,21 @@ class Together:
         times = [int(t) for kind, rows in children for t in self.since[kind][rows] if t > 0]
         return min(times, default=0)
 
-    def _explain(self, level: str, groups: Groups, signs: Signs, explained: dict[str, Mask]) -> None:
-        """Mark everything that hangs on a group which fails or is about to be said."""
-        keys = {key[1] for key in (*self.failing, *self.waiting) if key[0] == level}
+    def _aside(self, level: str, signs: Signs, explained: dict[str, Mask]) -> dict[str, Mask]:
+        """What is explained already, and for this level also by failing groups of the levels aside of it."""
+        others = [other for other in self.aside.get(level, ()) if any(key[0] == other for key in self.failing)]
+        if not others:
+            return explained
+        more = dict(explained)
+        for other in others:
+            self._explain(other, self.city.groups[other], signs, more, (*self.failing,))
+        return more
+
+    def _explain(
+        self, level: str, groups: Groups, signs: Signs, explained: dict[str, Mask], by: Iterable[tuple[str, str]]
+    ) -> None:
+        """Mark everything that hangs on those groups `by` which are of this level."""
+        keys = {key[1] for key in by if key[0] == level}
         if not keys:
             return
         hit = np.array([i for i, id_ in enumerate(groups.ids) if id_ in keys])

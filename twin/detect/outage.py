@@ -37,8 +37,13 @@ class Outage:
         self.city = city
         self.rules = rules
         witnesses = ("pole", "cell", "feeder")
-        self.together = Together(city, [("gateway", witnesses), ("feeder", ("pole",)), ("cabinet", ("pole",))])
+        self.together = Together(
+            city,
+            [("gateway", witnesses), ("feeder", ("pole",)), ("cabinet", ("pole",))],
+            aside={"gateway": ("feeder", "cabinet")},
+        )
         self.lost = np.zeros(city.rows("pole"), bool)
+        self.dead = np.zeros(city.rows("feeder"), bool)  # its meter reads no voltage
         self.kept: dict[str, F64] = {}  # by kind, silence that does not count: from before our link came back
         self.said_as: dict[tuple[str, int], str] = {}
         self.counting = False
@@ -49,6 +54,11 @@ class Outage:
             supply = frame.observed["supplyPresent"]
             told = np.flatnonzero(~np.isnan(supply))
             self.lost[frame.rows[told]] = supply[told] == 0  # sorted by time: the newest of a device comes last
+        if frame.kind == "feeder" and "voltage" in frame.observed:
+            self.dead = grown(self.dead, int(frame.rows[-1]) + 1, 0)
+            volts = frame.observed["voltage"]
+            told = np.flatnonzero(~np.isnan(volts))
+            self.dead[frame.rows[told]] = volts[told] < float(self.rules["feeder_trip"]["dead_volts"])
         return []
 
     def sweep(self, moment: Moment) -> list[Finding]:
@@ -74,6 +84,8 @@ class Outage:
             counted[kind] = known & ~np.isnan(silent[kind])
             sure[kind] &= counted[kind]
             likely[kind] &= counted[kind]
+        if "pole" in likely:
+            sure["pole"] |= self._dark(likely["pole"])
         patience = Patience(
             device_ms={kind: 1000.0 * np.asarray(mine["hold_s"], np.float64) for kind, mine in own.items()},
             group_ms=1000.0 * p["cause_hold_s"],
@@ -81,7 +93,9 @@ class Outage:
             share=float(p["cause_share"]),
         )
         signs = Signs(sure, likely, counted)
-        turns = self.together.step(signs, moment.now_ms, patience, self._talking_gateways(signs))
+        speaks = {kind: silent[kind] <= p["speaks_share"] * self._limit(kind, one, own[kind])
+                  for kind, one in moment.presence.items() if kind == "gateway"}  # fmt: skip
+        turns = self.together.step(signs, moment.now_ms, patience, self._talking_gateways(signs, speaks))
         told = [self._told(turn, moment) for turn in turns]
         return [
             one for one in told if not one.active or self._params(one.type, one.subject, moment).get("enabled", True)
@@ -129,13 +143,25 @@ class Outage:
         self.lost = grown(self.lost, n, 0)
         return self.lost[:n]
 
-    def _talking_gateways(self, signs: Signs) -> list[tuple[str, str]]:
+    def _dark(self, likely: Mask) -> Mask:
+        """Poles that are likely gone, as most of their feeder's are, while its own meter reads no voltage."""
+        groups = self.city.groups["feeder"]
+        if not self.dead.any() or "pole" not in groups.of:
+            return np.zeros(len(likely), bool)
+        known = {self.city.registry.device("feeder", int(row)) for row in np.flatnonzero(self.dead)}
+        dead = np.array([id_ in known for id_ in groups.ids], bool)
+        of = groups.of["pole"][: len(likely)]
+        on = of >= 0
+        gone, all_ = (np.bincount(of[mask], minlength=len(groups.ids)) for mask in (on & likely, on))
+        mine = dead & (gone > 0.5 * all_)
+        return likely & on & mine[np.maximum(of, 0)]
+
+    def _talking_gateways(self, signs: Signs, speaks: Mapping[str, Mask]) -> list[tuple[str, str]]:
         """Gateways that cannot be lost: they speak themselves, or most of their silent poles said that supply went."""
         groups = self.city.groups["gateway"]
-        likely = signs.likely.get("gateway")
         talking = []
-        if likely is not None:
-            rows = np.flatnonzero(signs.counted["gateway"] & ~likely)
+        if "gateway" in speaks:
+            rows = np.flatnonzero(signs.counted["gateway"] & speaks["gateway"])
             talking = [("gateway", self.city.registry.device("gateway", int(row))) for row in rows]
         if self.lost.any() and "pole" in signs.likely and "pole" in groups.of:
             of = groups.of["pole"][: len(signs.likely["pole"])]
@@ -149,8 +175,7 @@ class Outage:
         return self._told_group(turn, moment) if turn.level else self._told_device(turn, moment)
 
     def _told_group(self, turn: Turn, moment: Moment) -> Finding:
-        groups = self.city.groups[turn.level]
-        subject, type_ = groups.ids[turn.row], CAUSES[turn.level]
+        subject, type_ = turn.group, CAUSES[turn.level]
         children = [self.city.registry.device(kind, int(row)) for kind, rows in turn.children for row in rows]
         children = [child for child in children if child != subject]
         newest = max((int(moment.presence[k].arrived[r].max()) for k, r in turn.children), default=turn.since_ms)
@@ -220,6 +245,8 @@ class Outage:
             self.kept[kind][row] = 0.0
         if kind == "pole" and row < len(self.lost):
             self.lost[row] = False
+        if kind == "feeder" and row < len(self.dead):
+            self.dead[row] = False
 
     def judged(self, type_: str, subject: str, false: bool) -> None:
         """No budget here: limits are the city's."""
@@ -227,7 +254,7 @@ class Outage:
     def dump(self) -> dict[str, Any]:
         told: dict[str, Any] = {f"together.{name}": value for name, value in self.together.dump().items()}
         told.update({f"kept.{kind}": kept.copy() for kind, kept in self.kept.items()})
-        told["lost"] = self.lost.copy()
+        told["lost"], told["dead"] = self.lost.copy(), self.dead.copy()
         told["counting"] = self.counting
         told["said_as"] = [[kind, row, type_] for (kind, row), type_ in self.said_as.items()]
         return told
@@ -236,6 +263,7 @@ class Outage:
         self.together.load({n.partition(".")[2]: v for n, v in told.items() if n.startswith("together.")})
         self.kept = {n.partition(".")[2]: v.copy() for n, v in told.items() if n.startswith("kept.")}
         lost: NDArray[np.bool_] = told["lost"]
-        self.lost = lost.copy()
+        dead: NDArray[np.bool_] = told["dead"]
+        self.lost, self.dead = lost.copy(), dead.copy()
         self.counting = bool(told["counting"])
         self.said_as = {(kind, int(row)): type_ for kind, row, type_ in told["said_as"]}

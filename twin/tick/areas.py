@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from devices.places import CityFiles
 from twin.city import City, Registry
 from twin.detect import Rules
+from twin.detect.near import Neighbours
 from twin.records import Action, Answer, Batch, Changes, Columns, Entry, Finding, Names, Outcome
 from twin.tick.tick import Ticked, conclude, sense
 from twin.tick.world import Frozen, Ledger, World
@@ -91,14 +92,17 @@ class _Together:
 
 
 def _halo(city: City, own: set[str]) -> set[str]:
-    """Whom detectors ask about the devices of an area: neighbours of its cells, nearest poles of its poles, and the
-    poles that carry its cells."""
+    """Whom detectors ask about the devices of an area: neighbours of its cells, nearest poles of its poles (of all, and
+    of those with the same equipment, in the city and in the district), and the poles that carry its cells."""
     halo = {name for cell, others in city.files.neighbours.items() if cell in own for name in others}
     roster = city.rosters.get("pole")
     if roster is not None:
-        rows = [row for row, name in enumerate(roster.ids) if name in own]
-        near = np.unique(city.pole_neighbours[rows])
-        halo |= {roster.ids[row] for row in near.tolist() if row >= 0}
+        rows = np.array([row for row, name in enumerate(roster.ids) if name in own], np.int32)
+        equipped = [roster.alive, *(value > 0 for value in roster.attributes.values())]
+        near = Neighbours(city)
+        for carries in equipped:
+            asked = near.among(carries)[rows]
+            halo |= {roster.ids[row] for row in np.unique(asked).tolist() if row >= 0}
     carried = own | halo
     return halo | {d.pole for d in city.files.devices if d.pole and d.id in carried}
 

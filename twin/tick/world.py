@@ -21,6 +21,7 @@ from twin.tick.link import LinkClock
 from twin.tick.migrate import fitted
 
 LOG = logging.getLogger(__name__)
+GONE = ("feeder_trip", "supply_lost")  # what is without supply does not behave: neither of these and "behaviour" both
 
 
 class Frozen(Protocol):
@@ -126,6 +127,8 @@ class World:
                 continue
             sayers = self.said.get(finding.key)
             if finding.active:
+                if finding.type == "behaviour" and any(f"{cause}:{finding.subject}" in self.said for cause in GONE):
+                    continue
                 if sayers is None:
                     self.said[finding.key] = {detector: finding}
                     kept.append(finding)

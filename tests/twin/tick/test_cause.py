@@ -1,0 +1,187 @@
+"""Cause before symptom through the tick: a lost gateway with its backlog, a feeder trip on which words get lost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from devices.kinds import KINDS
+from devices.places import CityFiles, Device
+from tests.twin.tick.town import NIGHT_MS, Day, Tally, said, town_files
+from twin.city import City, Registry
+from twin.records import Columns, Link
+from twin.tick import World
+
+TRIP_S = 600
+
+
+def metered(poles: int = 12, cells: int = 6) -> CityFiles:
+    """The town, its feeders with a meter; cells are fed by their poles."""
+    files = town_files(poles=poles, cells=cells)
+    meters = tuple(
+        Device(f"feeder-{f}", "feeder", f"010101{KINDS['feeder'].object_class}00090{f}", 0.0, 0.0, "010101")
+        for f in (1, 2)
+    )
+    return replace(files, devices=(*files.devices, *meters))
+
+
+class Life(Day):
+    """Everybody at its cadence, spread over it; `mute(device, second)` says who is not heard when."""
+
+    def __init__(self, files: CityFiles) -> None:
+        super().__init__(City(files, Registry()), NIGHT_MS - 1000)
+        self.start = self.now
+        self.spooled: list[tuple[str, str, int]] = []
+        self.rng = np.random.default_rng(5)
+
+    @property
+    def second(self) -> int:
+        return (self.now - self.start) // 1000
+
+    def columns(self, told: list[tuple[str, str, int]], volts: Callable[[str, int], float]) -> list[Columns]:
+        columns = []
+        for kind in ("pole", "cell", "gateway", "feeder"):
+            mine = [(name, t) for k, name, t in told if k == kind]
+            if not mine:
+                continue
+            names, times = [name for name, _ in mine], [t for _, t in mine]
+            values: dict[str, Any] = {"temperature": 40.0 + self.rng.normal(0.0, 0.5, len(mine))}
+            if kind in ("pole", "feeder"):
+                values = {"voltage": [volts(name, t) + float(self.rng.normal(0.0, 0.5)) for name, t in mine]}
+            if kind == "pole":
+                values["supplyPresent"] = 1.0
+            columns.append(said(self.city, kind, names, times, arrived=self.now, **values))
+        return columns
+
+    def live(
+        self,
+        seconds: int,
+        mute: Callable[[str, int], bool] = lambda name, second: False,
+        held: Callable[[str, int], bool] = lambda name, second: False,
+        volts: Callable[[str, int], float] = lambda name, t: 230.0,
+        step: int = 1,
+    ) -> None:
+        """Marks every `step` seconds. Whoever is `held` spools, and says all of it at once afterwards."""
+        things = [d for d in self.city.files.devices if d.kind in ("pole", "cell", "gateway", "feeder")]
+        for _ in range(0, seconds, step):
+            self.now += 1000 * step
+            told = []
+            for i, device in enumerate(things):
+                cadence = 30 if device.kind in ("pole", "gateway") else 60
+                if (self.second + 7 * i) % cadence >= step or mute(device.id, self.second):
+                    continue
+                one = (device.kind, device.id, self.now)
+                if held(device.id, self.second):
+                    self.spooled.append(one)
+                else:
+                    told.append(one)
+            back = [one for one in self.spooled if not held(one[1], self.second)]
+            if back:
+                self.spooled = [one for one in self.spooled if held(one[1], self.second)]
+            self.tick(self.columns(sorted([*back, *told], key=lambda one: one[2]), volts))
+
+
+def on_feeder_1(name: str) -> bool:
+    kind, _, number = name.partition("-")
+    return kind in ("pole", "cell") and int(number) % 2 == 0
+
+
+def behind_1(name: str) -> bool:
+    return name == "gw-1" or on_feeder_1(name)
+
+
+def test_a_lost_gateway_that_comes_back_with_its_backlog_is_one_finding() -> None:
+    """Twenty minutes without backhaul, then all that waited at once: said once, ended once, and nobody else accused."""
+    life = Life(metered())
+    life.live(900)
+    life.live(1200, held=lambda name, _: behind_1(name))
+    assert life.keys() == ["gateway_loss:gw-1"]
+    life.live(1200)
+    assert not life.spooled
+    assert life.keys() == ["gateway_loss:gw-1"]
+    assert life.keys(active=False) == ["gateway_loss:gw-1"]
+
+
+@pytest.mark.parametrize("lost_words", [0, 1, 3])
+def test_a_gateway_whose_words_get_lost_in_a_feeder_trip_is_not_lost(lost_words: int) -> None:
+    """All its devices are without supply, and said so at the feeder; then some of its own words do not come."""
+    life = Life(metered())
+    life.live(900)
+    gap = range(1300, 1300 + 30 * lost_words)
+    life.live(1200, mute=lambda name, second: on_feeder_1(name) or (name == "gw-1" and second in gap))
+    life.live(1200)
+    assert life.keys() == ["feeder_trip:feeder-1"]
+    assert life.keys(active=False) == ["feeder_trip:feeder-1"]
+
+
+def test_one_lost_word_of_a_gateway_is_no_loss() -> None:
+    """Its devices fall silent for reasons of their own, too few for a feeder; it misses one report, no more."""
+    life = Life(town_files(poles=4, cells=4))
+    life.live(900)
+    life.live(600, mute=lambda name, second: on_feeder_1(name) or (name == "gw-1" and second in range(1030, 1060)))
+    assert {f.type for f in life.found} == {"device_silent"}
+
+
+@pytest.fixture(scope="module")
+def known() -> tuple[bytes, int]:
+    """A world that knows its meters so well that a voltage of nothing would be called unusual; and its time."""
+    life = Life(metered())
+    life.live(63_000, step=30)
+    life.live(120)
+    assert life.found == []
+    return life.world.dump(), life.now
+
+
+@pytest.mark.parametrize("gasps", [0, 3])
+def test_a_feeder_trip_is_one_finding_before_and_after(gasps: int, known: tuple[bytes, int]) -> None:
+    """No pole's, no cell's and no meter's own whistle, whether or not poles get their last word out; it comes within
+    75 s where the feeder's own meter still speaks, and ends once."""
+    life = Life(metered())
+    life.world, life.now = World.load(known[0], life.city, Tally()), known[1]
+    life.tick([Link("drained")])
+    began = life.now
+    poles = [f"pole-{i}" for i in range(0, 2 * gasps, 2)]
+    if poles:
+        life.tick([said(life.city, "pole", poles, life.now, supplyPresent=0.0)])
+    life.tick([said(life.city, "feeder", "feeder-1", life.now, voltage=0.0)])
+    life.live(
+        900,
+        mute=lambda name, second: on_feeder_1(name),
+        volts=lambda name, t: 0.0 if name == "feeder-1" and t > began else 230.0,
+    )
+    assert life.keys() == ["feeder_trip:feeder-1"]
+    assert life.found[0].at_ms - began <= 75_000
+    life.live(1200)
+    assert life.keys() == ["feeder_trip:feeder-1"]
+    assert life.keys(active=False) == ["feeder_trip:feeder-1"]
+
+
+def test_a_group_that_the_city_no_longer_has_is_over_and_touches_nobody() -> None:
+    """A restart over files without the feeder that failed: it ends; the other feeder's finding stays, and a lone pole
+    that hangs on nothing is found in its own time."""
+    files = town_files(poles=14)
+    free = tuple(replace(d, cabinet="", feeder="", gateway="") if d.id == "pole-13" else d for d in files.devices)
+    life = Life(replace(files, devices=free))
+    life.live(900)
+    gone = {f"pole-{i}" for i in range(13)}
+    life.live(300, mute=lambda name, second: name in gone)
+    assert sorted(life.keys()) == ["feeder_trip:feeder-1", "feeder_trip:feeder-2"]
+    silent = {*gone, "pole-13"}
+    last = int(life.world.models["pole"].arrays["arrived"][13])
+    life.live((last - life.now) // 1000 + 155, mute=lambda name, second: name in silent)
+    gone_too = {d.id for d in free if on_feeder_1(d.id) and d.kind == "pole"}
+    moved = tuple(replace(d, cabinet="", feeder="", gateway="") if d.id in gone_too else d for d in free)
+    nodes = tuple(n for n in files.nodes if n.id != "feeder-1" and n.parent != "feeder-1")
+    city = City(replace(files, devices=moved, nodes=nodes), Registry())
+    life.world, life.city = World.load(life.world.dump(), city, Tally()), city
+    before = len(life.found)
+    life.tick([Link("drained")])
+    life.live(40, mute=lambda name, second: name in silent)
+    later = life.found[before:]
+    assert [f.key for f in later if not f.active] == ["feeder_trip:feeder-1"]
+    alone = [f for f in later if f.key == "device_silent:pole-13"]
+    assert [f.at_ms - (last + 150_000) <= 35_000 for f in alone] == [True]
