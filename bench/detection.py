@@ -1,7 +1,8 @@
-"""Detection, measured: labelled faults in twelve real air-quality stations, bars from period A, reported on period B.
+"""Detection, measured: labelled faults in twelve real air-quality stations, bars from period A, reported on period B;
+and faults of every kind in a synthetic city, lived through at full cadence (`python -m bench.town`: that half alone).
 
 python -m bench.detection [--data FOLDER] [--seed 1] [--magnitude 6 1.5] [--density 44] [--scenario spike drift]
-                          [--trees 2] [--no-rivals]
+                          [--trees 2] [--no-rivals] [--town 11 12] [--town-scenario FILE.toml]
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from bench.crowd import measure
 from bench.measures import vus_pr
 from bench.report import Bar, report
 from bench.rivals import half_space
+from bench.town import Outing, measured
 from twin.city import nearest
 from twin.detect.peers import EVIDENCE, Peers
 
@@ -197,6 +199,8 @@ def main() -> None:
     parser.add_argument("--scenario", nargs="*", choices=FAULTS, default=list(FAULTS), help="kinds of fault")
     parser.add_argument("--trees", type=int, default=0, help="stations on which half-space trees run too (slow)")
     parser.add_argument("--rivals", action=argparse.BooleanOptionalAction, default=True)
+    parser.add_argument("--town", type=int, nargs="*", default=[11], help="seeds of synthetic cities; none: leave out")
+    parser.add_argument("--town-scenario", type=Path, help="faults there from a scenario file (docs/simulator.md)")
     args = parser.parse_args()
     x = without_native_faults(load_air(args.data))
     half = len(x) // 2 // 24 * 24
@@ -231,7 +235,13 @@ def main() -> None:
              "bars set on the clean first half, then kept by verdicts of each day; 'fixed bars': without verdicts",
              f"seed {args.seed}, faults {' '.join(args.scenario)}",
              f"cost over {crowd['channels']:.0f} channels, messages of 23 values"]  # fmt: skip
-    report("detection", goals(figures, crowd), {"figures": figures}, notes=notes)
+    bars, peers = goals(figures, crowd), dict[str, object](figures=figures)
+    if args.town:
+        lived, beside, more = measured(Outing(args.town, scenario=args.town_scenario))
+        bars |= {f"town {what}": bar for what, bar in lived.items()}
+        peers["town_beside"] = beside
+        notes += more
+    report("detection", bars, peers, notes=notes)
 
 
 def goals(figures: dict[str, dict[str, float]], crowd: dict[str, float]) -> dict[str, Bar]:

@@ -13,6 +13,7 @@ import random
 import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from devices.faults.fault import Fault
 from devices.faults.scenario import Scenario, read_scenario
 from devices.fleet.fleet import Fleet
 from devices.fleet.pole import Pole
-from devices.places import CityFiles, load_city
+from devices.places import CityFiles
 from twin.city import City, Registry
 from twin.records import Batch, Columns, Edit, Entry, Finding, Link
 from twin.survey.synth import Plan, synthesise
@@ -164,6 +165,56 @@ def judge(play: Play, faults: Sequence[Fault]) -> Iterator[tuple[str, bool]]:
             yield f"false {f.type}", True
 
 
+@dataclass(frozen=True)
+class Outing:
+    """Which towns, with which faults, for how long."""
+
+    seeds: Sequence[int]
+    devices: int = 240
+    days: int = 5  # of quiet, learnt before
+    hours: float = 17.5  # lived through at full cadence
+    scenario: Path | None = None
+
+
+def measured(outing: Outing) -> tuple[dict[str, Bar], dict[str, int], list[str]]:
+    """Bars by type of fault; findings beside the faults, by type; circumstances. Prints each seed as it is done."""
+    told: Counter[str] = Counter()
+    hits: Counter[str] = Counter()
+    device_days = 0.0
+    for seed in outing.seeds:
+        with tempfile.TemporaryDirectory() as folder:
+            plan = Plan(devices=outing.devices, area_km2=4.0, seed=seed, gateways=10)
+            files = synthesise(plan, Path(folder) / "town")
+            play = Play(files, seed, outing.days)
+            play.learn()
+            if outing.scenario:
+                faults: Sequence[Fault] = read_scenario(outing.scenario, NOON_MS, files.timezone).faults
+            else:
+                play.fleet.now_ms = NOON_MS
+                faults = drawn(play.fleet, seed)
+            play.live(faults, outing.hours)
+            device_days += len(play.fleet.things) * outing.hours / 24.0
+            for what, found in judge(play, faults):
+                told[what] += 1
+                hits[what] += found
+            print(f"seeds up to {seed}: " + ", ".join(f"{w} {hits[w]}/{told[w]}" for w in sorted(told)), flush=True)
+    false = {what: n for what, n in told.items() if what.startswith("false ")}
+    bars = {
+        what: Bar(hits[what] / told[what], 1.0 if what in ("feeder_trip", "gateway_loss") else 0.95, "found")
+        for what in sorted(told)
+        if what not in false
+    }
+    silent = ("device_silent", "supply_lost", "feeder_trip", "cabinet_trip", "gateway_loss")
+    count = sum(false.get(f"false {type_}", 0) for type_ in silent)
+    bars["silence_false"] = Bar(float(count), 0.0, "findings", "lower")
+    notes = [
+        f"town: seeds {[*outing.seeds]}, {outing.devices} devices, {outing.days} days learnt, {outing.hours:g} h lived",
+        f"town: {sum(false.values())} findings beside the faults on {device_days:.0f} device-days",
+        f"town: a restart at {RESTART_H:g} h, {DOWN_MIN} min without link at {DOWN_H:g} h, a district's air episode",
+    ]
+    return bars, false, notes
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and report."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -175,40 +226,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--days", type=int, default=5, help="of quiet that are learnt before")
     parser.add_argument("--hours", type=float, default=17.5, help="that are lived through at full cadence")
     given = parser.parse_args(arguments)
-    told: Counter[str] = Counter()
-    hits: Counter[str] = Counter()
-    device_days = 0.0
-    for seed in given.seed:
-        with tempfile.TemporaryDirectory() as folder:
-            synthesise(Plan(devices=given.devices, area_km2=4.0, seed=seed, gateways=10), Path(folder) / "town")
-            files = load_city(Path(folder) / "town")
-            play = Play(files, seed, given.days)
-            play.learn()
-            if given.scenario:
-                faults: Sequence[Fault] = read_scenario(given.scenario, NOON_MS, files.timezone).faults
-            else:
-                play.fleet.now_ms = NOON_MS
-                faults = drawn(play.fleet, seed)
-            play.live(faults, given.hours)
-            device_days += len(play.fleet.things) * given.hours / 24.0
-            for what, found in judge(play, faults):
-                told[what] += 1
-                hits[what] += found
-            print(f"seed {seed}: " + ", ".join(f"{w} {hits[w]}/{told[w]}" for w in sorted(told)))
-    false = {what: n for what, n in told.items() if what.startswith("false ")}
-    bars = {
-        what: Bar(hits[what] / told[what], 1.0 if what in ("feeder_trip", "gateway_loss") else 0.95, "found")
-        for what in sorted(told)
-        if what not in false
-    }
-    silent = ("device_silent", "supply_lost", "feeder_trip", "cabinet_trip", "gateway_loss")
-    count = sum(false.get(f"false {type_}", 0) for type_ in silent)
-    bars["silence_false"] = Bar(float(count), 0.0, "findings", "lower")
-    report("town", bars, {"beside": false}, notes=[
-        f"seeds {given.seed}, {given.devices} devices, {given.days} days learnt, {given.hours:g} h lived",
-        f"{sum(false.values())} findings beside the faults on {device_days:.0f} device-days",
-        f"a restart at {RESTART_H:g} h, {DOWN_MIN} min without link at {DOWN_H:g} h, a district's air episode",
-    ])  # fmt: skip
+    outing = Outing(given.seed, given.devices, given.days, given.hours, given.scenario)
+    bars, false, notes = measured(outing)
+    report("town", bars, {"beside": false}, notes=notes)
 
 
 if __name__ == "__main__":

@@ -185,3 +185,26 @@ def test_a_group_that_the_city_no_longer_has_is_over_and_touches_nobody() -> Non
     assert [f.key for f in later if not f.active] == ["feeder_trip:feeder-1"]
     alone = [f for f in later if f.key == "device_silent:pole-13"]
     assert [f.at_ms - (last + 150_000) <= 35_000 for f in alone] == [True]
+
+
+@pytest.mark.parametrize("restarted", [True, False])
+def test_a_restart_and_its_catch_up_are_no_finding(restarted: bool) -> None:
+    """Twelve minutes in which we heard nobody, as a stopped process or without a link; then all that waited at once."""
+    life = Life(metered())
+    life.live(900)
+    saved = life.world.dump()
+    if not restarted:
+        life.tick([Link("down")])
+    life.live(720, held=lambda name, second: True)  # of a stopped process: marks of a world that nobody reads any more
+    if restarted:
+        life.city = City(metered(), Registry())
+        life.world, life.found = World.load(saved, life.city, Tally()), []
+        life.tick([Link("down")])
+    life.tick([Link("up")])
+    waited = len(life.spooled)
+    life.live(1)
+    assert waited > 400
+    assert life.spooled == []
+    life.tick([Link("drained")])
+    life.live(900)
+    assert life.found == []
