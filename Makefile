@@ -46,7 +46,7 @@ demo: install ## Run a whole city in this terminal (ARGS="--duration 120", STORE
 	@.venv/bin/citywhistle demo $(if $(STORE),--store $(STORE)) $(if $(BROKER),--broker $(BROKER)) $(ARGS)
 
 test: install test-tools ## Run the tests (ARGS="-x tests/twin")
-	@$(PY) -m pytest -m "not soak" -n $(WORKERS) --dist loadfile $(ARGS)
+	@$(PY) -m pytest -m "not soak" -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: install lint format types imports page-types docs ## Lint, formatting, types, floors, page, docs
 

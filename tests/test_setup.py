@@ -72,7 +72,7 @@ def test_the_pypi_lists_are_bounded_and_complete() -> None:
     lists = [project["dependencies"], *project["optional-dependencies"].values()]
     listed = {re.split(r"[<>=\[;!~ ]", r)[0].lower().replace("-", "_") for one in lists for r in one}
     modules = {"paho": "paho_mqtt", "starlette": "fastapi", "pydantic": "fastapi", "click": "typer"}
-    modules["urllib3"] = "influxdb_client"
+    modules |= {"urllib3": "influxdb_client", "PIL": "pillow", "argon2": "argon2_cffi"}
     own = {"devices", "edge", "twin", "dashboards", "tests", "bench"}
     found: set[str] = set()
     for folder in (*own, "deploy"):

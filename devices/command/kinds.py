@@ -27,7 +27,7 @@ def kinds(
     for k in chosen:
         table = Table(title=f"{k.name}: {k.en} {k.zh}, every {k.cadence_s:g} s", title_justify="left")
         for heading in ("quantity", "unit", "range", "what it is", "中文", "states"):
-            table.add_column(heading)
+            table.add_column(heading, no_wrap=heading == "quantity")
         for q in k.quantities:
             table.add_row(q.name, q.unit, f"{q.low:g} .. {q.high:g}", q.en, q.zh, ", ".join(q.states))
         out.print(table)

@@ -33,6 +33,7 @@ from tests.devices.small_city import write_small_city
 from tests.twin.tick.town import NIGHT_MS, Tally, town, town_files
 from twin.city import City, Registry
 from twin.ingest.columns import Columniser
+from twin.ingest.cuts import cut
 from twin.model import modelled
 from twin.records import Batch, Columns, Entry, Link
 from twin.tick import World, tick
@@ -114,7 +115,7 @@ def test_values_out_of_range_and_codes_for_missing_are_no_values(name: str) -> N
                 continue
             payload = json.dumps({"t": T0, "boot": 1, "seq": 1, **good, q.name: bad}).encode()
             topic = f"city/d1/{name}/d-1/telemetry".encode()
-            batch = columniser.columnise([([topic], [payload], T0)]).batch
+            batch = columniser.columnise([(cut([topic], [payload]), T0)]).batch
             kept = {n: float(x[0]) for c in batch.columns for n, x in c.values.items() if not math.isnan(x[0])}
             assert kept == {n: x for n, x in good.items() if n != q.name}, (q.name, bad)
 

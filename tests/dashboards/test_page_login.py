@@ -105,7 +105,8 @@ def test_a_department_is_shown_its_own(outside: Page, desk: FakeDesk) -> None:
     expect(outside.locator("#close")).to_have_count(0)
     outside.keyboard.press("c")
     expect(outside.locator("#dialog")).to_be_hidden()
-    outside.locator("#accept").click()
+    with outside.expect_response(lambda response: response.url.endswith("/accept")):
+        outside.locator("#accept").click()
     expect(outside.locator("#panel")).to_contain_text("lamp")
     assert desk.history("c00001")[-1].actor == "lamp"
 

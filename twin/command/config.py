@@ -46,4 +46,4 @@ def check(file: Path = FILE, as_json: bool = JSON) -> None:
     if as_json:
         OUT.print_json(data=dataclasses.asdict(settings))
         return
-    OUT.print(f"{file}: fine")
+    OUT.print(words(f"{file}: fine"), soft_wrap=True)

@@ -61,7 +61,9 @@ def backup(to: Path = TO, config: Path | None = CONFIG, as_json: bool = JSON) ->
     if as_json:
         OUT.print_json(data={"path": str(to), "position": note["position"], "rows": note["rows"], "bytes": size})
     else:
-        OUT.print(words(f"{to}: {note['rows']:,} sealed rows, {size:,} bytes, up to entry {note['position']}"))
+        OUT.print(
+            words(f"{to}: {note['rows']:,} sealed rows, {size:,} bytes, up to entry {note['position']}"), soft_wrap=True
+        )
 
 
 @app.command("restore")
@@ -90,7 +92,7 @@ def restore_(
     if as_json:
         OUT.print_json(data={"store": str(place), "former": str(kept) if kept else None})
     else:
-        OUT.print(words(f"{place} is {folder} now" + (f"; the former store is {kept}" if kept else "")))
+        OUT.print(words(f"{place} is {folder} now" + (f"; the former store is {kept}" if kept else "")), soft_wrap=True)
 
 
 @app.command()
@@ -148,7 +150,10 @@ def export_(
             count = export(store, rows, kind, *span, out, progress=lambda share: progress.update(bar, completed=share))
     except (TwinError, OSError) as error:
         raise fail(str(error)) from error
-    OUT.print_json(data={"path": str(out), "rows": count}) if as_json else OUT.print(words(f"{out}: {count:,} rows"))
+    if as_json:
+        OUT.print_json(data={"path": str(out), "rows": count})
+    else:
+        OUT.print(words(f"{out}: {count:,} rows"), soft_wrap=True)
 
 
 def _running(config: Path | None) -> bool:

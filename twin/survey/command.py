@@ -103,7 +103,7 @@ def check(city: Path = CITY, as_json: bool = JSON) -> None:
     elif problems:
         listed(problems)
     else:
-        OUT.print(f"{city_directory(city)}: fine", markup=False, highlight=False)
+        OUT.print(f"{city_directory(city)}: fine", markup=False, highlight=False, soft_wrap=True)
     if problems:
         raise typer.Exit(1)
 
@@ -152,7 +152,12 @@ def import_(
         before = load_city(city)
         after = take(table, city, order, out, force=force)
     count = len(after.nodes) - len(before.nodes) if what in NODES else len(after.devices) - len(before.devices)
-    OUT.print(f"{out or city}: {count} of kind {what} taken in from {table.name}", markup=False, highlight=False)
+    OUT.print(
+        f"{out or city}: {count} of kind {what} taken in from {table.name}",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
 
 
 @contextmanager
