@@ -6,7 +6,7 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -46,9 +46,18 @@ class Checkpoints:
 
     def write(self, parts: Mapping[str, Part | Pieces]) -> Path:
         """Write one durably and forget all but the newest two. Raises OSError (disk full): nothing changed."""
-        seen = sorted(part.n for part in parts.values())  # a quiet city's account stands still while its world ticks
-        path = self._directory / f"{seen[-1]:015d}-{seen[0]:015d}.check"
-        aside = path.with_suffix(".new")
+        aside = self.aside(part.n for part in parts.values())
+        self.prepare(aside, parts)
+        return self.adopt(aside)
+
+    def aside(self, seen: Iterable[int]) -> Path:
+        """Where a checkpoint is written before it is one; `seen`: the last journal entries that its parts have seen."""
+        ns = sorted(seen)  # a quiet city's account stands still while its world ticks
+        return self._directory / f"{ns[-1]:015d}-{ns[0]:015d}.new"
+
+    @staticmethod
+    def prepare(aside: Path, parts: Mapping[str, Part | Pieces]) -> None:
+        """Write one aside, durably. Raises OSError (disk full): nothing changed."""
         try:
             with aside.open("wb") as file:
                 head = json.dumps(_head(parts)).encode() + b"\n"
@@ -57,6 +66,15 @@ class Checkpoints:
                     file.writelines(_pieces(part))
                 file.flush()
                 os.fsync(file.fileno())
+        except OSError:
+            aside.unlink(missing_ok=True)
+            raise
+
+    def adopt(self, aside: Path) -> Path:
+        """What was written aside is the newest checkpoint from here on; all but the newest two are forgotten. Raises
+        OSError: nothing changed."""
+        path = aside.with_suffix(".check")
+        try:
             aside.replace(path)
         except OSError:
             aside.unlink(missing_ok=True)

@@ -7,11 +7,13 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from devices.cities.change import ChangeRefused
 from devices.places import CityFiles
 from twin.app.checkpoints import Checkpoints, Pieces
+from twin.app.forked import FORKS, ended, fork
 from twin.city import City, Registry
 from twin.errors import CheckpointBroken, JournalFull
 from twin.ingest.ledger import Ledger as Book
@@ -26,6 +28,7 @@ from twin.whistle.policy import Policy
 LOG = logging.getLogger(__name__)
 
 CHUNK = 4096
+FORK_FROM = 100_000  # channels; fewer (50 MB) are copied in some tens of milliseconds
 
 
 @dataclass(slots=True)
@@ -100,6 +103,25 @@ def renewed_by(text: str, registry: Registry) -> list[tuple[str, int]]:
     return [(kind, row) for name, kind in kinds.items() if (row := registry.find(kind, name)) is not None]
 
 
+Parts = dict[str, tuple[int, Mapping[str, Any]]]  # name -> (last entry seen, tree)
+
+
+@dataclass(frozen=True, slots=True)
+class Forked:
+    """A checkpoint that another process is writing, and where."""
+
+    child: int
+    aside: Path
+
+
+def _parts(world: Mapping[str, Any], world_n: int, account: Mapping[str, Any]) -> Parts:
+    return {"world": (world_n, world), "account": (int(account["position"]), account)}
+
+
+def _in_pieces(parts: Parts) -> dict[str, Pieces]:
+    return {name: Pieces(n, pieces(told)) for name, (n, told) in parts.items()}
+
+
 @dataclass(slots=True)
 class Keeper:
     """Writes checkpoints every so often in a thread of its own, and lets the journal forget what none needs.
@@ -116,7 +138,8 @@ class Keeper:
     longest_hold_s: float = 0.0
     trouble: str = ""
     _due_s: float = field(default_factory=time.monotonic)
-    _handed: dict[str, tuple[int, Mapping[str, Any]]] | None = None
+    fork_from: int = FORK_FROM
+    _handed: Parts | Forked | None = None
     _change: threading.Condition = field(default_factory=threading.Condition)
     _stop: bool = False
     _thread: threading.Thread | None = None
@@ -127,18 +150,28 @@ class Keeper:
         self._thread.start()
 
     def offer(self, world: World, world_n: int, book: Book, *, now: bool = False) -> None:
-        """(ticking thread) If one is due, copy the world and the account for the next checkpoint."""
+        """(ticking thread) If one is due, copy the world and the account for the next checkpoint. A large world is not
+        copied but forked: the child writes it as it was here."""
         if not now and (time.monotonic() < self._due_s or self._handed is not None):
             return
         began = time.perf_counter()
-        copies: dict[str, tuple[int, Mapping[str, Any]]] = {"world": (world_n, world.snapshot())}
-        account = book.dump()
-        copies["account"] = (int(account["position"]), account)
+        forked = self._fork(world, world_n, book) if FORKS and world.channels >= self.fork_from else None
+        handed = forked if forked is not None else _parts(world.snapshot(), world_n, book.dump())
         self.longest_hold_s = max(self.longest_hold_s, time.perf_counter() - began)
         self._due_s = time.monotonic() + self.every_s
         with self._change:
-            self._handed = copies
+            self._handed = handed
             self._change.notify()
+
+    def _fork(self, world: World, world_n: int, book: Book) -> Forked | None:
+        """A process that writes the checkpoint; None where none can be had. What takes a lock is asked here."""
+        parts = _parts(world.snapshot(copied=False), world_n, book.dump())
+        aside = self.checkpoints.aside(n for n, _ in parts.values())
+        try:
+            return Forked(fork(lambda: self.checkpoints.prepare(aside, _in_pieces(parts))), aside)
+        except OSError as error:
+            LOG.warning("no process can be had for the checkpoint, the world is copied: %s", error)
+            return None
 
     def stop(self) -> None:
         """Write what was offered last, and end."""
@@ -156,14 +189,18 @@ class Keeper:
                 if handed is None:
                     return
             self._write(handed)
-            del handed  # or the copy would live until the next one is handed over
             with self._change:
-                self._handed = None
+                if self._handed is handed:  # the last one may have been offered meanwhile
+                    self._handed = None
+            del handed  # or the copy would live until the next one is handed over
 
-    def _write(self, handed: dict[str, tuple[int, Mapping[str, Any]]]) -> None:
-        parts = {name: Pieces(n, pieces(told)) for name, (n, told) in handed.items()}
+    def _write(self, handed: Parts | Forked) -> None:
         try:
-            self.checkpoints.write(parts)
+            if isinstance(handed, Forked):
+                ended(handed.child)
+                self.checkpoints.adopt(handed.aside)
+            else:
+                self.checkpoints.write(_in_pieces(handed))
             self.written += 1
             self.trouble = ""
             self._trim()

@@ -111,7 +111,7 @@ class Child:
         try:
             process = psutil.Process(pid)
             times = process.cpu_times()
-            self._cpu_s = times.user + times.system
+            self._cpu_s = times.user + times.system + times.children_user + times.children_system
             self.memory_mb = max(self.memory_mb, process.memory_info().rss / 1e6)
         except psutil.NoSuchProcess:
             return  # it ended between the look and the reading: its last sample stands

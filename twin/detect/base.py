@@ -57,6 +57,15 @@ class Forgetful(Protocol):
     def forget(self, kind: str, row: int) -> None: ...
 
 
+@runtime_checkable
+class Large(Protocol):
+    """A detector whose memory is large: it can be looked at without a copy."""
+
+    def views(self) -> dict[str, Any]:
+        """What `dump` gives, the arrays not copied."""
+        ...
+
+
 class Rule:
     """A condition on one reading and what is known besides, with dwell and hysteresis.
 

@@ -303,6 +303,15 @@ class Behaviour:
             state.fast.drop(np.array([slot], np.int32))
 
     def dump(self) -> dict[str, Any]:
+        told = self.views()
+        for one in told["kinds"].values():
+            for name in ("scaled", "single"):
+                one[name] = {n: a.copy() for n, a in one[name].items()}
+            one["slow"] = one["slow"].copy()
+        return told
+
+    def views(self) -> dict[str, Any]:
+        """What `dump` gives, the arrays not copied."""
         told: dict[str, Any] = {
             "swept_ms": self.swept_ms,
             "said": [[*key, sorted(slots)] for key, slots in self.said.items()],
@@ -310,9 +319,9 @@ class Behaviour:
         }
         for kind, state in self.channels.items():
             told["kinds"][kind] = {
-                "scaled": {n: a[: state.used].copy() for n, a in state.scaled.items()},
-                "single": {n: a[: state.used].copy() for n, a in state.single.items()},
-                "slow": state.slow[: state.used].copy(),
+                "scaled": {n: a[: state.used] for n, a in state.scaled.items()},
+                "single": {n: a[: state.used] for n, a in state.single.items()},
+                "slow": state.slow[: state.used],
                 "fast": state.fast.dump(),
                 "bar": [state.ln_bar, state.days],
             }

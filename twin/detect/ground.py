@@ -48,6 +48,29 @@ class Sites:
         nearest = np.argmin(far, axis=1)
         return far[np.arange(len(far)), nearest], nearest
 
+    def within(self, lon: F64, lat: F64, reach_m: float) -> tuple[F64, NDArray[np.intp]]:
+        """What `distance` gives where the nearest edge is within `reach_m`; infinite and 0 elsewhere. Many readings and
+        many circles cost only the pairs that lie near each other in latitude."""
+        far, nearest = np.full(len(lon), np.inf), np.zeros(len(lon), np.intp)
+        if not len(self.ids):
+            return far, nearest
+        high = np.degrees((reach_m + float(self.radius.max())) / EARTH_M) * 1.001 + 1e-9
+        wide = high / max(float(np.cos(np.radians(self.lat.mean()))), 1e-3)
+        order = np.argsort(self.lat, kind="stable")
+        first = np.searchsorted(self.lat[order], lat - high)
+        count = np.searchsorted(self.lat[order], lat + high, side="right") - first
+        point = np.repeat(np.arange(len(lon)), count)
+        site = order[np.arange(len(point)) + np.repeat(first - np.r_[0, np.cumsum(count)[:-1]], count)]
+        near = np.abs(lon[point] - self.lon[site]) <= wide
+        point, site = point[near], site[near]
+        east, north = _metres(lon[point], lat[point], self.lon[site], self.lat[site], float(np.mean(self.lat)))
+        edge = np.maximum(np.hypot(east, north) - self.radius[site], 0.0)
+        best = np.lexsort((site, edge, point))
+        best = best[np.r_[True, point[best][1:] != point[best][:-1]][: len(best)]]
+        best = best[edge[best] <= reach_m]
+        far[point[best]], nearest[point[best]] = edge[best], site[best]
+        return far, nearest
+
 
 class NearSites:
     """Which construction site stands nearest to a pole."""
@@ -140,16 +163,16 @@ class Roads:
         """The highest limit of the roads within `reach_m` (at most CELL_M) of each point, km/h; NaN where none is."""
         if self._cells is None:  # made when first asked for
             self._cells = self._index()
+        squares = zip(*self._square(lon, lat), strict=True)
+        near = [
+            {r for a in (-1, 0, 1) for b in (-1, 0, 1) for r in self._cells.get((column + a, row + b), ())}
+            for column, row in squares
+        ]
+        lines = np.array([road for some in near for road in some], np.intp)
+        point = np.repeat(np.arange(len(lon)), [len(some) for some in near])
+        within = self.lines.distance(lines, lon[point], lat[point]) <= reach_m[point]
         out = np.full(len(lon), np.nan)
-        for i, (column, row) in enumerate(zip(*self._square(lon, lat), strict=True)):
-            near = sorted(
-                {r for a in (-1, 0, 1) for b in (-1, 0, 1) for r in self._cells.get((column + a, row + b), ())}
-            )
-            if near:
-                lines = np.array(near, np.intp)
-                far = self.lines.distance(lines, np.full(len(near), lon[i]), np.full(len(near), lat[i]))
-                here = self.limits[lines[far <= reach_m[i]]]
-                out[i] = here.max() if len(here) else np.nan
+        np.fmax.at(out, point[within], self.limits[lines[within]])
         return out
 
     def _square(self, lon: F64, lat: F64) -> tuple[list[int], list[int]]:

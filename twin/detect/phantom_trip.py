@@ -17,6 +17,7 @@ from twin.detect.rules import Params, Rules, Value, here
 from twin.detect.words import number, span
 from twin.records import Finding, Frame
 
+LEFT_M = 100.0  # a laden truck so near to its site has not left it yet
 _FIELDS: dict[str, float] = {
     "stands": -1.0,  # index of the site that it is in, -1: none
     "from": -1.0,  # index of the site that it left laden, -1: no trip is open
@@ -81,8 +82,9 @@ class PhantomTrip(Rule):
         a, r, t = self.a, frame.rows[at], frame.t[at].astype(np.float64)
         lon, lat, weight = (frame.known[q][at] for q in ("longitude", "latitude", "grossWeight"))
         margin = here(p, "margin_m", at)
-        site_away, site = self.sites.distance(lon, lat)
-        tip_away, _ = self.tips.distance(lon, lat)
+        reach = float(np.max(margin)) + LEFT_M
+        site_away, site = self.sites.within(lon, lat, reach)
+        tip_away, _ = self.tips.within(lon, lat, reach)
         in_site, in_tip = site_away <= margin, tip_away <= margin
         for i in np.flatnonzero(~in_tip & (a["tips"][r] >= 0)):  # it has tipped: what was left there arrived
             self._book(int(a["tips"][r[i]]), int(a["left"][r[i]]), arrived=float(a["kg"][r[i]] - weight[i]))
@@ -107,7 +109,7 @@ class PhantomTrip(Rule):
             a["from"][r[i]], a["left"][r[i]], a["kg"][r[i]] = origin, t[i], weight[i]
             a["due"][r[i]] = t[i] + 1000.0 * self._expected_s(int(r[i]), origin, p, int(at[i]))
             self._book(origin, int(t[i]), left=self._load(r[i], p, at[i]))
-        a["stands"][r] = np.where(in_site, site, np.where(heavy & (site_away < margin + 100.0), a["stands"][r], -1.0))
+        a["stands"][r] = np.where(in_site, site, np.where(heavy & (site_away < margin + LEFT_M), a["stands"][r], -1.0))
 
     def _load(self, row: int, p: Params, at: int) -> float:
         """What it carried when it left, kg."""

@@ -393,6 +393,8 @@ def _size(body: bytes, position: int, size: int | str | None) -> int:
 
 
 def _frame(first: int, body: bytes) -> bytes:
+    if len(body) < 128:
+        return bytes((first, len(body))) + body
     return bytes((first,)) + _varint(len(body)) + body
 
 

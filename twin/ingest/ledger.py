@@ -155,10 +155,7 @@ class Ledger:
         with self._lock:
             found: list[tuple[str, Mark]] = []
             for kind, page in self._pages.items():
-                for row in page.moved(changed_only):
-                    mark = page.mark(row, names[kind][row])
-                    if mark is not None:
-                        found.append((kind, mark))
+                found += [(kind, mark) for mark in page.marks(page.moved(changed_only), names[kind])]
             return found
 
     def dump(self) -> dict[str, Any]:

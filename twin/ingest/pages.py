@@ -8,7 +8,7 @@ arrays hold the truth about `top`, so that it, too, goes the fast way while its 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -194,6 +194,17 @@ class Page:
             return None
         newest = marks[0]
         return Mark(device, newest.boot, newest.seq, newest.beyond, tuple(marks[1:]))
+
+    def marks(self, rows: list[int], names: Sequence[str]) -> list[Mark]:
+        """The marks of rows that have one; `names[row]` is the device. Of most rows the arrays say it all."""
+        found: list[Mark | None] = []
+        numbers = (array[rows].tolist() for array in (self.boot, self.base, self.top))
+        for row, boot, base, top in zip(rows, *numbers, strict=True):
+            if row in self.books:
+                found.append(self.mark(row, names[row]))
+            elif boot > max(FORMER, NOT_ACCOUNTABLE) and top >= base:
+                found.append(Mark(names[row], boot, max(top, 0)))
+        return [mark for mark in found if mark is not None]
 
     def moved(self, changed_only: bool) -> list[int]:
         """Accountable rows, by default those touched since the last call."""

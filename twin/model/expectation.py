@@ -201,13 +201,11 @@ class Expectation:
 
     # ---- checkpoint --------------------------------------------------------------------------------------------
 
-    def dump(self) -> dict[str, NDArray[Any]]:
-        """Copies of all arrays, by name."""
+    def views(self) -> dict[str, NDArray[Any]]:
+        """All arrays by name, cut to the slots in use; not copied."""
         n = self.slots
-        told: dict[str, NDArray[Any]] = {name: array[:n].copy() for name, array in self._arrays.items()}
-        told["slot_row"] = self.row[:n].copy()
-        told["slot_column"] = self.column[:n].copy()
-        return told
+        told: dict[str, NDArray[Any]] = {name: array[:n] for name, array in self._arrays.items()}
+        return told | {"slot_row": self.row[:n], "slot_column": self.column[:n]}
 
     def load(self, arrays: dict[str, NDArray[Any]], names: tuple[str, ...]) -> None:
         """Take over dumped arrays; `names` were the kind's quantities then, some may be gone now."""

@@ -191,13 +191,13 @@ class Forecast:
 
     # ---- checkpoint --------------------------------------------------------------------------------------------
 
-    def dump(self) -> dict[str, NDArray[Any]]:
-        """Copies of all arrays, by name."""
+    def views(self) -> dict[str, NDArray[Any]]:
+        """All arrays by name, cut to the slots in use; not copied."""
         self.ensure()
-        told = {f"slot.{name}": array[: self.expectation.slots].copy() for name, array in self.a.items()}
+        told = {f"slot.{name}": array[: self.expectation.slots] for name, array in self.a.items()}
         common = ("upper", "lower", "tries", "quantile")
-        told |= {f"yesterday.{name}": array for name, array in self.yesterday.dump().items()}
-        return told | {f"common.{name}": getattr(self, name).copy() for name in common}
+        told |= {f"yesterday.{name}": array for name, array in self.yesterday.views().items()}
+        return told | {f"common.{name}": getattr(self, name) for name in common}
 
     def load(self, told: Mapping[str, NDArray[Any]], columns: NDArray[np.int16]) -> None:
         """Take over dumped arrays; `columns`: where each quantity of then is now, -1: gone."""

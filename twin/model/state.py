@@ -105,10 +105,14 @@ class KindState:
 
     def dump(self) -> dict[str, NDArray[Any]]:
         """Copies of all arrays by name, cut to the rows in use."""
-        told = {f"row.{name}": array[: self.rows].copy() for name, array in self.arrays.items()}
-        told.update({f"last.{name}": column[: self.rows].copy() for name, column in self.last.items()})
-        told.update({f"channel.{name}": array for name, array in self.expectation.dump().items()})
-        told.update({f"forecast.{name}": array for name, array in self.forecast.dump().items()})
+        return {name: array.copy() for name, array in self.views().items()}
+
+    def views(self) -> dict[str, NDArray[Any]]:
+        """What `dump` gives, not copied: it is what the arrays are when it is read."""
+        told: dict[str, NDArray[Any]] = {f"row.{name}": array[: self.rows] for name, array in self.arrays.items()}
+        told.update({f"last.{name}": column[: self.rows] for name, column in self.last.items()})
+        told.update({f"channel.{name}": array for name, array in self.expectation.views().items()})
+        told.update({f"forecast.{name}": array for name, array in self.forecast.views().items()})
         return told
 
     def load(self, arrays: Mapping[str, NDArray[Any]], quantities: tuple[str, ...]) -> None:

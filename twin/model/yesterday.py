@@ -70,8 +70,8 @@ class Yesterday:
             on: NDArray[np.intp] = (x > 0.5 * np.nanmax(self.values[place], axis=1)).astype(np.intp)
         return on
 
-    def dump(self) -> dict[str, NDArray[Any]]:
-        return {name: getattr(self, name).copy() for name in ("place", "values", "width", "count")}
+    def views(self) -> dict[str, NDArray[Any]]:
+        return {name: getattr(self, name) for name in ("place", "values", "width", "count")}
 
     def load(self, told: Mapping[str, NDArray[Any]]) -> None:
         if told and told["values"].shape[1:] == (STEPS,) and told["width"].ndim == 2:

@@ -11,6 +11,7 @@ from devices.kinds import KINDS
 from devices.places import CityFiles
 from twin.city import City
 from twin.detect import DETECTORS, Detector, Rules, default_rules
+from twin.detect.base import Large
 from twin.errors import CheckpointBroken
 from twin.model import KindState
 from twin.model.orders import Orders
@@ -92,6 +93,11 @@ class World:
         self.unsaid: list[tuple[str, Finding]] = []  # for the next tick: what detectors said that start anew
 
     @property
+    def channels(self) -> int:
+        """How many channels are modelled: what its size goes by."""
+        return sum(model.expectation.slots for model in self.models.values())
+
+    @property
     def now_ms(self) -> int:
         """City time of the last tick."""
         return self.link.now_ms
@@ -141,10 +147,12 @@ class World:
 
     # ---- checkpoint --------------------------------------------------------------------------------------------
 
-    def snapshot(self) -> dict[str, Any]:
+    def snapshot(self, *, copied: bool = True) -> dict[str, Any]:
         """A copy of everything, as fast as arrays can be copied; `encode` it in any thread.
 
         Of what does not change once it is made (findings, what the ledger holds) only the references are copied here.
+        With `copied` False large arrays are not copied either: the tree is good until the next tick, and in a process
+        that is forked before it.
         """
         said = {key: dict(sayers) for key, sayers in self.said.items()}
         ledger = self.ledger.snapshot()
@@ -160,17 +168,20 @@ class World:
             "city": self.city.version,
             "orders": [self.orders.dump()],
             "rules": self.rules.overrides(),
-            "names": [list(name) for name in self.city.registry.names()],
+            "names": self.city.registry.names(),
             "quantities": {kind: list(model.quantities) for kind, model in self.models.items()},
-            "models": {kind: model.dump() for kind, model in self.models.items()},
-            "detectors": {name: dict(detector.dump()) for name, detector in self.detectors.items()},
+            "models": {kind: model.dump() if copied else model.views() for kind, model in self.models.items()},
+            "detectors": {
+                name: dict(d.views() if not copied and isinstance(d, Large) else d.dump())
+                for name, d in self.detectors.items()
+            },
             "said": Later(lambda: {k: {d: _finding_out(f) for d, f in sayers.items()} for k, sayers in said.items()}),
             "ledger": Later(lambda: [ledger.encode()]),  # a list: one JSON value
         }
 
     def dump(self) -> bytes:
         """The whole world as bytes: `encode(self.snapshot())`."""
-        return encode(self.snapshot())
+        return encode(self.snapshot(copied=False))
 
     @classmethod
     def load(

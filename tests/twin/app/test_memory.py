@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,12 +15,15 @@ import pytest
 from tests.twin.app.parts import action
 from tests.twin.ingest.conftest import until
 from tests.twin.tick.town import NIGHT_MS, said, town_files
+from twin.app import checkpoints
 from twin.app import memory as room
 from twin.app.checkpoints import Checkpoints
+from twin.app.forked import FORKS, ended, fork
 from twin.app.memory import Keeper, recount, restore
 from twin.city import City, Registry
 from twin.ingest.ledger import Ledger as Book
 from twin.journal import Journal
+from twin.model import KindState
 from twin.records import Batch, Columns, Tick
 from twin.tick import World
 from twin.whistle.ledger import Ledger
@@ -172,6 +177,75 @@ def test_nothing_slow_happens_on_the_ticking_thread(
     again = restore(kept.checkpoints, city(), journal, Policy())
     assert again.world.models["pole"].arrays["arrived"][0] == 0
     assert 0 < kept.longest_hold_s < 1.0
+
+
+@pytest.mark.skipif(not FORKS, reason="large worlds are forked on Linux alone")
+def test_a_large_world_is_forked_and_not_copied(
+    tmp_path: Path, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The child writes the world as it was when it was offered, with the cases and the account; no array of a model is
+    copied for it; and it is a checkpoint only when it is whole."""
+    place, book = city(), Book()
+    kept = keeper(tmp_path, journal)
+    kept.fork_from = 0
+    monkeypatch.setattr(KindState, "dump", lambda _self: pytest.fail("a model is copied on the tick"))
+    seen = write(kept, place, journal, [1], book)
+    expected = seen.snapshot(copied=False)["models"]["pole"]["row.arrived"].copy()
+    seen.models["pole"].arrays["arrived"][0] = 7
+    assert kept.checkpoints.files() == []
+    kept.start()
+    until(lambda: kept.written == 1, "the child's checkpoint is taken over")
+    again = restore(kept.checkpoints, city(), journal, Policy())
+    assert again.world.models["pole"].arrays["arrived"][:2].tolist() == expected.tolist()
+    assert again.book.total().journalled == 1
+    kept.stop()
+    assert [path.suffix for path in (tmp_path / "checkpoints").iterdir()] == [".check"]
+
+
+@pytest.mark.skipif(not FORKS, reason="large worlds are forked on Linux alone")
+def test_a_child_without_room_is_told_and_the_next_one_tried(
+    tmp_path: Path, journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk in the child is the keeper's trouble, leaves nothing behind, and the next offer goes on."""
+    place, book = city(), Book()
+    kept = keeper(tmp_path, journal)
+    kept.fork_from = 0
+
+    def full(_handle: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    kept.start()
+    with monkeypatch.context() as patched:
+        patched.setattr(checkpoints.os, "fsync", full)
+        write(kept, place, journal, [1], book)
+    until(lambda: kept._handed is None, "the child has ended")
+    assert "No space left" in kept.trouble
+    assert list((tmp_path / "checkpoints").iterdir()) == []
+    write(kept, place, journal, [2], book)
+    kept.stop()
+    assert (kept.written, kept.trouble) == (1, "")
+
+
+@pytest.mark.skipif(not FORKS, reason="large worlds are forked on Linux alone")
+def test_a_forked_child_holds_nothing_of_ours(tmp_path: Path) -> None:
+    """The child has none of our files open, so that a lock of ours ends with us; a fault in it is an error here."""
+    lock, told = tmp_path / "lock", tmp_path / "told"
+    with lock.open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        ended(fork(lambda: told.write_text("\n".join(_open_files()))))
+    assert str(lock) not in told.read_text().splitlines()
+    with pytest.raises(ChildProcessError, match="signal 9"):
+        ended(fork(lambda: os.kill(os.getpid(), 9)))
+    with pytest.raises(OSError, match="No space left"):
+        ended(fork(_no_room))
+
+
+def _open_files() -> list[str]:
+    return [str(handle.readlink()) for handle in Path("/proc/self/fd").iterdir() if handle.exists()]
+
+
+def _no_room() -> None:
+    raise OSError(28, "No space left on device")
 
 
 def test_only_what_is_due_is_copied(tmp_path: Path, journal: Journal) -> None:

@@ -10,6 +10,7 @@ from devices.places import Node
 from tests.twin.tick.town import Day, said, town_files
 from twin.city import City, Registry
 from twin.detect import DETECTORS, default_rules
+from twin.detect.ground import Roads, Sites
 
 POLES = [f"pole-{i}" for i in range(12)]
 MINUTES = 60_000
@@ -84,3 +85,53 @@ def test_the_first_to_report_a_storm_is_not_alone() -> None:
 def test_some_poles_make_no_episode() -> None:
     """Half of the district's poles above the limit are not the district."""
     assert hours("air_episode", "pm25", 20.0, dict.fromkeys(POLES[:6], 200.0)).found == []
+
+
+def test_near_sites_are_the_same_as_among_all() -> None:
+    """Within the reach, distance and site are to the last bit what a look at all of them gives; beyond it there is
+    none. Unknown places have none, and neither has a city without sites."""
+    rng = np.random.default_rng(3)
+    nodes = [
+        Node(f"s{i}", "site", "", "", "", float(lon), float(lat), float(radius))
+        for i, (lon, lat, radius) in enumerate(
+            zip(
+                rng.uniform(121.4, 121.6, 120), rng.uniform(29.8, 30.0, 120), rng.uniform(20.0, 400.0, 120), strict=True
+            )
+        )
+    ]
+    sites = Sites([*nodes, nodes[7]])  # two of one place: the first counts
+    lon, lat = rng.uniform(121.38, 121.62, 3000), rng.uniform(29.78, 30.02, 3000)
+    lon[::50], lat[::70] = np.nan, np.nan
+    for reach in (0.0, 150.0, 5000.0):
+        far, nearest = sites.distance(lon, lat)
+        near = far <= reach
+        assert near.any()
+        assert not near.all()
+        told, which = sites.within(lon, lat, reach)
+        assert np.array_equal(told, np.where(near, far, np.inf))
+        assert np.array_equal(which[near], nearest[near])
+    assert np.isinf(Sites([]).within(lon, lat, 150.0)[0]).all()
+    assert len(sites.within(lon[:0], lat[:0], 150.0)[0]) == 0
+
+
+def test_many_trucks_on_many_roads_are_asked_at_once() -> None:
+    """The limit at a place does not depend on who else is asked about in the same look."""
+    rng = np.random.default_rng(4)
+    ends = rng.uniform((121.50, 29.85), (121.52, 29.87), (60, 2, 2))
+    roads = Roads([(f"r{i}", float(30 + 10 * (i % 4)), [tuple(a), tuple(b)]) for i, (a, b) in enumerate(ends.tolist())])
+    lon, lat = rng.uniform(121.50, 121.52, 300), rng.uniform(29.85, 29.87, 300)
+    reach = rng.uniform(5.0, 60.0, 300)
+    together = roads.limit(lon, lat, reach)
+    alone = [float(roads.limit(lon[i : i + 1], lat[i : i + 1], reach[i : i + 1])[0]) for i in range(300)]
+    assert np.array_equal(together, np.array(alone), equal_nan=True)
+    assert 0 < np.isfinite(together).sum() < 300
+    far = metres_to(ends[0], lon, lat)
+    assert (together[far <= reach - 0.5] >= 30.0).all()
+
+
+def metres_to(ends: np.ndarray, lon: np.ndarray, lat: np.ndarray) -> np.ndarray:
+    """Metres to a straight line, by many points on it."""
+    share = np.linspace(0.0, 1.0, 4001)[:, None]
+    points = ends[0] + share * (ends[1] - ends[0])
+    east = (lon[:, None] - points[:, 0]) * 111_195.0 * np.cos(np.radians(29.86))
+    return np.hypot(east, (lat[:, None] - points[:, 1]) * 111_195.0).min(axis=1)
