@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
+from sys import intern
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -309,7 +310,8 @@ def read_devices(draft: Draft) -> None:
 
 
 def device_of(cells: list[str]) -> Device:
-    """One line of devices.csv, in the order of DEVICE_COLUMNS, as a record. Raises Wrong."""
+    """One line of devices.csv, in the order of DEVICE_COLUMNS, as a record; names that many devices share are there
+    once. Raises Wrong."""
     name, kind, code16, lon, lat, district, street, grid, cabinet, feeder, pole, gateway, company, plate = cells[:14]
     cadence, attributes, origin = cells[14:]
     x, y, cadence_s = number(lon), number(lat), number(cadence)
@@ -332,8 +334,8 @@ def device_of(cells: list[str]) -> Device:
     if origin not in ORIGINS:
         raise Wrong(f"origin {origin[:40]!r}", f"use one of {', '.join(ORIGINS)}", "origin")
     return Device(
-        name, kind, code16, x, y, district, street, grid, cabinet, feeder, pole, gateway, company, plate,
-        cadence_s, dict(told), origin,
+        intern(name), intern(kind), code16, x, y, intern(district), intern(street), intern(grid), intern(cabinet),
+        intern(feeder), intern(pole), intern(gateway), intern(company), plate, cadence_s, dict(told), intern(origin),
     )  # fmt: skip
 
 
@@ -429,7 +431,7 @@ def read_neighbours(draft: Draft) -> None:
         if cell in draft.neighbours:
             twice(draft, "neighbours.csv", line, "cell", cell)
         else:
-            draft.neighbours[cell] = tuple(others.split())
+            draft.neighbours[intern(cell)] = tuple(map(intern, others.split()))
             draft.lines["neighbours.csv", cell] = line
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from devices.places import LonLat, Node
 from twin.city import City
-from twin.records import F64, I32
+from twin.records import F64, I32, I64
 
 EARTH_M = 6_371_000.0
 
@@ -147,6 +147,7 @@ class Lines:
 
 
 CELL_M = 60.0  # side of a square of the roads' index
+ROW = 1 << 32  # squares are numbered column * ROW + row
 
 
 class Roads:
@@ -157,38 +158,43 @@ class Roads:
         self.lines = Lines([line for _, line in limited])
         self.limits = np.array([limit for limit, _ in limited], float)
         self.lowest = float(self.limits.min()) if limited else float("inf")
-        self._cells: dict[tuple[int, int], set[int]] | None = None
+        self._index: tuple[I64, I32] | None = None  # squares that roads pass, sorted, and which road each time
 
     def limit(self, lon: F64, lat: F64, reach_m: F64) -> F64:
         """The highest limit of the roads within `reach_m` (at most CELL_M) of each point, km/h; NaN where none is."""
-        if self._cells is None:  # made when first asked for
-            self._cells = self._index()
-        squares = zip(*self._square(lon, lat), strict=True)
-        near = [
-            {r for a in (-1, 0, 1) for b in (-1, 0, 1) for r in self._cells.get((column + a, row + b), ())}
-            for column, row in squares
-        ]
-        lines = np.array([road for some in near for road in some], np.intp)
-        point = np.repeat(np.arange(len(lon)), [len(some) for some in near])
-        within = self.lines.distance(lines, lon[point], lat[point]) <= reach_m[point]
+        if self._index is None:  # made when first asked for
+            self._index = self._squares()
+        squares, roads = self._index
+        beside = np.array([column * ROW + row for column in (-1, 0, 1) for row in (-1, 0, 1)], np.int64)
+        asked = (self._square(lon, lat)[:, None] + beside).ravel()
+        first = np.searchsorted(squares, asked)
+        count = np.searchsorted(squares, asked, side="right") - first
+        place = np.arange(int(count.sum())) + np.repeat(first - np.r_[0, np.cumsum(count)[:-1]], count)
+        pair = np.unique(np.repeat(np.arange(len(lon)), count.reshape(-1, 9).sum(axis=1)) * ROW + roads[place])
+        point, road = pair // ROW, pair % ROW
+        within = self.lines.distance(road, lon[point], lat[point]) <= reach_m[point]
         out = np.full(len(lon), np.nan)
-        np.fmax.at(out, point[within], self.limits[lines[within]])
+        np.fmax.at(out, point[within], self.limits[road[within]])
         return out
 
-    def _square(self, lon: F64, lat: F64) -> tuple[list[int], list[int]]:
+    def _square(self, lon: F64, lat: F64) -> I64:
+        """The number of the square of each point."""
         east, north = _metres(lon, lat, 0.0, 0.0, self.lines.centre_lat)
-        return np.floor(east / CELL_M).astype(int).tolist(), np.floor(north / CELL_M).astype(int).tolist()
+        number: I64 = np.floor(east / CELL_M).astype(np.int64) * ROW + np.floor(north / CELL_M).astype(np.int64)
+        return number
 
-    def _index(self) -> dict[tuple[int, int], set[int]]:
-        """Roads by the squares that they pass: points along every segment, at most half a square apart."""
-        found: dict[tuple[int, int], set[int]] = {}
-        for road in range(len(self.limits)):
-            part = slice(self.lines.first[road], self.lines.first[road + 1])
-            for a, b in zip(self.lines.a[part], self.lines.b[part], strict=True):
-                length = float(metres_between(a[:1], a[1:], b[:1], b[1:])[0])
-                share = np.linspace(0.0, 1.0, int(length / (0.5 * CELL_M)) + 2)
-                for square in zip(
-                    *self._square(a[0] + share * (b[0] - a[0]), a[1] + share * (b[1] - a[1])), strict=True
-                ):
-                    found.setdefault(square, set()).add(road)
-        return found
+    def _squares(self) -> tuple[I64, I32]:
+        """The squares that roads pass: points along every segment, at most half a square apart."""
+        a, b = self.lines.a, self.lines.b
+        if not len(a):
+            return np.empty(0, np.int64), np.empty(0, np.int32)
+        steps = (metres_between(a[:, 0], a[:, 1], b[:, 0], b[:, 1]) / (0.5 * CELL_M)).astype(np.int64) + 1
+        segment = np.repeat(np.arange(len(a)), steps + 1)
+        step = np.arange(len(segment)) - np.repeat(np.r_[0, np.cumsum(steps + 1)[:-1]], steps + 1)
+        on = a[segment] + (step / steps[segment])[:, None] * (b - a)[segment]
+        road = np.repeat(np.arange(len(self.limits), dtype=np.int32), np.diff(self.lines.first))[segment]
+        square = self._square(on[:, 0], on[:, 1])
+        order = np.lexsort((road, square))
+        square, road = square[order], road[order]
+        fresh = np.r_[True, (square[1:] != square[:-1]) | (road[1:] != road[:-1])]
+        return square[fresh], road[fresh]
