@@ -28,6 +28,8 @@ from twin.whistle.policy import Policy
 LOG = logging.getLogger(__name__)
 
 CHUNK = 4096
+REST = 20.0  # a forked checkpoint is due no sooner than after so many times as long as the last one took to write
+LONGEST_S = 600.0  # and no later than this, so that a start has not much to replay
 FORK_FROM = 100_000  # channels; fewer (50 MB) are copied in some tens of milliseconds
 
 
@@ -112,6 +114,7 @@ class Forked:
 
     child: int
     aside: Path
+    began_s: float
 
 
 def _parts(world: Mapping[str, Any], world_n: int, account: Mapping[str, Any]) -> Parts:
@@ -168,7 +171,8 @@ class Keeper:
         parts = _parts(world.snapshot(copied=False), world_n, book.dump())
         aside = self.checkpoints.aside(n for n, _ in parts.values())
         try:
-            return Forked(fork(lambda: self.checkpoints.prepare(aside, _in_pieces(parts))), aside)
+            child = fork(lambda: self.checkpoints.prepare(aside, _in_pieces(parts)))
+            return Forked(child, aside, time.monotonic())
         except OSError as error:
             LOG.warning("no process can be had for the checkpoint, the world is copied: %s", error)
             return None
@@ -199,6 +203,8 @@ class Keeper:
             if isinstance(handed, Forked):
                 ended(handed.child)
                 self.checkpoints.adopt(handed.aside)
+                took = time.monotonic() - handed.began_s
+                self._due_s = max(self._due_s, handed.began_s + min(REST * took, LONGEST_S))
             else:
                 self.checkpoints.write(_in_pieces(handed))
             self.written += 1

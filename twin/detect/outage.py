@@ -162,7 +162,8 @@ class Outage:
         talking = []
         if "gateway" in speaks:
             rows = np.flatnonzero(signs.counted["gateway"] & speaks["gateway"])
-            talking = [("gateway", self.city.registry.device("gateway", int(row))) for row in rows]
+            names = self.city.registry.ids("gateway")
+            talking = [("gateway", names[row]) for row in rows.tolist()]
         if self.lost.any() and "pole" in signs.likely and "pole" in groups.of:
             of = groups.of["pole"][: len(signs.likely["pole"])]
             gone = signs.likely["pole"] & (of >= 0)

@@ -168,7 +168,7 @@ class World:
             "city": self.city.version,
             "orders": [self.orders.dump()],
             "rules": self.rules.overrides(),
-            "names": self.city.registry.names(),
+            "names": self.city.registry.names() if copied else Later(self.city.registry.names),
             "quantities": {kind: list(model.quantities) for kind, model in self.models.items()},
             "models": {kind: model.dump() if copied else model.views() for kind, model in self.models.items()},
             "detectors": {
