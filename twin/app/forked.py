@@ -9,14 +9,19 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 import sys
+import time
 import traceback
+import warnings
 from collections.abc import Callable
 
 FORKS = sys.platform == "linux"
 BROKEN = 255  # exit status of a child that failed otherwise than by an OSError
 FIRST_FD = 3
 MOST_FDS = 1 << 20
+LONGEST_S = 900.0  # that a child may take
+POLL_S = 0.05
 NICER = 5  # the tick goes before the checkpoint
 
 
@@ -24,7 +29,11 @@ def fork(work: Callable[[], object]) -> int:
     """Run `work` in a forked process, whose id is returned; to be awaited by `ended`. Raises OSError where none can be
     had. `work` takes no lock that another thread may hold, logs nothing, and needs no file that is open here."""
     sys.stderr.flush()
-    child = os.fork()
+    with warnings.catch_warnings():
+        # From 3.12 on Python warns of forking beside threads: the child may wait for a lock that none of its own
+        # threads holds. `work` takes none, and `ended` waits for a bounded time.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        child = os.fork()
     if child:
         return child
     status = BROKEN
@@ -42,9 +51,20 @@ def fork(work: Callable[[], object]) -> int:
         os._exit(status)
 
 
-def ended(child: int) -> None:
-    """Wait for the child. Raises the OSError that ended it, or ChildProcessError where it was something else."""
-    _, waited = os.waitpid(child, 0)
+def ended(child: int, longest_s: float = LONGEST_S) -> None:
+    """Wait for the child, and end it where it takes longer than `longest_s`.
+
+    Raises the OSError that ended it, or ChildProcessError where it was something else.
+    """
+    until = time.monotonic() + longest_s
+    done, waited = os.waitpid(child, os.WNOHANG)
+    while not done and time.monotonic() < until:
+        time.sleep(POLL_S)
+        done, waited = os.waitpid(child, os.WNOHANG)
+    if not done:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        raise ChildProcessError(f"the process that writes the checkpoint was ended after {longest_s:g} s")
     status = os.waitstatus_to_exitcode(waited)
     if status == 0:
         return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import signal
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -238,6 +239,8 @@ def test_a_forked_child_holds_nothing_of_ours(tmp_path: Path) -> None:
         ended(fork(lambda: os.kill(os.getpid(), 9)))
     with pytest.raises(OSError, match="No space left"):
         ended(fork(_no_room))
+    with pytest.raises(ChildProcessError, match="was ended after"):
+        ended(fork(lambda: signal.pause()), longest_s=0.2)
 
 
 def _open_files() -> list[str]:
