@@ -240,7 +240,7 @@ def test_a_forked_child_holds_nothing_of_ours(tmp_path: Path) -> None:
     with pytest.raises(OSError, match="No space left"):
         ended(fork(_no_room))
     with pytest.raises(ChildProcessError, match="was ended after"):
-        ended(fork(lambda: signal.pause()), longest_s=0.2)
+        ended(fork(signal.pause), longest_s=0.2)
 
 
 def _open_files() -> list[str]:
