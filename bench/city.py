@@ -16,7 +16,7 @@ from pathlib import Path
 
 from bench.livecity import Lived, live
 from bench.report import Bar, report
-from devices.places import load_city
+from devices.cities.load import load_city
 from twin.survey.build import Order, build_city
 from twin.survey.synth import Plan, synthesise
 

@@ -19,8 +19,9 @@ from typing import Any
 import paho.mqtt.client as mqtt
 from rich.console import Console
 
+from devices.cities.load import load_city
 from devices.faults.scenario import read_scenario
-from devices.places import CityFiles, load_city
+from devices.places import CityFiles
 from twin.demo.play import summary
 from twin.demo.scene import Scene
 from twin.demo.stage import Stage, Wishes

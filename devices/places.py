@@ -10,8 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from devices.errors import CityFileError
-
 LonLat = tuple[float, float]  # WGS84 degrees, longitude first, as in GeoJSON
 
 
@@ -154,26 +152,3 @@ class CityFiles:
         points = points or [(d.lon, d.lat) for d in self.devices if d.kind != "truck"] or [self.centre]
         lons, lats = [p[0] for p in points], [p[1] for p in points]
         return min(lons), min(lats), max(lons), max(lats)
-
-
-def load_city(path: str | Path) -> CityFiles:
-    """Read the city in directory `path` (or the shipped city of that name).
-
-    Raises CityFileError for the first thing that is wrong, with a note saying how many more there are.
-    """
-    from devices.cities.read import read_city
-
-    city, problems = read_city(path)
-    if city is None:
-        first = problems[0]
-        if len(problems) > 1:
-            first.add_note(f"and {len(problems) - 1} more; `citywhistle city check` lists them")
-        raise first
-    return city
-
-
-def check_city(path: str | Path) -> list[CityFileError]:
-    """Everything that is wrong with the city in directory `path`, in the order of its files; empty if nothing is."""
-    from devices.cities.read import read_city
-
-    return read_city(path)[1]

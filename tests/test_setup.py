@@ -165,7 +165,7 @@ def test_the_wheel_alone_finds_its_broker_configuration_and_city(wheel: Path, tm
     """Unpacked elsewhere, away from the checkout, it renders the same configuration."""
     zipfile.ZipFile(wheel).extractall(tmp_path)
     code = (
-        "from twin.broker.conf import template_path; from devices.places import load_city;"
+        "from twin.broker.conf import template_path; from devices.cities.load import load_city;"
         "import pathlib, devices.cities as c;"
         "print(template_path());"
         "print(len(load_city(pathlib.Path(c.__file__).parent / 'helsinki').devices))"

@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 
 from bench.peers.processes import cpu_s
-from devices.places import load_city
+from devices.cities.load import load_city
 from twin.settings import BrokerSettings, CitySettings, Settings, WebSettings, commented
 from twin.survey.synth import Plan, synthesise
 

@@ -6,8 +6,8 @@ import json
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
+from devices.cities.draft import Draft, key_line
 from devices.cities.geometry import Plane, Streets, in_china, metres_between, metres_to_segment, wgs84_of_gcj02
-from devices.cities.read import Draft
 from devices.cities.tables import Complaint, line_of
 from devices.kinds import KINDS
 from devices.places import Area, Department, Device, LonLat, Node, Permit
@@ -289,8 +289,6 @@ def check_positions(draft: Draft) -> bool:
 
 def line_of_centre(draft: Draft) -> int:
     """The line of `centre` in city.toml."""
-    from devices.cities.read import key_line
-
     return key_line(draft.directory / "city.toml", "centre")
 
 

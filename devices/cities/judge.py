@@ -20,7 +20,7 @@ from devices.cities.check import (
     place_problems,
     street_problems,
 )
-from devices.cities.read import Draft, Head
+from devices.cities.draft import Draft, Head
 from devices.cities.tables import Complaint
 from devices.kinds import KINDS
 from devices.places import CityFiles, Device

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from sys import intern
@@ -12,11 +11,13 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from devices.cities import city_directory
+from devices.cities.check import check_draft
+from devices.cities.draft import Draft, Head, key_line
 from devices.cities.staff import read_departments
-from devices.cities.tables import Column, Problems, Wrong, is_day, line_of, number, read_features, read_table, read_toml
+from devices.cities.tables import Column, Wrong, is_day, line_of, number, read_features, read_table, read_toml
 from devices.errors import CityFileError
 from devices.kinds import KINDS
-from devices.places import Area, Calendar, CityFiles, Department, Device, LonLat, Node, Permit
+from devices.places import Area, CityFiles, Device, LonLat, Node, Permit
 from devices.topics import NAME
 
 LEVELS = ("district", "street", "grid")
@@ -49,46 +50,8 @@ AREA_CODE = {
 }
 
 
-@dataclass(slots=True)
-class Head:
-    """What city.toml says."""
-
-    name: str = ""
-    name_zh: str = ""
-    name_local: str = ""
-    adcode: str = ""
-    timezone: str = ""
-    centre: LonLat = (0.0, 0.0)
-    attribution: str = ""
-
-
-@dataclass(slots=True)
-class Draft:
-    """A city while it is read: records with the line each stands on, and the problems so far."""
-
-    directory: Path
-    problems: Problems = field(default_factory=Problems)
-    head: Head = field(default_factory=Head)
-    areas: dict[str, Area] = field(default_factory=dict)
-    nodes: dict[str, Node] = field(default_factory=dict)
-    devices: dict[str, Device] = field(default_factory=dict)
-    permits: dict[str, Permit] = field(default_factory=dict)
-    departments: dict[str, Department] = field(default_factory=dict)
-    calendars: dict[str, Calendar] = field(default_factory=dict)
-    neighbours: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    routes: dict[str, tuple[LonLat, ...]] = field(default_factory=dict)
-    roads: list[tuple[str, float, tuple[LonLat, ...]]] = field(default_factory=list)
-    lines: dict[tuple[str, str], int] = field(default_factory=dict)  # (file, id) -> line
-
-    def line(self, file: str, name: str) -> int:
-        """The line of a record."""
-        return self.lines.get((file, name), 1)
-
-
 def read_city(path: str | Path) -> tuple[CityFiles | None, list[CityFileError]]:
     """Read and check a whole city: (city, []) or (None, everything that is wrong)."""
-    from devices.cities.check import check_draft
-
     draft = Draft(city_directory(path))
     if not draft.directory.is_dir():
         draft.problems.say(
@@ -163,14 +126,6 @@ def read_head(draft: Draft) -> None:
         wrong("centre", f"centre {centre} is not on the map", "longitude comes first: centre = [longitude, latitude]")
     else:
         draft.head = Head(centre=(float(centre[0]), float(centre[1])), **text)
-
-
-def key_line(path: Path, key: str) -> int:
-    """The line of a top-level TOML key, 1 where it is absent."""
-    for i, line in enumerate(path.read_text(encoding="utf-8-sig").split("\n"), 1):
-        if re.match(rf"\s*{re.escape(key)}\s*=", line):
-            return i
-    return 1
 
 
 def read_areas(draft: Draft) -> None:

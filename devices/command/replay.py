@@ -13,6 +13,7 @@ import typer
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from devices.cities.load import load_city
 from devices.clock import RealClock, read_clock
 from devices.command.shared import (
     BootOption,
@@ -38,7 +39,7 @@ from devices.command.shared import (
 from devices.errors import DeviceError
 from devices.mapping import Mapping, load_mapping
 from devices.outlet import Outlet
-from devices.places import Device, load_city
+from devices.places import Device
 from devices.recording import find_members
 from devices.records import Command
 from devices.replay import Pace, Played, explain, play, summary

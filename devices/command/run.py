@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
+from devices.cities.load import load_city
 from devices.clock import Clock, read_clock
 from devices.command.shared import (
     BootOption,
@@ -38,7 +39,7 @@ from devices.fleet.fleet import Fleet
 from devices.fleet.memory import read_memory, recall
 from devices.fleet.run import Runner, connect, obey
 from devices.kinds import KINDS
-from devices.places import CityFiles, load_city
+from devices.places import CityFiles
 from devices.sender import Limits
 
 TOTAL_WAITING = 1_000_000  # readings that may wait in all senders together

@@ -3,23 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from devices.faults.catalogue import CATALOGUE
-from devices.fleet.life import Moment
+from devices.faults.fault import Fault
+from devices.fleet.life import Life, Moment
 from devices.fleet.pole import DUSK_DEG, Pole
 from devices.fleet.thing import Thing
 from devices.fleet.truck import Truck
-
-if TYPE_CHECKING:
-    from devices.fleet.fleet import Fleet
 
 GROUPS = {"feeder": 3, "cabinet": 2, "area": 5}  # least members that make such a fault worth having
 CONFOUNDERS = {name for name, fault in CATALOGUE.items() if fault.confounder}
 ON_THE_WAY = ("cover_open", "overload", "speeding", "off_route", "illegal_dumping", "phantom_trip")
 
 
-def candidates(fleet: Fleet, name: str, quantity: str) -> Sequence[str]:
+class Crowd(Protocol):
+    """What is asked of a fleet here."""
+
+    active: dict[tuple[str, str], Fault]
+    things: dict[str, Thing]
+    cut: set[str]
+    life: Life
+    now_ms: int
+
+    def groups(self, scope: str, least: int) -> list[str]:
+        """Feeders, cabinets or areas that so many devices belong to."""
+        ...
+
+
+def candidates(fleet: Crowd, name: str, quantity: str) -> Sequence[str]:
     """Ids of those that this fault could befall now, in the fleet's order; nobody who has a fault already."""
     scope = CATALOGUE[name].scope
     busy = {subject for _, subject in fleet.active} | {
@@ -37,7 +49,7 @@ def candidates(fleet: Fleet, name: str, quantity: str) -> Sequence[str]:
     return [t.id for t in fleet.things.values() if t.device.kind in kinds and t.id not in busy and fits(t)]
 
 
-def _rule(fleet: Fleet, name: str, quantity: str, now: Moment) -> Callable[[Thing], bool]:
+def _rule(fleet: Crowd, name: str, quantity: str, now: Moment) -> Callable[[Thing], bool]:
     if CATALOGUE[name].scope == "truck":
         return lambda thing: isinstance(thing, Truck) and _truck(thing, name, now)
     if name in ("lamp_out", "lamp_degraded", "meter_wrong"):

@@ -20,6 +20,7 @@ from devices.faults.scenario import Scenario
 from devices.faults.truth import TruthFile
 from devices.fleet.cell import Cell
 from devices.fleet.chance import bits
+from devices.fleet.choice import candidates as befallable
 from devices.fleet.feeder import Feeder
 from devices.fleet.gateway import Gateway
 from devices.fleet.life import Life
@@ -117,9 +118,7 @@ class Fleet:
 
     def candidates(self, name: str, quantity: str) -> Sequence[str]:
         """Whom a fault could befall at this moment; nobody twice at the same time."""
-        from devices.fleet.choice import candidates
-
-        return candidates(self, name, quantity)
+        return befallable(self, name, quantity)
 
     def groups(self, scope: str, least: int) -> list[str]:
         """Feeders, cabinets or areas that so many devices belong to."""

@@ -15,11 +15,12 @@ from typing import IO, Any, TypeVar
 
 import httpx
 
+from devices.cities.load import load_city
 from devices.clock import SimulatedClock, write_clock
 from devices.envelope import decode_mark
 from devices.keep import Kept, read_kept
 from devices.log import Log, read_log
-from devices.places import CityFiles, load_city
+from devices.places import CityFiles
 from tests.broker import TestBroker, guarded_broker
 from twin.broker.process import free_port
 from twin.broker.provision import provision

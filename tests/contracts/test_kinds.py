@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from devices.cities.load import load_city
 from devices.codec import (
     decode_columns,
     decode_json,
@@ -25,7 +26,7 @@ from devices.envelope import MAX_NUMBER, MISSING_CODES
 from devices.errors import REASONS
 from devices.fleet.fleet import Fleet
 from devices.kinds import KINDS
-from devices.places import Device, load_city
+from devices.places import Device
 from devices.records import Reading
 from devices.units import CONVERSIONS
 from tests.contracts.readings import values_of

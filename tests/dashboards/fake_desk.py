@@ -107,7 +107,7 @@ def shipped_city() -> dict[str, Any]:
     from pathlib import Path
 
     import devices.cities
-    from devices.places import load_city
+    from devices.cities.load import load_city
 
     city = load_city(Path(devices.cities.__file__).parent / "helsinki")
     rows = [Row(d.id, d.kind, d.lon, d.lat, d.origin, 0) for d in city.devices]

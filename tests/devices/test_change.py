@@ -22,7 +22,7 @@ from devices.cities.change import (  # fmt: skip
 )
 from devices.cities.check import check_draft
 from devices.cities.judge import consequences, draft_of, judged
-from devices.places import load_city
+from devices.cities.load import load_city
 from tests.devices.small_city import write_small_city
 
 

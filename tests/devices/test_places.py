@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from devices.cities import shipped_cities
 from devices.cities.geometry import gcj02_of_wgs84
+from devices.cities.load import check_city, load_city
 from devices.errors import CityFileError
-from devices.places import Calendar, CityFiles, Shift, check_city, load_city
+from devices.places import Calendar, CityFiles, Shift
 from tests.devices.small_city import FILES, change, drop_feature, write_small_city
 
 

@@ -22,8 +22,9 @@ from sqlalchemy.exc import DatabaseError
 
 from devices.cities.change import ChangeRefused, difference
 from devices.cities.judge import consequences, judged
+from devices.cities.load import load_city
 from devices.clock import SteadyClock, read_clock
-from devices.places import CityFiles, load_city
+from devices.places import CityFiles
 from devices.records import Mark
 from twin.access import Access
 from twin.access.access import FILE as USERS

@@ -8,7 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from devices.places import CityFiles, Department, load_city
+from devices.cities.load import load_city
+from devices.places import CityFiles, Department
 from twin.app.plates import plates_of
 from twin.app.policybook import Policybook, read_policy
 from twin.app.privacy import check_days

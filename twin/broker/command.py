@@ -13,8 +13,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from devices.cities.load import load_city
 from devices.errors import CityFileError
-from devices.places import load_city
 from twin.broker.access import AccessError, accounts
 from twin.broker.conf import BrokerFiles
 from twin.broker.nats import LOST

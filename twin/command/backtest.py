@@ -52,7 +52,7 @@ def _order(
     rules: Path, start: str, to: str, config: Path | None, learn_days: float, tick_s: float, store: Any, rows: Any
 ) -> Any:
     """What is asked for, with the city and the rules of the data directory. Ends the command where it cannot be."""
-    from devices.places import load_city
+    from devices.cities.load import load_city
     from twin.app.backtest import Order
     from twin.app.history import History
     from twin.app.ways import city_policy, city_toml, direct

@@ -10,8 +10,9 @@ from pathlib import Path
 import typer
 from rich.table import Table
 
+from devices.cities.load import load_city
 from devices.errors import DeviceError
-from devices.places import CityFiles, load_city
+from devices.places import CityFiles
 from devices.topics import Topic
 from twin.command.client import CONFIG, JSON, OUT, fail, settings_of
 from twin.errors import DeliveryFailed, SettingsError, TwinError

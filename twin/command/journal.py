@@ -20,7 +20,7 @@ app = typer.Typer(no_args_is_help=True, help="The journal of a stopped server.")
 @app.command()
 def check(config: Path | None = CONFIG, as_json: bool = JSON) -> None:
     """Read every entry; then replay the journal from nothing and compare the cases with those recorded."""
-    from devices.places import load_city
+    from devices.cities.load import load_city
     from twin.app.casebook import open_cases
     from twin.app.history import city_then
     from twin.app.rerun import rerun

@@ -180,7 +180,7 @@ def _open(config: Path | None) -> Iterator[tuple[Access, Settings]]:
 def _departments(settings: Settings, named: list[str]) -> None:
     if not named:
         return
-    from devices.places import load_city
+    from devices.cities.load import load_city
 
     try:
         there = [one.id for one in load_city(settings.city.dir or "helsinki").departments]

@@ -149,7 +149,7 @@ def route(
     ),
 ) -> None:
     """Which department gets a case of that type on that subject, and by which channel."""
-    from devices.places import load_city
+    from devices.cities.load import load_city
     from twin.app.ways import direct, policybook
     from twin.whistle.oncall import reach
     from twin.whistle.places import CityPlaces

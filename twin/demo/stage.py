@@ -18,11 +18,12 @@ import psutil
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from devices.cities.load import load_city
 from devices.clock import SimulatedClock
 from devices.errors import DeviceError
 from devices.faults.fault import Fault
 from devices.faults.scenario import read_scenario
-from devices.places import CityFiles, load_city
+from devices.places import CityFiles
 from twin.app.history import city_now
 from twin.broker import nats
 from twin.broker.conf import BrokerFiles

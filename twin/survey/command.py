@@ -18,8 +18,9 @@ from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from devices.cities import city_directory
+from devices.cities.load import check_city, load_city
 from devices.errors import CityFileError
-from devices.places import CityFiles, check_city, load_city
+from devices.places import CityFiles
 from twin.survey.build import Order, build_city
 from twin.survey.errors import SurveyError
 from twin.survey.synth import Plan, synthesise

@@ -15,11 +15,12 @@ from pathlib import Path
 
 from devices.cities import city_directory
 from devices.cities.geometry import in_ring, wgs84_of_bd09, wgs84_of_gcj02
+from devices.cities.load import check_city, load_city
 from devices.cities.read import DEVICE_COLUMNS, NODE_COLUMNS, read_attributes
 from devices.cities.tables import Problems, number, read_features, read_text
 from devices.errors import CityFileError
 from devices.kinds import KINDS
-from devices.places import Area, CityFiles, Device, LonLat, Node, check_city, load_city
+from devices.places import Area, CityFiles, Device, LonLat, Node
 from devices.topics import NAME
 from twin.survey.errors import SurveyError
 from twin.survey.write import device_cells, new_directory, node_cells, settled, write_table

@@ -13,9 +13,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from devices.cities.load import load_city
 from devices.cities.read import AREA_COLUMNS, DEVICE_COLUMNS, FORMAT, NEIGHBOUR_COLUMNS, NODE_COLUMNS, PERMIT_COLUMNS
 from devices.cities.tables import Column
-from devices.places import CityFiles, Device, LonLat, Node, load_city
+from devices.places import CityFiles, Device, LonLat, Node
 from twin.survey.errors import SurveyError
 
 Feature = Mapping[str, Any]

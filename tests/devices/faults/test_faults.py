@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from devices.cities.load import load_city
 from devices.errors import DeviceError
 from devices.faults.catalogue import CATALOGUE
 from devices.faults.fault import Fault
@@ -20,7 +21,7 @@ from devices.faults.scenario import RandomPlan, Scenario, read_scenario
 from devices.faults.truth import TruthFile, read_truth
 from devices.fleet.fleet import Fleet, Said
 from devices.fleet.truck import Truck
-from devices.places import CityFiles, load_city
+from devices.places import CityFiles
 
 HELSINKI = Path(__file__).parents[3] / "devices" / "cities" / "helsinki"
 ZONE = ZoneInfo("Europe/Helsinki")

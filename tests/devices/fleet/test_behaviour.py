@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from devices.cities.load import load_city
 from devices.faults.truth import TruthFile, read_truth
 from devices.fleet.chance import bits, drift, normals, text_salt, uniform
 from devices.fleet.fleet import Fleet, Said
@@ -21,7 +22,7 @@ from devices.fleet.pole import Pole
 from devices.fleet.road import Line
 from devices.fleet.sky import daylight_lx, sun_elevation
 from devices.kinds import KINDS
-from devices.places import CityFiles, load_city
+from devices.places import CityFiles
 
 HELSINKI = Path(__file__).parents[3] / "devices" / "cities" / "helsinki"
 ZONE = ZoneInfo("Europe/Helsinki")

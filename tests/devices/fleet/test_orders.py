@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from devices.cities.load import load_city
 from devices.fleet.fleet import Fleet
 from devices.fleet.run import obey
-from devices.places import load_city
 from devices.records import Command
 from tests.devices.small_city import write_small_city
 

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from devices.cities.load import load_city
 from devices.clock import RealClock, SimulatedClock, write_clock
 from devices.command import app
 from devices.faults.fault import Fault
@@ -26,7 +27,6 @@ from devices.fleet.run import Runner, connect, obey
 from devices.fleet.truck import Truck
 from devices.log import read_log
 from devices.outlet import Outlet
-from devices.places import load_city
 from devices.topics import Topic
 from devices.wire import Broker
 from tests.broker import TestBroker

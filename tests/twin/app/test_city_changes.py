@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 from typer.testing import CliRunner
 
-from devices.places import load_city
+from devices.cities.load import load_city
 from tests.broker import TestBroker, guarded_broker
 from tests.devices.small_city import change, write_small_city
 from tests.twin.app.serving import Serving, serving, settings_in

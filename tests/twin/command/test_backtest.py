@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from devices.places import load_city
+from devices.cities.load import load_city
 from tests.twin.tick.town import MINUTE, NIGHT_MS, said
 from twin.__main__ import app
 from twin.city import City, Registry

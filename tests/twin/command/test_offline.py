@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from devices.places import load_city
+from devices.cities.load import load_city
 from tests.broker import TestBroker, guarded_broker
 from tests.devices.small_city import write_small_city
 from tests.servers import free_port

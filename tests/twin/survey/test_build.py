@@ -16,7 +16,8 @@ import pytest
 import shapely
 
 from devices.cities.geometry import Plane, Streets, metres_between
-from devices.places import CityFiles, check_city, load_city
+from devices.cities.load import check_city, load_city
+from devices.places import CityFiles
 from tests.twin.survey.town import Town, shared_data, write_town
 from twin.survey.build import Order, build_city
 from twin.survey.errors import SurveyError

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from devices.places import load_city
+from devices.cities.load import load_city
 from tests.devices.small_city import change, write_small_city
 from tests.twin.survey.town import write_town
 from twin.survey.command import app

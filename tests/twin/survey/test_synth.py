@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from devices.cities.geometry import Plane, metres_between
-from devices.places import CityFiles, check_city
+from devices.cities.load import check_city
+from devices.places import CityFiles
 from twin.survey.errors import SurveyError
 from twin.survey.synth import Plan, synthesise
 

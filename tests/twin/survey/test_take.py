@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from devices.cities.geometry import gcj02_of_wgs84, metres_between
-from devices.places import load_city
+from devices.cities.load import load_city
 from tests.devices.small_city import write_small_city
 from tests.twin.survey.town import shared_data
 from twin.survey.errors import SurveyError

@@ -8,7 +8,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from devices.places import Calendar, Department, Shift, load_city
+from devices.cities.load import load_city
+from devices.places import Calendar, Department, Shift
 from twin.app.partners import Partners
 from twin.records import Case
 from twin.whistle.hours import ALWAYS, calendar_from_files
