@@ -21,6 +21,7 @@ import pytest
 
 GOING_DOWN = 0x8004587D  # FS_IOC_GOINGDOWN
 NO_LOG_FLUSH = 2
+GONE_S = 100.0  # until a file system that was shut down is mounted nowhere any more
 
 
 class Disk(Protocol):
@@ -74,8 +75,19 @@ class Ext4:
         return before
 
     def back(self) -> None:
-        """Unmount and mount again: the log is replayed."""
+        """Unmount and mount again: the log is replayed.
+
+        A test beside this one that made itself a mount namespace has a copy of this mount in it: only when that is gone
+        too is the file system, which is shut down, not the one that would be mounted again.
+        """
+        device = self.mount.stat().st_dev
+        name = Path(f"/sys/dev/block/{os.major(device)}:{os.minor(device)}").resolve().name
         subprocess.run(["umount", str(self.mount)], check=True)
+        until = time.monotonic() + GONE_S
+        while Path(f"/sys/fs/ext4/{name}").exists():
+            if time.monotonic() > until:
+                pytest.fail(f"{name} is still mounted somewhere after {GONE_S:g} s")
+            time.sleep(0.05)
         self.start()
 
     def close(self) -> None:

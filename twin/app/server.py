@@ -11,6 +11,7 @@ import secrets
 import signal
 import sqlite3
 import ssl
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -95,7 +96,13 @@ def run(settings: Settings) -> None:
         if opening:
             raise _ToldToStop  # a long replay is given up: whatever it had done the next start does again
 
+    def unraised(what: sys.UnraisableHookArgs) -> None:
+        """The signal came inside a clean-up, where nothing can be raised: the start goes on, and then ends."""
+        if what.exc_type is not _ToldToStop:
+            sys.__unraisablehook__(what)
+
     threading.excepthook = broke
+    sys.unraisablehook = unraised
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, told)
     with contextlib.ExitStack() as stack:
