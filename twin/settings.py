@@ -11,6 +11,7 @@ import dataclasses
 import math
 import os
 import re
+import secrets
 import tomllib
 import typing
 from collections.abc import Callable, Mapping
@@ -396,6 +397,26 @@ def _known_variables(env: Mapping[str, str]) -> None:
         for name in env:
             if name.startswith(start) and name not in known and name not in _OTHERS:
                 raise SettingsError(f"environment {name}: no such key (known: {', '.join(sorted(known))})")
+
+
+def own_secret(path: Path, size: int) -> bytes:
+    """A secret of `size` random bytes of the server's own, in a file that only its owner reads; made on first use.
+
+    File and name outlive a power cut, for what it signs or hides is used from here on. Raises OSError, ValueError.
+    """
+    if not path.exists():
+        aside = path.with_name(path.name + ".new")
+        with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out:
+            out.write(secrets.token_hex(size).encode() + b"\n")
+            out.flush()
+            os.fsync(out.fileno())
+        aside.replace(path)
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    return bytes.fromhex(path.read_text(encoding="ascii").strip())
 
 
 def read_secret(path: str) -> str:

@@ -12,9 +12,7 @@ import dataclasses
 import hashlib
 import hmac
 import logging
-import os
 import re
-import secrets
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from functools import lru_cache
@@ -22,6 +20,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from twin.errors import AccessError
+from twin.settings import own_secret
 
 Kind = Literal["plate", "phone", "card"]
 KEY_BYTES = 32
@@ -167,14 +166,7 @@ def veil_key(path: Path) -> bytes:
     Another key makes other pseudonyms: what was exported before can no longer be joined with what comes after.
     """
     try:
-        if not path.exists():
-            aside = path.with_name(path.name + ".new")
-            with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out:
-                out.write(secrets.token_hex(KEY_BYTES).encode() + b"\n")
-                out.flush()
-                os.fsync(out.fileno())
-            aside.replace(path)
-        return bytes.fromhex(path.read_text(encoding="ascii").strip())
+        return own_secret(path, KEY_BYTES)
     except (OSError, ValueError) as error:
         raise AccessError(f"{path}: no key of pseudonyms ({error}); remove it to have a new one") from error
 

@@ -11,13 +11,12 @@ import base64
 import binascii
 import hashlib
 import hmac
-import os
-import secrets
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from twin.errors import LinkRefused, TwinError
 from twin.records import Delivery
+from twin.settings import own_secret
 
 DAY_S = 86_400
 VALID_DAYS = 14
@@ -87,22 +86,9 @@ def link_secret(path: Path) -> bytes:
     Taking the file away makes every link that was ever sent void.
     """
     try:
-        if not path.exists():
-            aside = path.with_name(path.name + ".new")
-            with os.fdopen(os.open(aside, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as out:
-                out.write(secrets.token_hex(SECRET_BYTES).encode() + b"\n")
-                out.flush()
-                os.fsync(out.fileno())
-            aside.replace(path)
-            folder = os.open(path.parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)  # the name too must outlive a power cut: links are sent from here on
-            finally:
-                os.close(folder)
-        secret = bytes.fromhex(path.read_text(encoding="ascii").strip())
+        return own_secret(path, SECRET_BYTES)
     except (OSError, ValueError) as error:
         raise TwinError(f"{path}: no secret of links to answer by ({error}); remove it to have a new one") from error
-    return secret
 
 
 def _text(raw: bytes) -> str:
