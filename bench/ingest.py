@@ -399,7 +399,7 @@ def sending(port: int, messages: int, qos: int, boot: int, topics: Path | None =
     """A child that sends messages from now on."""
     options = ["--child", "publisher", "--form", "json", "--messages", messages, "--qos", qos, "--boot", boot]
     options += ["--topics", topics] if topics else []
-    with child(*options, "--port", port) as publisher:
+    with child(*options, "--rate", 0, "--port", port) as publisher:
         assert publisher.stdin is not None
         publisher.stdin.write("go\n")
         publisher.stdin.flush()
