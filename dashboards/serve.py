@@ -19,7 +19,7 @@ from dashboards.api.subject import Ingest
 from dashboards.app import build_app
 from dashboards.gate import doors_for, is_everywhere
 from dashboards.keys import Keys
-from dashboards.patience import PatientProtocol
+from dashboards.patience import PatientProtocol, Sparing, most_connections
 from twin.access import Access, Veil
 from twin.query.desk import Desk
 
@@ -28,6 +28,7 @@ log = logging.getLogger(__name__)
 NEXT_PORTS = 20  # tried behind a port that is taken
 START_S = 15.0
 STOP_S = 5.0
+SPARING = Sparing()  # one a process, as the logger is
 SEND_BYTES = 256 * 1024  # what the kernel holds for a page that reads slowly (it would grow to 4 MB)
 
 
@@ -94,10 +95,11 @@ def serve(
     doors = doors_for(host, bound, hosts, secure=bool(cert_file))
     app = build_app(desk, keys, doors, access=access, veil=veil, ingest_with=ingest, beat_s=beat_s)
     config = uvicorn.Config(
-        app, http=PatientProtocol, ssl_certfile=cert_file or None, ssl_keyfile=key_file or None,
+        app, http=PatientProtocol.bounded(most_connections()), ssl_certfile=cert_file or None,
+        ssl_keyfile=key_file or None,
         proxy_headers=bool(proxies), forwarded_allow_ips=list(proxies), log_config=None, access_log=False,
         server_header=False, ws="websockets-sansio", ws_max_size=4096,
-        ws_ping_interval=20, ws_ping_timeout=20, ws_per_message_deflate=False, limit_concurrency=4096,
+        ws_ping_interval=20, ws_ping_timeout=20, ws_per_message_deflate=False,
         timeout_graceful_shutdown=int(STOP_S) - 1, timeout_keep_alive=30, lifespan="on",
         h11_max_incomplete_event_size=32_768,
     )  # fmt: skip
@@ -106,6 +108,7 @@ def serve(
     except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
         listener.close()
         raise NotServing(f"[web] cert_file, key_file or proxies cannot be used: {error}") from error
+    logging.getLogger("uvicorn.error").addFilter(SPARING)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=_run, args=(server, listener), name="web", daemon=True)
     thread.start()

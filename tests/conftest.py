@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -33,3 +34,14 @@ def mosquitto_binary() -> Binary:
     found = find_mosquitto()
     assert found is not None
     return found
+
+
+@pytest.fixture
+def tell(capsys: pytest.CaptureFixture[str]) -> Callable[[str], None]:
+    """Say how far a long test is, past pytest's capture."""
+
+    def told(text: str) -> None:
+        with capsys.disabled():
+            print(f"\n  {time.strftime('%H:%M:%S')} {text}", end="", flush=True)
+
+    return told

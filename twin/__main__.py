@@ -6,6 +6,8 @@ import sys
 
 import typer
 
+from devices.files import allow_files
+
 try:
     from devices.command import app as devices
     from twin.broker.command import app as broker
@@ -70,6 +72,7 @@ app.add_typer(config.app, name="config")
 
 def main() -> None:
     """Entry point of the console script."""
+    allow_files()
     app()
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO, Any, TypeVar
 
 import httpx
+import psutil
 
 from devices.cities.load import load_city
 from devices.clock import SimulatedClock, write_clock
@@ -41,15 +42,52 @@ EVENING_MS = 1_795_205_100_000  # 2026-11-20 22:05 in Helsinki: dark, and outsid
 T = TypeVar("T")
 
 
-def wait_for(look: Callable[[], T | None], what: str, timeout_s: float = 60.0) -> T:
-    """The first thing that `look` finds; fails the test when it finds nothing in time."""
-    until = time.monotonic() + timeout_s
-    while time.monotonic() < until:
+def wait_for(
+    look: Callable[[], T | None],
+    what: str,
+    timeout_s: float = 60.0,
+    *,
+    moving: Callable[[], object] | None = None,
+    longest_s: float = 1200.0,
+) -> T:
+    """The first thing that `look` finds; fails the test when it finds nothing in time.
+
+    With `moving` it is patience, not a deadline: as long as what `moving` tells changes, the work goes on and only the
+    machine is slow, so the time starts anew, up to `longest_s` in all. While all of us are suspended no time passes.
+    """
+    waited = still = 0.0
+    before, last = time.monotonic(), moving() if moving is not None else None
+    while True:
         found = look()
         if found:
             return found
-        time.sleep(0.02)  # a poll of another process, bounded by the deadline
-    raise AssertionError(f"not within {timeout_s:g} s: {what}")
+        passed = min(5.0, time.monotonic() - before)
+        before = time.monotonic()
+        waited, still = waited + passed, still + passed
+        if moving is not None and (told := moving()) != last:
+            last, still = told, 0.0
+        if still > timeout_s or waited > longest_s:
+            raise AssertionError(f"not within {waited:.0f} s: {what}")
+        time.sleep(0.02)  # a poll of another process, bounded by the deadlines
+
+
+def working(*processes: subprocess.Popen[bytes] | None) -> Callable[[], object]:
+    """What changes while a process works: the CPU time that it has had, in half seconds.
+
+    A process that sleeps for ever does not move; one that spins for ever is stopped by the longest wait.
+    """
+
+    def told() -> object:
+        had = []
+        for process in processes:
+            try:
+                times = psutil.Process(process.pid).cpu_times() if process is not None else None
+            except psutil.NoSuchProcess:
+                times = None
+            had.append(int(2 * (times.user + times.system)) if times is not None else -1)
+        return had
+
+    return told
 
 
 @dataclass(slots=True)
@@ -88,9 +126,12 @@ class Town:
         )
 
     def start_server(self) -> None:
-        """Start the server and wait until its page answers."""
+        """Start the server and wait until its page answers, as long as it works on that."""
         self.launch_server()
-        wait_for(self._note, f"the server's note; {self.log('server')}")
+        try:
+            wait_for(self._note, "the server's note", moving=working(self.server))
+        except AssertionError as error:
+            raise AssertionError(f"{error}; {self.log('server')}") from error
 
     def kill(self, name: str) -> None:
         """kill -9 to "server" or "fleet", by its pid."""
@@ -104,17 +145,18 @@ class Town:
         self.server = self.run("server", ["up", "--config", str(self.config)])
 
     def stop(self, name: str, timeout_s: float = 90.0) -> int:
-        """SIGTERM to a process by its pid, and its exit code."""
+        """SIGTERM to a process by its pid, and its exit code, however long it works on its end."""
         process: subprocess.Popen[bytes] | None = getattr(self, name)
         assert process is not None
         process.terminate()
-        return process.wait(timeout_s)
+        wait_for(lambda: process.poll() is not None, f"the end of the {name}", timeout_s, moving=working(process))
+        return process.wait()
 
     def start_fleet(self, *more: str) -> None:
         """The simulated fleet with its own log; `more` are further options."""
         clock, state = str(self.root / "clock.json"), str(self.root / "senders")
         common = ["--city", str(self.files.folder), "--broker", self.broker.address, "--clock", clock, "--json"]
-        common += ["--credentials", str(self.broker.files.credentials), "--state", state, "--drain", "60"]
+        common += ["--credentials", str(self.broker.files.credentials), "--state", state, "--drain", "300"]
         self.fleet = self.run("fleet", ["devices", "run", *common, "--truth", str(self.root / "truth.jsonl"), *more])
 
     def sent(self) -> Log:

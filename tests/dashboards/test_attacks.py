@@ -20,7 +20,7 @@ import trustme
 import websockets
 from argon2 import PasswordHasher
 
-from dashboards import gate, live, patience
+from dashboards import gate, live, patience, serve
 from dashboards.app import build_app
 from dashboards.gate import Doors, doors_for
 from dashboards.keys import Buckets, Keys
@@ -121,6 +121,45 @@ def test_a_slow_head_is_hung_up_on(serving: Serving, desk: FakeDesk, monkeypatch
                 pass
         one.close()
     assert httpx.get(f"{running.url}/healthz", trust_env=False).status_code == 200
+
+
+async def test_the_silent_take_no_place(serving: Serving, desk: FakeDesk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More silent connections than there are places: those who ask are served, a page stays, the silent ones go."""
+    monkeypatch.setattr(serve, "most_connections", lambda: 40)
+    running = serving(desk, beat_s=0.05)
+    async with stream_of(running, KEY) as page:
+        await heard(page)
+        silent = []
+        for _ in range(120):
+            reader, writer = await asyncio.open_connection("127.0.0.1", running.port)
+            writer.write(b"GET / HTTP/1.1\r\n")
+            silent.append((reader, writer))
+            if len(silent) % 20 == 0:
+                async with httpx.AsyncClient(trust_env=False) as client:
+                    assert (await client.get(f"{running.url}/healthz", timeout=20)).status_code == 200
+        ended = 0
+        for reader, _ in silent[:80]:
+            with contextlib.suppress(ConnectionResetError):
+                assert await asyncio.wait_for(reader.read(), 20) == b""
+            ended += 1
+        assert ended == 80
+        assert not silent[-1][0].at_eof()
+        await heard(page)
+        for _, writer in silent:
+            writer.close()
+
+
+def test_a_flood_of_nonsense_fills_no_log(
+    serving: Serving, desk: FakeDesk, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each kind of warning that anybody can cause is said once a minute."""
+    monkeypatch.setattr(serve, "SPARING", patience.Sparing())
+    running = serving(desk)
+    for _ in range(50):
+        with socket.create_connection(("127.0.0.1", running.port)) as one:
+            one.sendall(b"\x16\x03\x01 no HTTP at all\r\n\r\n")
+            assert b" 400 " in one.recv(4096)
+    assert sum("Invalid HTTP request" in record.message for record in caplog.records) == 1
 
 
 def test_a_slow_body_is_not_waited_for(serving: Serving, desk: FakeDesk, monkeypatch: pytest.MonkeyPatch) -> None:

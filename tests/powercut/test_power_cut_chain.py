@@ -6,10 +6,11 @@ is there afterwards: readings that a mark covered, messages that were delivered,
 
 from __future__ import annotations
 
+import os
 import random
 import re
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from contextlib import closing
 from pathlib import Path
 
@@ -23,7 +24,8 @@ from twin.deliver.cases import Cases
 from twin.journal import Journal
 
 CUTS = 5
-SOAK_CUTS = 40
+SOAK_CUTS = int(os.environ.get("CITYWHISTLE_TEST_CUTS", "40"))
+SOAK_SEED = int(os.environ.get("CITYWHISTLE_TEST_SEED", "4"))
 DISK_MB = 512
 FAULTS = "[random]\nfirst_s = 1\nevery_s = 15\ntypes = ['leakage', 'door_open', 'backhaul_down', 'cell_down']\n"
 
@@ -57,7 +59,7 @@ def cut(place: Town, disk: Disk) -> None:
         assert Checkpoints.read(path).keys() == {"world", "account"}
 
 
-def survive(way: str, folder: Path, seed: int, cuts: int) -> None:
+def survive(way: str, folder: Path, seed: int, cuts: int, tell: Callable[[str], None] = lambda _: None) -> None:
     """Cut the power so often; then the books, the cases, and the journal replayed from nothing."""
     chance = random.Random(seed)
     (folder / "disk").mkdir()
@@ -69,12 +71,13 @@ def survive(way: str, folder: Path, seed: int, cuts: int) -> None:
             (folder / "faults.toml").write_text(FAULTS, encoding="utf-8")
             place.start_fleet("--seed", str(seed), "--scenario", str(folder / "faults.toml"))
             accepted: list[str] = []
-            for _ in range(cuts):
+            for number in range(cuts):
                 accepted.append(work(place, chance, accepted))
                 cut(place, disk)
                 place.start_server()
                 states = {case: place.get(f"/api/cases/{case}")["state"] for case in accepted}
                 assert not {"found", "filed", "dispatched"} & set(states.values()), states
+                tell(f"{number + 1} of {cuts} power cuts on {way}, {len(accepted)} accepted cases still are")
             settle(place)
             assert check_books(place) > 0
             assert check_cases(place) >= len(accepted)
@@ -98,8 +101,8 @@ def test_five_power_cuts_of_a_whole_server_lose_nothing(tmp_path: Path) -> None:
 @pytest.mark.soak
 @pytest.mark.broker
 @pytest.mark.acceptance
-@pytest.mark.timeout(2400)
+@pytest.mark.timeout(6 * 3600)
 @pytest.mark.parametrize("way", ["ext4", "fuse"])
-def test_forty_power_cuts_of_a_whole_server_lose_nothing(way: str, tmp_path: Path) -> None:
-    """The same forty times on each kind of disk, with other moments."""
-    survive(way, tmp_path, seed=4, cuts=SOAK_CUTS)
+def test_forty_power_cuts_of_a_whole_server_lose_nothing(way: str, tmp_path: Path, tell: Callable[[str], None]) -> None:
+    """The same forty times (or CITYWHISTLE_TEST_CUTS times) on each kind of disk, with other moments."""
+    survive(way, tmp_path, SOAK_SEED, SOAK_CUTS, tell)

@@ -1,0 +1,102 @@
+"""One of the server's disks full while the others have room: what is said, what goes on, and that it mends itself."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from tests.broker import TestBroker
+from tests.twin.app.serving import Serving, begin, settings_in, write_config
+from tests.twin.app.test_server import TOPIC, reading
+from tests.twin.ingest.conftest import Publisher, until
+from twin.settings import Settings, TickSettings
+
+SMALL = 'mount -t tmpfs -o size={size} none "$0" && exec "$@"'
+
+
+@contextmanager
+def on_small_disk(folder: Path, settings: Settings, small: Path, size: str) -> Iterator[tuple[Serving, Path]]:
+    """A server for which `small` is a disk of its own, and where we see that disk."""
+    small.mkdir(parents=True)
+    wrap = ("unshare", "-Urm", "sh", "-c", SMALL.format(size=size), str(small))
+    if subprocess.run([*wrap, "true"], capture_output=True, check=False).returncode != 0:
+        pytest.skip("a small disk needs user namespaces, which are not allowed here")
+    running = begin(write_config(folder, settings), folder / "data", wrap=wrap)
+    try:
+        running.ready()
+        until(lambda: running.health()["link"] == "drained", "the link is up and drained")
+        yield running, Path(f"/proc/{running.process.pid}/root{small}")
+    finally:
+        if running.process.poll() is None:
+            running.process.kill()
+            running.process.wait()
+        running.sink.close()
+
+
+def fill(disk: Path) -> Path:
+    """Take all the room that a disk has left."""
+    hog = disk / "hog"
+    with hog.open("wb") as out:
+        os.posix_fallocate(out.fileno(), 0, shutil.disk_usage(disk).free // 4096 * 4096)
+    return hog
+
+
+def parts(running: Serving) -> set[str]:
+    """The parts that are in trouble."""
+    return {trouble["part"] for trouble in running.health()["troubles"]}
+
+
+def test_the_stores_disk_full_stops_nothing_else(tmp_path: Path, broker: TestBroker) -> None:
+    """Readings are acknowledged and wait in the journal, health names the store; with room all of it is stored."""
+    settings = settings_in(tmp_path, broker.host, broker.port)
+    with on_small_disk(tmp_path, settings, tmp_path / "data" / "store", "24m") as (running, disk):
+        device = Publisher(broker)
+        device.say(TOPIC, reading(1))
+        until(lambda: running.ask("/api/accounting").json()["total"]["stored"] == 1, "the first is stored")
+        hog = fill(disk)
+        sent = 1
+        while "store" not in parts(running):
+            assert sent < 200_000, "the store never got full"
+            for _ in range(2000):
+                sent += 1
+                device.client.publish(TOPIC, reading(sent), qos=1)
+        until(lambda: running.ask("/api/accounting").json()["total"]["journalled"] == sent, "all is journalled", 60)
+        assert running.ask("/api/accounting").json()["total"]["stored"] < sent
+        assert not running.health()["store"]["up"]
+        assert running.health()["journal"]["full"] == ""
+        hog.unlink()
+        until(lambda: running.ask("/api/accounting").json()["total"]["stored"] == sent, "all is stored", 90)
+        until(lambda: "store" not in parts(running), "nothing is said of the store any more")
+        device.close()
+        assert running.end() == 0, running.log
+
+
+def test_the_cases_disk_full_halts_the_ticks_alone(tmp_path: Path, broker: TestBroker) -> None:
+    """Readings are acknowledged and stored, health says that nothing is decided; with room the ticks catch up."""
+    settings = replace(settings_in(tmp_path, broker.host, broker.port), tick=TickSettings(interval_s=0.05))
+    small = tmp_path / "data" / "small"
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "cases.db").symlink_to(small / "cases.db")
+    with on_small_disk(tmp_path, settings, small, "3m") as (running, disk):
+        device = Publisher(broker)
+        device.say(TOPIC, reading(1))
+        hog = fill(disk)
+        until(lambda: "cases" in parts(running) or "tick" in parts(running), "it is said", 60)
+        assert not running.health()["ready"]
+        halted = running.health()["tick"]["last"]
+        for seq in range(2, 102):
+            device.say(TOPIC, reading(seq))
+        until(lambda: running.ask("/api/accounting").json()["total"]["stored"] == 101, "readings are stored")
+        assert running.health()["tick"]["last"] == halted
+        hog.unlink()
+        until(lambda: running.health()["tick"]["last"] > halted + 100, "the ticks go on", 60)
+        until(lambda: running.health()["ready"], "it is ready again")
+        device.close()
+        assert running.end() == 0, running.log
