@@ -21,11 +21,16 @@ help: ## Show these commands
 	@printf 'CityWhistle. First `make install`, then `make demo`.\n\n'
 	@sed -n 's/^\([a-z][a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
-install: .venv/.installed broker $(if $(PAGE),dashboards/page/dist/index.html) $(PROVISIONED) ## Make .venv, broker, page and credentials; quick when there is nothing to do
+install: .venv/.installed .venv/.native broker $(if $(PAGE),dashboards/page/dist/index.html) $(PROVISIONED) ## Make .venv, broker, page and credentials; quick when there is nothing to do
 	@$(if $(filter install,$(MAKECMDGOALS)),echo 'install: ready; `make demo` shows it',:)
 
 .venv/.installed: pyproject.toml
 	@deploy/setup/python.sh
+
+# The innermost loops of ingest in C; where there is no compiler those in Python run.
+.venv/.native: .venv/.installed twin/ingest/native.c twin/ingest/native.py
+	@$(PY) -m twin.ingest.native
+	@touch $@
 
 broker:
 	@deploy/setup/broker.sh

@@ -12,8 +12,10 @@ from bisect import bisect_left
 import numpy as np
 from numpy.typing import NDArray
 
+from twin.ingest import native
 from twin.records import I64
 
+ROOM = 4096  # packets of one run of the loop in C
 AT_LEAST = 32 * 1024  # bytes of a chunk from which it is worth the fixed cost
 
 
@@ -86,3 +88,14 @@ class Candidates:
             self._starts = self._start.tolist()
         index = bisect_left(self._starts, position)
         return index if index < len(self._starts) and self._starts[index] == position else -1
+
+
+class Walked:
+    """The same by the loop in C, which walks from packet to packet."""
+
+    def __init__(self, buffer: bytes, five: bool, longest: int) -> None:
+        self._buffer, self._five, self._longest = buffer, five, longest
+
+    def run(self, position: int) -> tuple[int, I64, bytes]:
+        """(where the packets from `position` on end, their bounds as in Cuts, packet ids of those of QoS 1)."""
+        return native.publishes(self._buffer, position, self._five, self._longest, ROOM)

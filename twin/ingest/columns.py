@@ -19,12 +19,14 @@ from devices.errors import PayloadError
 from devices.kinds import KINDS
 from devices.records import Kind, Reading
 from devices.senml import by_name
+from twin.ingest import native
 from twin.ingest.cuts import Cuts, join
-from twin.ingest.forms import Forms, Registry, Slot
+from twin.ingest.forms import Forms, Group, Registry, Slot
 from twin.ingest.index import STRANGER
 from twin.ingest.packs import senml_parts
 from twin.ingest.parts import Part, Troubles, Window, finish, from_rows, merge
-from twin.ingest.template import LESSONS, Scan, Stock, learn, parts_of, worthwhile
+from twin.ingest.shapes import Flat, Packed, Shape
+from twin.ingest.template import LESSONS, Scan, Stock, Template, learn, learn_shape, parts_of, worthwhile
 from twin.records import FLAG_EVENT, I64, Answer, Batch, Online, Refused, Reject
 
 SAMPLES = 64  # rejects kept readable, of one batch
@@ -120,8 +122,8 @@ class _Work:
         if group.form == "state":
             self._states(members.tolist())
             return
-        if group.form == "senml" and self._worthwhile(members):
-            members = self._by_template(number, group.kind, members)
+        if (group.form == "senml" or _templated(group.form)) and self._worthwhile(members):
+            members = self._by_template(number, group, members)
             if not len(members):
                 return
         mine = self.cuts if len(members) == len(self.cuts) else self.cuts.some(members)
@@ -144,19 +146,18 @@ class _Work:
     def _worthwhile(self, members: I64) -> bool:
         return worthwhile(self.cuts, members) if self._templates is None else self._templates
 
-    def _by_template(self, number: int, kind: str, members: I64) -> I64:
-        """Decode the packs that templates fit, learning new ones on the way; returns those that none does."""
+    def _by_template(self, number: int, group: Group, members: I64) -> I64:
+        """Decode the messages that templates fit, learning new ones on the way; returns those that none does."""
         stock = self.forms.stocks.setdefault(number, Stock())
         self._scan = self._scan or Scan(self.cuts)
         waiting = list(stock.templates)
         lessons = 0
-        while len(members):
+        while len(members) and self._worthwhile(members):
             if waiting:
                 template = waiting.pop(0)
-            elif lessons < LESSONS and stock.willing and self._worthwhile(members):
+            elif lessons < LESSONS and stock.willing:
                 lessons += 1
-                first = int(members[0])
-                new = learn(self.forms.kinds[kind], self._slot(first).topic.device, self.cuts.payload(first))
+                new = self._learn(group, int(members[0]))
                 if new is None:
                     stock.failed()
                     break
@@ -168,9 +169,15 @@ class _Work:
             part, fits = parts_of(self._scan, template, members, names)
             stock.used(template, int(fits.sum()), len(members))
             if part is not None:
-                self.parts.setdefault(kind, []).append(part)
+                self.parts.setdefault(group.kind, []).append(part)
                 members = members[~fits]
         return members
+
+    def _learn(self, group: Group, index: int) -> Template | None:
+        """A template of the message with that index."""
+        if isinstance(group.form, Flat | Packed):
+            return learn_shape(group.form, self.cuts.payload(index))
+        return learn(self.forms.kinds[group.kind], self._slot(index).topic.device, self.cuts.payload(index))
 
     def _again(self, members: list[int], tried: int, learning: bool) -> None:
         """Messages that the decoder of their group refused: learn their form, or read them one by one."""
@@ -283,6 +290,11 @@ class _Work:
         topic = self.cuts.topic(index)[:256].decode(errors="replace")
         at = int(self.arrived[index])
         self.samples.append(Reject(at, topic, reason, detail[:256], self.cuts.payload(index)[:SAMPLE_BYTES]))
+
+
+def _templated(form: Shape | str | None) -> bool:
+    """Whether templates can be made of messages of this form, and are faster than its decoder."""
+    return native.LIB is not None and (isinstance(form, Packed) or (isinstance(form, Flat) and not form.wide))
 
 
 def _row(reading: Reading) -> tuple[int | None, int | None, int | None, Mapping[str, float]]:

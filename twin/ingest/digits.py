@@ -34,6 +34,7 @@ _TENS: I64 = np.array([10**8, 10**7], np.int64)  # digits in a word without a po
 _ZEROS = np.uint64(0x3030303030303030)
 _CARRY = np.uint64(0x7676767676767676)
 _TOPS = np.uint64(0x8080808080808080)
+_LOWS = np.uint64(0x7F7F7F7F7F7F7F7F)
 _POINT = np.uint64(0x2E ^ 0x30)
 _ONE, _SEVEN, _BYTE = np.uint64(1), np.uint64(7), np.uint64(255)
 _STEPS = tuple(
@@ -144,7 +145,9 @@ def _word(word: U64, gone: U64, good: NDArray[np.bool_]) -> tuple[U64, NDArray[n
     digits = word ^ _ZEROS
     digits >>= gone
     digits <<= gone
-    other = digits + _CARRY
+    other = digits & _LOWS
+    other += _CARRY
+    other |= digits
     other &= _TOPS  # the top bit of each byte that is no digit
     whole = other == 0
     below: NDArray[np.uint8] | None = None

@@ -14,7 +14,8 @@ from typing import Literal
 
 import numpy as np
 
-from twin.ingest.bulk import AT_LEAST, Candidates
+from twin.ingest import native
+from twin.ingest.bulk import AT_LEAST, Candidates, Walked
 from twin.ingest.cuts import Cuts
 from twin.records import I64
 
@@ -119,9 +120,12 @@ class Parser:
         self._rest = buffer[end:] if end < len(buffer) else b""
         return controls
 
+    def _candidates(self, buffer: bytes) -> Candidates | Walked:
+        return (Candidates if native.LIB is None else Walked)(buffer, self.version == 5, HEAD_BYTES)
+
     def _walk(self, buffer: bytes, found: _Found, controls: list[Control]) -> int:
         """Take the buffer apart; returns where its first incomplete packet begins."""
-        likely = Candidates(buffer, self.version == 5, HEAD_BYTES) if len(buffer) >= self._bulk_from else None
+        likely = self._candidates(buffer) if len(buffer) >= self._bulk_from else None
         end, patience = 0, 1
         while True:
             if likely is not None:

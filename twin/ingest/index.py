@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from twin.ingest import native
 from twin.ingest.cuts import MASKS, U64, Cuts
 from twin.records import I64
 
@@ -56,6 +57,10 @@ class Index:
         if not self._count or not n:
             return np.full(n, STRANGER, np.int32)
         at, end = cuts.bounds[0], cuts.bounds[1]
+        if native.LIB is not None:
+            return native.numbers(
+                cuts.data, at, end, self._table, self._texts, self._lengths, self._count, _FACTORS, int(_MIX), TRIES
+            )
         length = end - at
         source, words = cuts.words(), []
         hashed = np.zeros(n, np.uint64)

@@ -120,6 +120,9 @@ def _check_values(kind: Kind, part: Part, row: NDArray[np.int32], troubles: Trou
     bad_of: dict[str, NDArray[np.bool_]] = {}
     whole = False  # some quantity is there in every reading
     for name, column in part.values.items():
+        if _sound(kind, name, column):
+            whole = True
+            continue
         bad = _bad(kind, name, column)
         if bad is None:
             whole = whole or not np.isnan(column).any()
@@ -140,6 +143,15 @@ def _check_values(kind: Kind, part: Part, row: NDArray[np.int32], troubles: Trou
     if (usable > 0).all():
         return None
     return np.where(usable > 0, 0, np.where(faults == 1, 2, 1))
+
+
+def _sound(kind: Kind, name: str, column: F64) -> bool:
+    """Whether every value is there and can be, as far as the smallest and the largest one tell."""
+    quantity = kind.quantity(name)
+    low, high = float(column.min()), float(column.max())  # NaN where one is not there, which no comparison passes
+    if not (low >= quantity.low and high <= quantity.high) or quantity.role == "state":
+        return False
+    return not any(low <= code <= high for code in MISSING_CODES)
 
 
 def _bad(kind: Kind, name: str, column: F64) -> NDArray[np.bool_] | None:

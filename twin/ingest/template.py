@@ -1,89 +1,124 @@
-"""Templates: what SenML packs of one program have in common byte for byte, all but their numbers. Pure.
+"""Templates: what messages of one program have in common byte for byte, all but their numbers. Pure.
 
-A sender's program writes the same text again and again around new numbers. A template is learned from one regular pack
-(twin/ingest/packs.py): the texts between the numbers, and which number is what. Then many packs are compared with the
-texts and their numbers read by array arithmetic, with no object of a pack or a record. What differs in one byte, or has
-a number that twin/ingest/digits.py does not read, is left to the decoders; so templates change no outcome.
+A sender's program writes the same text again and again around new numbers. A template is learned from one flat reading
+(twin/ingest/shapes.py) or one regular SenML pack (twin/ingest/packs.py): the texts between the numbers, and which
+number is what. Then many messages are compared with the texts and their numbers read by array arithmetic, with no
+object of a message, a record or a number. What differs in one byte, or has a number that twin/ingest/digits.py does not
+read, is left to the decoders; so templates change no outcome.
 
-Flat JSON and columnar packs gain nothing by this: msgspec takes 22 ns a number there, and little text is between them.
+JSON has a comma between any two numbers. So the commas of a message, which one pass over all bytes finds, say where its
+numbers begin and end: each so many bytes behind one comma, or before the next.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from devices.envelope import MAX_NUMBER, MAX_T_MS
+from devices.envelope import MAX_BYTES, MAX_NUMBER, MAX_READINGS, MAX_T_MS
 from devices.records import Kind
 from devices.senml import RELATIVE
-from twin.ingest.cuts import MASKS, U64, Cuts
-from twin.ingest.digits import read, tokens
+from twin.ingest import native
+from twin.ingest.cuts import MASKS, PAD, U64, Cuts
+from twin.ingest.digits import read
 from twin.ingest.packs import DECODE, plan_of, regular
-from twin.ingest.parts import Part
-from twin.ingest.shapes import UNREADABLE
+from twin.ingest.parts import NO_TIME, Part
+from twin.ingest.shapes import UNREADABLE, Shape
 from twin.records import F64, I64, NOT_ACCOUNTABLE
 
-ENOUGH_BYTES = 16384  # of packs of one group from which a template is worth its fixed cost
+ENOUGH_BYTES = 16384  # of payloads of one group from which a template is worth its fixed cost
 KEPT = 8  # templates of one group
 LESSONS = 4  # templates learned of one group in one batch
 PATIENCE = 32  # payloads in a row of which no template could be made, until the group is left alone
 LARGEST = 128 * 1024  # of a payload that a template is made of
+FAR = len(PAD) - 16  # how far from its comma a text may stand
 
 _SCAN = re.compile(rb'"[^"\\]*"|[-./0-9]+')
-_TOKEN = re.compile(rb"[-./0-9]+")
 _LEAD = re.compile(rb'\s*\[\s*\{\s*"bn"\s*:\s*"')
-_MARK = 1_000_000_000_000  # stands for the number of token i as _MARK + i
-BLOCK = 8192  # numbers at a time
+_MARK = 1_000_000_000_000  # stands for number i as _MARK + i
+COMMA = ord(",")
+BLOCK = 65536  # numbers at a time
 LONGEST_LEAD = 64
+
+Span = tuple[int, int]
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """Which numbers (in order of the text) mean what: times and values one a reading; boot and seq where `counted`."""
+    """What the numbers of a message mean, in the order in which a template gives them: boot and seq where `counted`,
+    one time a reading where `timed` (in seconds, or whole milliseconds), then each quantity's values."""
 
     readings: int
-    t: I64
     counted: bool
-    boot: int
-    seq: int
-    values: Mapping[str, I64]
+    timed: bool
+    seconds: bool
+    names: tuple[str, ...]
+
+    @property
+    def head(self) -> int:
+        """How many numbers come before the times."""
+        return 2 if self.counted else 0
+
+    @property
+    def width(self) -> int:
+        """How many numbers there are."""
+        return self.head + self.readings * (self.timed + len(self.names))
+
+    @property
+    def whole(self) -> NDArray[np.bool_]:
+        """Which numbers must be whole ones."""
+        found = np.zeros(self.width, np.bool_)
+        found[: self.head + (0 if self.seconds else self.readings * self.timed)] = True
+        return found
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Template:
-    """Texts and numbers of a pack; it begins with `lead` and the device's own name.
+    """A message: it begins with `lead` and, where it is `named`, the device's own name; so many commas follow.
 
-    tokens: in the part behind; picks: which of them are numbers (others stand in texts). gaps: lengths of the texts
-    around the numbers. segment, offset, mask, text: the words of these texts, which text each is of and where in it;
-    texts of one character are among `commas` (which they are) and `characters`.
+    Pieces lie between commas. before, ahead: the piece that each number stands in, and how many bytes of it stand
+    before the number; behind: how many after it. fixed, lengths: pieces without a number, and how long they are.
+    edge, offset, mask, text: words of the texts between numbers, and where each is: from the beginning of a piece.
+    texts: these texts whole, and where each ends; order: which number of the layout each number of the text is.
     """
 
     lead: bytes
-    tokens: int
-    picks: I64
-    gaps: I64
-    segment: I64
+    named: bool
+    commas: int
+    before: I64
+    ahead: I64
+    behind: I64
+    fixed: I64
+    lengths: I64
+    edge: I64
     offset: I64
     mask: U64
     text: U64
-    commas: I64
-    characters: NDArray[np.uint8]
+    texts: tuple[bytes, I64]
+    order: I64
     layout: Layout
 
 
 class Scan:
-    """A joined batch with all its tokens found."""
+    """A joined batch with all its commas found."""
 
     def __init__(self, cuts: Cuts) -> None:
         self.cuts = cuts
         self.data, self.words = cuts.bytes(), cuts.words()
-        self.start, self.end = tokens(self.data)
+        self._commas: I64 | None = None
+
+    @property
+    def commas(self) -> I64:
+        """Where the commas are; and one that is behind everything."""
+        if self._commas is None:
+            self._commas = np.append(np.flatnonzero(self.data == COMMA), len(self.data))
+        return self._commas
 
     def same(self, at: I64, text: bytes) -> NDArray[np.bool_]:
         """Where `text` stands at these offsets."""
@@ -91,6 +126,15 @@ class Scan:
         for offset, mask, word in _words_of(text):
             good &= (self.words[at + offset] & mask) == word
         return good
+
+    def hold(self, body: I64, stop: I64, count: int) -> tuple[I64, NDArray[np.bool_]]:
+        """(the first comma behind each `body`, whether there are `count` until `stop`)."""
+        first = np.searchsorted(self.commas, body)
+        last = len(self.commas) - 1
+        good = self.commas[np.minimum(first + count, last)] >= stop
+        if count:
+            good &= self.commas[np.minimum(first + count - 1, last)] < stop
+        return first, good
 
 
 @dataclass(slots=True)
@@ -123,23 +167,28 @@ class Stock:
 
 
 def worthwhile(cuts: Cuts, members: I64) -> bool:
-    """Whether so many packs are worth the fixed cost."""
+    """Whether so many messages are worth the fixed cost."""
     return int((cuts.bounds[3, members] - cuts.bounds[2, members]).sum()) >= ENOUGH_BYTES
 
 
 def learn(kind: Kind, device: str, payload: bytes) -> Template | None:
-    """A template of a pack; None where it does not lend itself to one."""
+    """A template of a regular SenML pack; None where it does not lend itself to one."""
     name, begins = device.encode(), _LEAD.match(payload)
-    if len(payload) > LARGEST or b"\\" in payload or begins is None or len(begins[0]) > LONGEST_LEAD:
+    if len(payload) > LARGEST or begins is None or len(begins[0]) > LONGEST_LEAD:
         return None
-    if not payload.startswith(name, begins.end()):
+    at = begins.end() + len(name)
+    if payload[begins.end() : at] != name or b"," in payload[:at]:
         return None
-    body = payload[begins.end() + len(name) :]
-    found = _scan(body)
-    if found is None:
-        return None
-    layout = _layout(kind, device, payload, len(payload) - len(body), found[1])
-    return None if layout is None else _template(begins[0], body, found, layout)
+    spans = _spans(payload, at)
+    told = None if spans is None else _pack_layout(kind, device, payload, spans)
+    return None if spans is None or told is None else _template(begins[0], True, payload[at:], _less(spans, at), *told)
+
+
+def learn_shape(shape: Shape, payload: bytes) -> Template | None:
+    """A template of a flat reading or of a columnar pack; None where it does not lend itself to one."""
+    spans = _spans(payload, 0)
+    told = None if spans is None else _shape_layout(shape, payload, spans)
+    return None if spans is None or told is None else _template(b"", False, payload, spans, *told)
 
 
 def parts_of(
@@ -149,30 +198,50 @@ def parts_of(
 
     `device`: offset and length of each member's own name (it stands in its topic).
     """
-    fits = np.zeros(len(members), np.bool_)
-    body = scan.cuts.bounds[2, members]
-    stop = scan.cuts.bounds[3, members]
-    chosen = np.flatnonzero(_led(scan, template.lead, body, stop, device))
-    body, stop = body[chosen] + len(template.lead) + device[1][chosen], stop[chosen]
-    first = np.searchsorted(scan.start, body)
-    right = np.searchsorted(scan.start, stop) - first == template.tokens
-    if not right.all():
-        chosen, body, stop, first = chosen[right], body[right], stop[right], first[right]
-    if not len(chosen):
-        return None, fits
-    read_so_far = [_read(scan, template, body[some], stop[some], first[some]) for some in _blocks(template, len(body))]
-    value = np.concatenate([one for one, _ in read_so_far])
-    usable = np.concatenate([good for _, good in read_so_far])
-    if not usable.all():
-        chosen, value = chosen[usable], value[usable]
-    fits[chosen] = True
-    return (_part(template.layout, members[chosen], value) if len(chosen) else None), fits
+    body, stop = scan.cuts.bounds[2, members], scan.cuts.bounds[3, members]
+    if native.LIB is not None:
+        value, fits = _fit(scan, template, body, stop, device)
+    else:
+        value, fits = _matched(scan, template, body, stop, device)
+    fits &= stop - body <= MAX_BYTES
+    if not fits.all():
+        members, value = members[fits], value[:, fits]
+    return (_part(template.layout, members, value) if len(members) else None), fits
 
 
-def _blocks(template: Template, n: int) -> list[slice]:
-    """Messages a few at a time, so that what is made of them stays in the cache."""
-    step = max(1, BLOCK // len(template.picks))
-    return [slice(at, at + step) for at in range(0, n, step)]
+def _fit(
+    scan: Scan, template: Template, body: I64, stop: I64, device: tuple[I64, I64]
+) -> tuple[F64, NDArray[np.bool_]]:
+    """`_matched` by the loop in C."""
+    layout, n = template.layout, len(body)
+    one = layout.readings == 1  # a column a number, else the numbers of a message side by side
+    value = np.zeros((layout.width, n) if one else (n, layout.width))
+    fits = native.fit(
+        scan.cuts.data, body, stop, device if template.named else None, template.lead, template.texts,
+        template.order, layout.whole[template.order], value, 1 if one else layout.width,
+    )  # fmt: skip
+    value = value if one else value.T
+    return value, fits & _sound(layout, value)
+
+
+def _matched(
+    scan: Scan, template: Template, body: I64, stop: I64, device: tuple[I64, I64]
+) -> tuple[F64, NDArray[np.bool_]]:
+    """The numbers of messages, float64 (numbers, messages), and which messages are the template's."""
+    if template.named:
+        fits = _led(scan, template.lead, body, stop, device)
+        body = body + len(template.lead) + device[1]
+        first, right = scan.hold(body, stop, template.commas)
+        fits &= right
+    else:
+        first, fits = scan.hold(body, stop, template.commas)
+    value = np.zeros((template.layout.width, len(body)))
+    chosen = np.flatnonzero(fits)
+    step = max(1, BLOCK // template.layout.width)
+    for at in range(0, len(chosen), step):
+        some = chosen[at : at + step]
+        value[:, some], fits[some] = _read(scan, template, body[some], stop[some], first[some])
+    return value, fits
 
 
 def _led(scan: Scan, lead: bytes, at: I64, stop: I64, device: tuple[I64, I64]) -> NDArray[np.bool_]:
@@ -185,81 +254,90 @@ def _led(scan: Scan, lead: bytes, at: I64, stop: I64, device: tuple[I64, I64]) -
 
 
 def _read(scan: Scan, template: Template, body: I64, stop: I64, first: I64) -> tuple[F64, NDArray[np.bool_]]:
-    """The numbers of messages, float64 (messages, numbers), and which messages are the template's and in order."""
-    n, width = len(body), len(template.picks)
-    index = first[:, None] + template.picks
-    ahead = np.empty((n, width + 1), np.int64)  # where the texts end and the numbers begin
-    behind = np.empty((n, width + 1), np.int64)  # where the texts begin
-    ahead[:, :-1], ahead[:, -1] = scan.start[index], stop
-    behind[:, 1:], behind[:, 0] = scan.end[index], body
-    good = _rows(ahead - behind == template.gaps)
-    where = behind.take(template.segment, axis=1)
-    where += template.offset
-    if not good.all():
-        np.minimum(where, len(scan.words) - 1, out=where)  # of other packs this may be anywhere
+    """The numbers of messages, float64 (numbers, messages), and which messages are the template's and in order."""
+    n, commas = len(body), template.commas
+    edges = np.empty((commas + 2, n), np.int64)  # where pieces begin, and behind the last one
+    edges[0] = body
+    np.take(scan.commas, first + np.arange(commas)[:, None], out=edges[1:-1], mode="clip")
+    edges[1:-1] += 1
+    np.add(stop, 1, out=edges[-1])
+    good = np.ones(n, np.bool_)
+    if len(template.fixed):
+        good &= _columns(edges[template.fixed + 1] - edges[template.fixed] == template.lengths[:, None])
+    start = edges[template.before]
+    start += template.ahead[:, None]
+    end = edges[template.before + 1]
+    end -= template.behind[:, None]
+    good &= _columns(end > start)
+    where = edges[template.edge]
+    where += template.offset[:, None]
     words = scan.words[where]
-    words &= template.mask
-    good &= _rows(words == template.text)
-    if len(template.commas):
-        good &= _rows(scan.data[behind.take(template.commas, axis=1)] == template.characters)
-    numbers = read(scan.data, scan.words, ahead[:, :-1].ravel(), behind[:, 1:].ravel())
-    value = numbers.value.reshape(n, width)
-    good &= _rows(numbers.good.reshape(n, width))
-    return value, good & _sound(template.layout, value, numbers.whole.reshape(n, width))
+    words &= template.mask[:, None]
+    good &= _columns(words == template.text[:, None])
+    if not good.all():  # of other messages numbers may end before they begin
+        np.maximum(end, start + 1, out=end)
+    numbers = read(scan.data, scan.words, start.ravel(), end.ravel())
+    value = numbers.value.reshape(-1, n)
+    good &= _columns(numbers.good.reshape(-1, n))
+    good &= _columns(numbers.whole.reshape(-1, n) | ~template.layout.whole[:, None])
+    return value, good & _sound(template.layout, value)
 
 
-def _rows(true: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Rows that are true throughout; quickly so where all are."""
+def _columns(true: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Columns that are true throughout; quickly so where all are."""
     if true.all():
-        return np.ones(len(true), np.bool_)
-    return np.asarray(true.all(axis=1))
+        return np.ones(true.shape[1], np.bool_)
+    return np.asarray(true.all(axis=0))
 
 
-def _sound(layout: Layout, value: F64, whole: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Whether boot, seq and times of packs are what they must be."""
-    good = np.ones(len(value), np.bool_)
-    if layout.counted:
-        counts = [layout.boot, layout.seq]
-        good &= _rows(whole[:, counts] & (value[:, counts] <= MAX_NUMBER))
-    t = value[:, layout.t]
-    return good & _rows((t >= RELATIVE) & (t * 1000 <= MAX_T_MS))
+def _sound(layout: Layout, value: F64) -> NDArray[np.bool_]:
+    """Whether boot, seq and times of messages are within their bounds."""
+    good = np.ones(value.shape[1], np.bool_)
+    head = layout.head
+    if head:
+        good &= _columns(value[:head] <= MAX_NUMBER)
+    if layout.timed:
+        t = value[head : head + layout.readings]
+        good &= _columns((t >= RELATIVE) & (t * 1000 <= MAX_T_MS) if layout.seconds else t <= MAX_T_MS)
+    return good
 
 
 def _part(layout: Layout, at: I64, value: F64) -> Part:
-    """Readings, pack by pack."""
-    total = len(at) * layout.readings
+    """Readings, message by message."""
+    each, head = layout.readings, layout.head
+    total = len(at) * each
     boot = seq = np.full(total, NOT_ACCOUNTABLE, np.int64)
     if layout.counted:
-        boot = np.repeat(value[:, layout.boot].astype(np.int64), layout.readings)
-        seq = (value[:, layout.seq].astype(np.int64)[:, None] + np.arange(layout.readings)).ravel()
-    t = np.rint(value[:, layout.t].ravel() * 1000).astype(np.int64)
-    values = {name: value[:, _slice(picks)].ravel() for name, picks in layout.values.items()}
-    return Part(np.repeat(at, layout.readings), t, boot, seq, values)
+        boot = np.repeat(value[0].astype(np.int64), each)
+        seq = value[1].astype(np.int64)
+        seq = seq if each == 1 else (seq[:, None] + np.arange(each)).ravel()
+    t = np.full(total, NO_TIME, np.int64)
+    if layout.timed:
+        times = value[head : head + each].T.ravel()
+        t = np.rint(times * 1000).astype(np.int64) if layout.seconds else times.astype(np.int64)
+        head += each
+    values = {name: value[head + i * each : head + (i + 1) * each].T.ravel() for i, name in enumerate(layout.names)}
+    return Part(at if each == 1 else np.repeat(at, each), t, boot, seq, values)
 
 
-def _slice(picks: I64) -> slice | I64:
-    """Evenly spaced picks as a slice, which is read faster."""
-    step = int(picks[1] - picks[0]) if len(picks) > 1 else 1
-    even = step > 0 and bool((np.diff(picks) == step).all())
-    return slice(int(picks[0]), int(picks[-1]) + 1, step) if even else picks
+# ---- learning --------------------------------------------------------------------------------------------------------
 
 
-def _scan(text: bytes) -> tuple[list[int], list[tuple[int, int]], int] | None:
-    """Numbers outside strings: (which tokens they are, where they stand), and the number of tokens."""
-    picks: list[int] = []
-    spans: list[tuple[int, int]] = []
-    count = 0
-    for found in _SCAN.finditer(b'"' + text):  # the text begins in the string that the device's name began
-        if found[0][:1] == b'"':
-            count += len(_TOKEN.findall(found[0]))
-        else:
-            picks.append(count)
-            spans.append((found.start() - 1, found.end() - 1))
-            count += 1
-    return (picks, spans, count) if picks and len(_TOKEN.findall(text)) == count else None
+def _spans(payload: bytes, start: int) -> list[Span] | None:
+    """Where the numbers from `start` on stand; None where there are none, or texts that are hard to read."""
+    if len(payload) > LARGEST or b"\\" in payload:
+        return None
+    lead = b'"' if start else b""  # then the part begins in the string that the device's name began
+    found = [(f.start(), f.end()) for f in _SCAN.finditer(lead + payload[start:]) if f[0][:1] != b'"']
+    shift = start - len(lead)
+    return [(a + shift, b + shift) for a, b in found] or None
 
 
-def _marked(text: bytes, spans: Sequence[tuple[int, int]]) -> Any:
+def _less(spans: Sequence[Span], by: int) -> list[Span]:
+    return [(start - by, end - by) for start, end in spans]
+
+
+def _marked(text: bytes, spans: Sequence[Span]) -> Any:
     """The text as JSON, each number replaced by _MARK and its place; None where it is none, or a name comes twice."""
     pieces, last = [], 0
     for index, (start, end) in enumerate(spans):
@@ -283,8 +361,33 @@ def _place(value: Any) -> int | None:
     return value - _MARK if type(value) is int and value >= _MARK else None
 
 
-def _layout(kind: Kind, device: str, payload: bytes, shift: int, spans: Sequence[tuple[int, int]]) -> Layout | None:
-    """The layout of a regular pack; `shift`: where the part begins that the spans count in."""
+def _order(places: Sequence[int | None], count: int) -> list[int] | None:
+    """The places, if they are all the numbers that there are, each once."""
+    known = [place for place in places if place is not None]
+    return known if len(known) == len(places) and sorted(known) == list(range(count)) else None
+
+
+def _shape_layout(shape: Shape, payload: bytes, spans: Sequence[Span]) -> tuple[Layout, list[int]] | None:
+    """The layout of a flat reading or a columnar pack, and which number of the text is which of the layout."""
+    try:
+        shape.decode(payload)
+    except UNREADABLE:
+        return None
+    fields = _marked(payload, spans)
+    counts = ("boot", "seq") if shape.counted else ()
+    listed = (*(("t",) if shape.timed else ()), *shape.names)
+    if not isinstance(fields, dict) or fields.keys() != {*counts, *listed}:
+        return None
+    lists = [fields[name] if shape.packed else [fields[name]] for name in listed]
+    if {len(one) for one in lists} != {len(lists[0])} or not 0 < len(lists[0]) <= MAX_READINGS:
+        return None
+    places = [fields[name] for name in counts] + [place for one in lists for place in one]
+    order = _order([_place(place) for place in places], len(spans))
+    return None if order is None else (Layout(len(lists[0]), shape.counted, shape.timed, False, shape.names), order)
+
+
+def _pack_layout(kind: Kind, device: str, payload: bytes, spans: Sequence[Span]) -> tuple[Layout, list[int]] | None:
+    """The layout of a regular pack, and which number of the text is which of the layout."""
     try:
         records = DECODE(payload)
     except UNREADABLE:
@@ -292,41 +395,57 @@ def _layout(kind: Kind, device: str, payload: bytes, shift: int, spans: Sequence
     plan = plan_of(kind, [r.n for r in records])
     if plan is None or not regular(kind, plan, device, records):
         return None
-    pack = _marked(payload, [(start + shift, end + shift) for start, end in spans])
+    pack = _marked(payload, spans)
     if not isinstance(pack, list):
         return None
     numbers = [_place(record.get("v")) for record in pack]
-    width = len(plan.names)
-    times = [_place(pack[at].get("bt")) for at in (0, *range(plan.head + width, len(pack), width))]
-    places = [*numbers, *times]
-    if None in places or sorted(p for p in places if p is not None) != list(range(len(spans))):
-        return None
-    found = np.array(numbers, np.int64)
-    values = {name: found[plan.head + i :: width] for i, name in enumerate(plan.names)}
-    counts = (int(found[0]), int(found[1])) if plan.head else (0, 0)
-    return Layout(plan.rounds, np.array(times, np.int64), bool(plan.head), *counts, values)
+    width, head = len(plan.names), plan.head
+    places = [*numbers[:head], *(_place(pack[at].get("bt")) for at in (0, *range(head + width, len(pack), width)))]
+    for i in range(width):
+        places += numbers[head + i :: width]
+    order = _order(places, len(spans))
+    return None if order is None else (Layout(plan.rounds, bool(head), True, True, plan.names), order)
 
 
 def _template(
-    lead: bytes, body: bytes, found: tuple[list[int], list[tuple[int, int]], int], layout: Layout
-) -> Template:
-    picks, spans, count = found
-    starts = [0, *(end for _, end in spans)]
+    lead: bytes, named: bool, body: bytes, spans: Sequence[Span], layout: Layout, order: Sequence[int]
+) -> Template | None:
+    """A template of the part behind lead and name."""
+    edges = [0, *(at + 1 for at, byte in enumerate(body) if byte == COMMA), len(body) + 1]
+    piece = [int(np.searchsorted(edges, start, "right")) - 1 for start, _ in spans]
+    if len(set(piece)) < len(piece):
+        return None
+    rows: list[tuple[int, int, np.uint64, np.uint64]] = []
+    begins = [0, *(end for _, end in spans)]
     ends = [*(start for start, _ in spans), len(body)]
-    texts = [body[start:end] for start, end in zip(starts, ends, strict=True)]
-    rows = [(which, *word) for which, text in enumerate(texts) if len(text) > 1 for word in _words_of(text)]
-    commas = [which for which, text in enumerate(texts) if len(text) == 1]
+    texts = [body[begin:end] for begin, end in zip(begins, ends, strict=True)]
+    for which, (begin, end) in enumerate(zip(begins, ends, strict=True)):
+        edge = piece[which - 1] + 1 if which else 0
+        shift = begin - edges[edge]
+        if body[begin:end] != b",":
+            rows += [(edge, shift + offset, mask, word) for offset, mask, word in _words_of(body[begin:end])]
+    if any(abs(offset) > FAR for _, offset, _, _ in rows):
+        return None
+    fixed = sorted(set(range(len(edges) - 1)).difference(piece))
+    ahead = [start - edges[piece[i]] for i, (start, _) in enumerate(spans)]
+    behind = [edges[piece[i] + 1] - end for i, (_, end) in enumerate(spans)]
+    if max(*ahead, *behind) > FAR:
+        return None
     return Template(
         lead,
-        count,
-        np.array(picks, np.int64),
-        np.array([len(text) for text in texts], np.int64),
+        named,
+        len(edges) - 2,
+        np.array([piece[i] for i in order], np.int64),
+        np.array([ahead[i] for i in order], np.int64),
+        np.array([behind[i] for i in order], np.int64),
+        np.array(fixed, np.int64),
+        np.array([edges[i + 1] - edges[i] for i in fixed], np.int64),
         np.array([row[0] for row in rows], np.int64),
         np.array([row[1] for row in rows], np.int64),
         np.array([row[2] for row in rows], np.uint64),
         np.array([row[3] for row in rows], np.uint64),
-        np.array(commas, np.int64),
-        np.array([texts[which][0] for which in commas], np.uint8),
+        (b"".join(texts), np.cumsum([len(text) for text in texts])),
+        np.argsort(order),
         layout,
     )
 

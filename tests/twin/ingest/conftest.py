@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import paho.mqtt.client as mqtt
@@ -14,9 +16,11 @@ from paho.mqtt.enums import CallbackAPIVersion
 
 from tests.broker import TestBroker
 from twin.errors import JournalFull
+from twin.ingest import native
 from twin.records import Batch, Body, Columns
 
 DEADLINE_S = 20.0
+LOOPS = ("C", "Python")  # that the innermost loops are written in
 T0 = 1_700_000_000_000
 
 
@@ -114,3 +118,25 @@ def columns_of(
         np.zeros(n, np.uint8),
         {"voltage": np.full(n, 230.0)},
     )
+
+
+@pytest.fixture(scope="session")
+def compiled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The loops in C, compiled for these tests with every check that the compiler knows to be cheap."""
+    path = tmp_path_factory.mktemp("native") / "loops.so"
+    if native.compiler() is None:
+        pytest.skip("no C compiler (cc): the loops in Python are the only ones")
+    try:
+        native.build(path, ("-Werror", "-fsanitize=undefined", "-fno-sanitize-recover"))
+    except subprocess.CalledProcessError as error:
+        pytest.fail(f"twin/ingest/native.c does not compile: {error.stderr}")
+    return path
+
+
+@pytest.fixture(scope="module", params=LOOPS)
+def loops(request: pytest.FixtureRequest) -> Iterator[str]:
+    """Everything twice: by the loops in C, and by their doubles in Python."""
+    before = native.LIB
+    native.LIB = native.load(request.getfixturevalue("compiled")) if request.param == "C" else None
+    yield request.param
+    native.LIB = before

@@ -27,6 +27,8 @@ from twin.ingest.parts import Window
 from twin.ingest.shapes import decode_all
 from twin.records import FLAG_EVENT, FLAG_NO_CLOCK, NOT_ACCOUNTABLE
 
+pytestmark = pytest.mark.usefixtures("loops")
+
 GOLDEN = sorted((Path(__file__).parents[2] / "golden" / "payloads").glob("*.json"))
 NOW = T0 + 60_000
 OPEN = Window(oldest_ms=0, ahead_ms=10**13)

@@ -26,6 +26,8 @@ from twin.ingest.frames import (
     subscribe,
 )
 
+pytestmark = pytest.mark.usefixtures("loops")
+
 # Written out from the standards (3.1.1 §3, 5.0 §3).
 GOLDEN = [
     (publish("a/b", b"hi"), "30 07 00 03 61 2f 62 68 69"),

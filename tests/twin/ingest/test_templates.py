@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from devices.codec import encode_senml
+from devices.codec import encode_columns, encode_json, encode_senml
 from devices.kinds import KINDS
 from devices.records import Reading
 from tests.twin.ingest.conftest import T0, People
@@ -21,6 +21,8 @@ from twin.ingest.cuts import PAD, Cuts, cut, join
 from twin.ingest.digits import BLOCK, EXACT, Numbers, read, tokens
 from twin.ingest.index import LONGEST, STRANGER, Index
 from twin.ingest.template import KEPT, PATIENCE, learn
+
+pytestmark = pytest.mark.usefixtures("loops")
 
 
 def numbers(texts: list[str]) -> Numbers:
@@ -126,21 +128,50 @@ good_pack = st.builds(
 )
 
 
+def flat_or_packed(device: str, first: int, rounds: int, values: dict[str, float], spaced: bool) -> bytes:
+    """A flat reading (of no rounds) or a columnar pack, as our own senders write it or with spaces between."""
+    readings = [
+        Reading(device, T0 + 37 * (first + k), {n: v + k for n, v in values.items()}, 3, first + k)
+        for k in range(max(1, rounds))
+    ]
+    payload = encode_columns(readings) if rounds else encode_json(readings[0])
+    return json.dumps(json.loads(payload)).encode() if spaced else payload
+
+
+good_json = st.builds(
+    lambda device, first, rounds, values, spaced: (device, flat_or_packed(device, first, rounds, values, spaced)),
+    st.sampled_from(["p-1", "p-12", "p-99"]),
+    st.integers(1, 10**6),
+    st.integers(0, 3),
+    st.dictionaries(st.sampled_from(["voltage", "temperature", "pm25", "powerState"]), number, min_size=1),
+    st.booleans(),
+)
+
+
+PIECES = [b"", b"9", b"-", b".", b"0", b" ", b'"', b"e1", b"/", b",", b"p-12", b"null", b"\xba", b"true"]
+
+
 @st.composite
-def spoilt(draw: st.DrawFn) -> tuple[str, bytes]:
-    """A pack with some of its bytes changed, taken out or doubled."""
-    device, payload = draw(good_pack)
+def spoilt(draw: st.DrawFn, good: st.SearchStrategy[tuple[str, bytes]]) -> tuple[str, bytes]:
+    """A message with some of its bytes changed, taken out or doubled."""
+    device, payload = draw(good)
     for _ in range(draw(st.integers(0, 3))):
         at = draw(st.integers(0, len(payload) - 1))
-        piece = draw(st.sampled_from([b"", b"9", b"-", b".", b"0", b" ", b'"', b"e1", b"/", b",", b"p-12", b"null"]))
+        piece = draw(st.sampled_from(PIECES))
         payload = payload[:at] + piece + payload[at + draw(st.integers(0, 2)) :]
     return device, payload
 
 
-@given(st.lists(st.lists(good_pack | spoilt(), max_size=8), min_size=1, max_size=3))
+messages_of = st.lists(
+    st.lists(good_pack | spoilt(good_pack) | good_json | spoilt(good_json), max_size=8), min_size=1, max_size=3
+)
+
+
+@given(messages_of)
 @settings(max_examples=250)
-def test_packs_by_template_say_what_the_strict_way_says(calls: list[list[tuple[str, bytes]]]) -> None:
-    """Regular packs and packs that differ from one in a byte or two: readings and reasons are the strict codec's."""
+def test_by_template_or_strictly(calls: list[list[tuple[str, bytes]]]) -> None:
+    """Messages of every form, and such as differ from one in a byte or two: readings and reasons are the strict
+    codec's."""
     columniser = Columniser(People(), window=OPEN, templates=True)
     for packs in calls:
         messages = [("pole", *one) for one in packs if not one[1][:1] or not 0x80 <= one[1][0] <= 0x9F]
@@ -148,6 +179,19 @@ def test_packs_by_template_say_what_the_strict_way_says(calls: list[list[tuple[s
         readings, refused, bad = strictly(messages)
         assert said(received) == readings
         assert reasons(received) == (refused, bad)
+
+
+@pytest.mark.parametrize("rounds", [0, 1, 50])
+def test_readings_do_go_by_template(loops: str, rounds: int) -> None:
+    """Flat readings and columnar packs are read by the loop in C with one template; without it none is made."""
+    columniser = Columniser(People(), window=OPEN, templates=True)
+    values = {"voltage": 229.5, "temperature": -3.25}
+    messages = [("pole", f"p-{n % 90}", flat_or_packed("", n + 1, rounds, values, False)) for n in range(200)]
+    columnise(columniser, messages)
+    received = columnise(columniser, messages)
+    assert said(received) == strictly(messages)[0]
+    assert [len(stock.templates) for stock in columniser.forms.stocks.values()] == ([1] if loops == "C" else [])
+    assert columniser.forms.strictly == 0
 
 
 def test_packs_do_go_by_template() -> None:
@@ -170,7 +214,7 @@ def test_templates_are_bounded(first: bool) -> None:
     columniser = Columniser(People(), window=OPEN, templates=True)
     names = ["voltage", "temperature", "pm25", "pm10", "energy"]
     for turn, some in enumerate(itertools.islice(itertools.permutations(names), 60)):
-        payload = pack("p-1", turn + 1, 1, dict.fromkeys(some, 1.0 if first else 1 / 3))
+        payload = pack("p-1", turn + 1, 1, dict.fromkeys(some, 1.0 if first else 1e-7))
         columnise(columniser, [("pole", "p-1", payload)])
     (stock,) = columniser.forms.stocks.values()
     assert len(stock.templates) == (KEPT if first else 0)

@@ -1,0 +1,173 @@
+/* The innermost loops of ingest. Each has its double in Python beside it, which decides: whatever is not plain here is
+ * left to that one, so a loop may refuse anything, but what it takes it must take exactly as the other would.
+ *
+ * No function keeps anything, allocates anything, or reads a byte outside [data, data + size).
+ */
+
+#include <stdint.h>
+#include <string.h>
+
+#define EXPORT __attribute__((visibility("default")))
+#define EXACT (UINT64_C(1) << 53) /* integers below are doubles to the last bit */
+#define DIGITS 18                 /* of a number at most: they fit 64 bits */
+
+static const double POWERS[DIGITS + 1] = {1e0, 1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8, 1e9,
+                                          1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18};
+
+static inline int is_digit(uint8_t byte) { return (uint8_t)(byte - '0') <= 9; }
+
+/* The number that begins at p, without exponent: where it ends, or NULL. Two exact numbers, one division: the double is
+ * the one that strtod gives. */
+static inline const uint8_t *number(const uint8_t *p, const uint8_t *end, double *value, int *whole) {
+    const int negative = p < end && *p == '-';
+    p += negative;
+    const uint8_t *const first = p;
+    uint64_t mantissa = 0;
+    while (p < end && is_digit(*p) && p - first <= DIGITS) mantissa = mantissa * 10 + (uint64_t)(*p++ - '0');
+    int64_t digits = p - first, places = 0;
+    if (digits == 0 || (digits > 1 && *first == '0')) return NULL;
+    *whole = !negative;
+    if (p < end && *p == '.') {
+        const uint8_t *const point = ++p;
+        while (p < end && is_digit(*p) && p - point <= DIGITS) mantissa = mantissa * 10 + (uint64_t)(*p++ - '0');
+        places = p - point;
+        digits += places;
+        *whole = 0;
+        if (places == 0) return NULL;
+    }
+    if (digits > DIGITS || mantissa >= EXACT) return NULL;
+    const double size = places ? (double)mantissa / POWERS[places] : (double)mantissa;
+    *value = negative ? -size : size;
+    return p;
+}
+
+/* Messages of one program (twin/ingest/template.py): lead, the device's own name, then texts with a number between any
+ * two. `texts` holds the `numbers` + 1 texts one behind the other, `ends` where each ends. Number i goes to
+ * value[place[i] * across + message * along]; where whole[i], it must be one. good: whether a message fits. */
+EXPORT void cw_fit(const uint8_t *data, int64_t size, int64_t n, const int64_t *start, const int64_t *stop,
+                   const int64_t *name_at, const int64_t *name_length, const uint8_t *lead, int64_t lead_length,
+                   const uint8_t *texts, const int64_t *ends, int64_t numbers, const int64_t *place,
+                   const uint8_t *whole, double *value, int64_t across, int64_t along, uint8_t *good) {
+    for (int64_t message = 0; message < n; message++) {
+        good[message] = 0;
+        if (start[message] < 0 || start[message] > stop[message] || stop[message] > size) continue;
+        const uint8_t *p = data + start[message], *const end = data + stop[message];
+        if (name_at) {
+            const int64_t length = name_length[message], at = name_at[message];
+            if (length < 0 || at < 0 || length > size - at || end - p < lead_length + length) continue;
+            if (memcmp(p, lead, (size_t)lead_length) != 0) continue;
+            p += lead_length;
+            if (memcmp(p, data + at, (size_t)length) != 0) continue;
+            p += length;
+        }
+        double *const out = value + message * along;
+        int64_t i = 0, text = 0;
+        for (;; i++) {
+            const int64_t length = ends[i] - text;
+            if (end - p < length || memcmp(p, texts + text, (size_t)length) != 0) break;
+            p += length;
+            text = ends[i];
+            if (i == numbers) {
+                good[message] = p == end;
+                break;
+            }
+            int is_whole;
+            p = number(p, end, out + place[i] * across, &is_whole);
+            if (!p || (whole[i] && !is_whole)) break;
+        }
+    }
+}
+
+/* PUBLISH packets of QoS 0 and 1 one behind the other, from `at` on, up to `room`: how many. Four bounds of each (topic,
+ * its end, payload, its end) go into rows of `room`; packet ids into `ids`, 2 bytes each, `known` of them; `after` is
+ * where they end. Ends before anything else: another packet, an incomplete one, one that is no MQTT. */
+EXPORT int64_t cw_publishes(const uint8_t *data, int64_t size, int64_t at, int32_t five, int64_t longest, int64_t room,
+                            int64_t *bounds, uint8_t *ids, int64_t *known, int64_t *after) {
+    int64_t count = 0;
+    *known = 0;
+    while (count < room && at >= 0 && at < size) {
+        const uint8_t first = data[at];
+        if ((first & 0xF4) != 0x30) break;
+        int64_t length = 0, body = at + 1;
+        int shift = 0, done = 0;
+        while (body < size && shift < 28) {
+            const uint8_t byte = data[body++];
+            length |= (int64_t)(byte & 127) << shift;
+            shift += 7;
+            if (byte < 128) {
+                done = 1;
+                break;
+            }
+        }
+        if (!done || length > longest || length < 2 || length > size - body) break;
+        const int64_t end = body + length;
+        const int64_t topic_end = body + 2 + ((int64_t)data[body] << 8 | data[body + 1]);
+        int64_t cut = topic_end + (first & 2 ? 2 : 0);
+        if (cut > end) break;
+        if (five) {
+            if (cut >= end || data[cut] > 127) break;
+            cut += 1 + data[cut];
+            if (cut > end) break;
+        }
+        if (first & 2) {
+            ids[2 * *known] = data[topic_end];
+            ids[2 * *known + 1] = data[topic_end + 1];
+            ++*known;
+        }
+        bounds[count] = body + 2;
+        bounds[room + count] = topic_end;
+        bounds[2 * room + count] = cut;
+        bounds[3 * room + count] = end;
+        count++;
+        at = end;
+    }
+    *after = at;
+    return count;
+}
+
+static inline uint64_t word(const uint8_t *p, int64_t length) {
+    uint64_t found = 0;
+    for (int64_t i = 0; i < length && i < 8; i++) found |= (uint64_t)p[i] << 8 * i;
+    return found;
+}
+
+static inline uint64_t whole_word(const uint8_t *p) {
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    uint64_t found;
+    memcpy(&found, p, 8);
+    return found;
+#else
+    return word(p, 8);
+#endif
+}
+
+/* Topics to numbers by the table of twin/ingest/index.py; -1 where one is not found. `width` words a text. */
+EXPORT void cw_numbers(const uint8_t *data, int64_t size, int64_t n, const int64_t *at, const int64_t *end,
+                       const int32_t *table, uint64_t mask, const uint64_t *texts, const int64_t *lengths,
+                       int64_t count, int64_t width, const uint64_t *factors, uint64_t mix, int64_t tries,
+                       int32_t *found) {
+    for (int64_t message = 0; message < n; message++) {
+        found[message] = -1;
+        const int64_t length = end[message] - at[message];
+        if (at[message] < 0 || length <= 0 || length > 8 * width || end[message] > size) continue;
+        const uint8_t *const topic = data + at[message];
+        uint64_t hashed = 0;
+        int64_t words = 0;
+        for (int64_t done = 0; done < length; done += 8, words++)
+            hashed += factors[words] * (length - done >= 8 ? whole_word(topic + done) : word(topic + done, length - done));
+        hashed = (hashed ^ hashed >> 32) * mix;
+        hashed ^= hashed >> 32;
+        for (int64_t step = 0; step < tries; step++) {
+            const int32_t number = table[(hashed + (uint64_t)step) & mask];
+            if (number < 0 || number >= count || lengths[number] != length) continue;
+            const uint64_t *const text = texts + number * width;
+            int64_t same = 0;
+            for (int64_t done = 0; same < words; done += 8, same++)
+                if (text[same] != (length - done >= 8 ? whole_word(topic + done) : word(topic + done, length - done))) break;
+            if (same == words) {
+                found[message] = number;
+                break;
+            }
+        }
+    }
+}
