@@ -1,4 +1,8 @@
-"""E-mail by SMTP: STARTTLS or TLS from the start, log-in, plain text in Chinese and English, one Message-ID per key."""
+"""E-mail by SMTP: STARTTLS or TLS from the start, log-in, plain text in Chinese and English, one Message-ID per key.
+
+The conversation runs in a thread, and its socket has one deadline for all of it: a server that answers a byte at a time
+would otherwise keep the thread for ever, and with a few of them every other channel.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ import asyncio
 import contextlib
 import hashlib
 import smtplib
+import socket
 import ssl
 from collections.abc import Mapping
 from email.headerregistry import Address
@@ -18,6 +23,8 @@ from twin.channels.text import write, write_large, zone
 from twin.errors import DeliveryFailed, SettingsError
 from twin.records import Delivery
 
+CUT_S = 0.5  # between attempts to end a conversation: it may just be changing its socket
+
 
 def _addresses(text: str) -> list[str]:
     """The addresses of a list with commas. Raises ValueError for one that is none."""
@@ -27,6 +34,67 @@ def _addresses(text: str) -> list[str]:
         if not parsed.domain or not parsed.username or any(c in one for c in "\r\n"):
             raise ValueError(f"{one!r} is not an address")
     return found
+
+
+class _Talk:
+    """The socket of one conversation, so that another thread can end it."""
+
+    def __init__(self) -> None:
+        self._sock: socket.socket | None = None
+        self._over = False
+
+    def on(self, sock: socket.socket | None) -> socket.socket | None:
+        """It goes on over this socket."""
+        self._sock = sock
+        if self._over:
+            self.cut()
+        return sock
+
+    def cut(self) -> None:
+        """End it, whatever is being waited for."""
+        self._over = True
+        if self._sock is not None:
+            with contextlib.suppress(OSError):
+                self._sock.shutdown(socket.SHUT_RDWR)
+
+
+class _Smtp(smtplib.SMTP):
+    """Says which socket it speaks over before it hears the first word."""
+
+    def __init__(self, talk: _Talk, host: str, port: int, timeout_s: float) -> None:
+        self._talk = talk
+        super().__init__(host, port, timeout=timeout_s)
+
+    def _get_socket(self, host: str, port: int, timeout: float) -> Any:
+        return self._talk.on(super()._get_socket(host, port, timeout))  # type: ignore[misc] # smtplib's own door
+
+
+class _SmtpTls(_Smtp):
+    """TLS from the start, as smtplib.SMTP_SSL."""
+
+    def __init__(self, talk: _Talk, host: str, port: int, timeout_s: float, wrapping: _Wrapping) -> None:
+        self._wrapping = wrapping
+        super().__init__(talk, host, port, timeout_s)
+
+    def _get_socket(self, host: str, port: int, timeout: float) -> Any:
+        return self._wrapping.wrap_socket(super()._get_socket(host, port, timeout), server_hostname=host)
+
+
+class _Wrapping:
+    """A TLS context whose handshake can be cut as well."""
+
+    def __init__(self, context: ssl.SSLContext, talk: _Talk) -> None:
+        self._context, self._talk = context, talk
+
+    def wrap_socket(self, sock: socket.socket, *, server_hostname: str) -> ssl.SSLSocket:
+        secure = self._context.wrap_socket(sock, server_hostname=server_hostname, do_handshake_on_connect=False)
+        self._talk.on(secure)
+        try:
+            secure.do_handshake()
+        except BaseException:
+            secure.close()
+            raise
+        return secure
 
 
 class Mail:
@@ -61,12 +129,19 @@ class Mail:
             raise DeliveryFailed(f"address: {error}", retry=False) from error
         if not to:
             raise DeliveryFailed("no address: neither the department nor [channels.mail] to names one", retry=False)
-        message = self._message(delivery, to)
+        message, talk = self._message(delivery, to), _Talk()
+        work = asyncio.ensure_future(asyncio.to_thread(self._deliver, message, to, talk))
         try:
             async with asyncio.timeout(self._timeout_s * 2):
-                return await asyncio.to_thread(self._deliver, message, to)
+                return await asyncio.shield(work)
         except TimeoutError:
             raise DeliveryFailed(f"the mail server took longer than {self._timeout_s * 2:g} s") from None
+        finally:
+            while not work.done():  # the thread ends when its socket does
+                talk.cut()
+                await asyncio.wait((work,), timeout=CUT_S)
+            if not work.cancelled():
+                work.exception()  # what it says was said already, or is no longer asked for
 
     async def close(self) -> None:
         """Nothing stays open between mails."""
@@ -87,10 +162,10 @@ class Mail:
             message.add_alternative(page, subtype="html")
         return message
 
-    def _deliver(self, message: EmailMessage, to: list[str]) -> str:
+    def _deliver(self, message: EmailMessage, to: list[str], talk: _Talk) -> str:
         """Speak SMTP (in a thread). Codes of the 5xx class are for good, everything else may be better later."""
         try:
-            with self._connect() as server:
+            with self._connect(talk) as server:
                 if self._user:
                     server.login(self._user, self._password)
                 refused = server.send_message(message, self._sender, to)
@@ -111,16 +186,15 @@ class Mail:
         return f"taken for {', '.join(to)}"[:300]
 
     @contextlib.contextmanager
-    def _connect(self) -> Any:
+    def _connect(self, talk: _Talk) -> Any:
+        wrapping = _Wrapping(self._context, talk)
         if self._tls == "tls":
-            server: smtplib.SMTP = smtplib.SMTP_SSL(
-                self._host, self._port, timeout=self._timeout_s, context=self._context
-            )
+            server: smtplib.SMTP = _SmtpTls(talk, self._host, self._port, self._timeout_s, wrapping)
         else:
-            server = smtplib.SMTP(self._host, self._port, timeout=self._timeout_s)
+            server = _Smtp(talk, self._host, self._port, self._timeout_s)
         try:
             if self._tls == "starttls":
-                server.starttls(context=self._context)
+                server.starttls(context=wrapping)  # type: ignore[call-overload] # all that it asks of a context is to wrap
             yield server
             with contextlib.suppress(
                 smtplib.SMTPException, OSError

@@ -48,6 +48,7 @@ class Lane:
     refilled_s: float = 0.0
     failures: int = 0  # in a row
     shut_until_s: float = 0.0
+    quiet_until_s: float = 0.0  # the other side asked to be left alone until then (Retry-After, a robot's rate limit)
     last_error: str = ""
 
     @property
@@ -64,6 +65,8 @@ class Lane:
         """What may start now, in order: due, within the pace, and one only while the breaker is open."""
         self.tokens = min(self.pace.burst, self.tokens + (now_s - self.refilled_s) * self.pace.per_s)
         self.refilled_s = now_s
+        if now_s < self.quiet_until_s:
+            return []
         room = min(int(self.tokens), self.pace.parallel - self.running)
         if self.failures >= self.limits.breaker_after:
             room = min(room, 1 if now_s >= self.shut_until_s and not self.running else 0)
@@ -79,7 +82,7 @@ class Lane:
         idle = [item.due_s for item in self.items.values() if not item.running and not item.settled]
         if not idle or self.running >= self.pace.parallel:
             return None
-        at_s = min(idle)
+        at_s = max(min(idle), self.quiet_until_s)
         if self.failures >= self.limits.breaker_after:
             if self.running:
                 return None
@@ -101,6 +104,8 @@ class Lane:
         self.last_error = detail
         wait_s = self._jitter(self.limits.first_s, item.attempt - 1)
         item.due_s = now_s + max(wait_s, after_s or 0.0)
+        if after_s:  # it concerns whoever asks, not this message alone
+            self.quiet_until_s = max(self.quiet_until_s, now_s + min(after_s, self.limits.longest_s))
         over = self.failures - self.limits.breaker_after
         if over >= 0:
             self.shut_until_s = now_s + max(self._jitter(self.limits.breaker_s, over), after_s or 0.0)

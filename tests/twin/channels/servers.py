@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -26,13 +27,16 @@ class Request:
 
 @dataclass(slots=True)
 class Answer:
-    """What goes out. `half`: only so many bytes of the body, then the connection is cut. `mute`: nothing at all."""
+    """What goes out. `half`: only so many bytes of the body, then the connection is cut. `mute`: nothing at all.
+    `drip`: seconds between one byte and the next.
+    """
 
     status: int = 202
     body: bytes = b"kept"
     headers: dict[str, str] = field(default_factory=dict)
     half: int | None = None
     mute: bool = False
+    drip: float = 0.0
 
 
 @dataclass(slots=True)
@@ -42,11 +46,13 @@ class HttpServer:
     answer: Callable[[Request], Answer] = field(default=lambda _request: Answer())
     requests: list[Request] = field(default_factory=list)
     port: int = 0
+    scheme: str = "http"
     arrived: asyncio.Condition = field(default_factory=asyncio.Condition)
+    talks: dict[asyncio.Task[None], asyncio.StreamWriter] = field(default_factory=dict)
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/whistles"
+        return f"{self.scheme}://127.0.0.1:{self.port}/whistles"
 
     async def until(self, count: int, within_s: float = 20) -> list[Request]:
         """Wait until so many requests have come."""
@@ -54,7 +60,16 @@ class HttpServer:
             await self.arrived.wait_for(lambda: len(self.requests) >= count)
         return self.requests
 
+    async def end(self) -> None:
+        """Cut what is still being said."""
+        for writer in self.talks.values():
+            writer.transport.abort()
+        await asyncio.gather(*self.talks, return_exceptions=True)
+
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self.talks[task] = writer
         try:
             while True:
                 head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
@@ -71,25 +86,31 @@ class HttpServer:
                     return
                 told = {"content-length": str(len(answer.body))} | answer.headers
                 lines = [f"HTTP/1.1 {answer.status} X", *(f"{k}: {v}" for k, v in told.items())]
-                writer.write("\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + answer.body[: answer.half])
-                await writer.drain()
+                whole = "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + answer.body[: answer.half]
+                for part in (whole[i : i + 1] for i in range(len(whole))) if answer.drip else (whole,):
+                    writer.write(part)
+                    await writer.drain()
+                    await asyncio.sleep(answer.drip)
                 if answer.half is not None:
                     return
         except (asyncio.IncompleteReadError, ConnectionError):
             return
         finally:
             writer.close()
+            del self.talks[task]
 
 
 @asynccontextmanager
-async def http_server(answer: Callable[[Request], Answer] | None = None) -> AsyncIterator[HttpServer]:
+async def http_server(
+    answer: Callable[[Request], Answer] | None = None, secure: ssl.SSLContext | None = None
+) -> AsyncIterator[HttpServer]:
     """A server that runs while the block does."""
-    server = HttpServer(answer or (lambda _request: Answer()))
-    listening = await asyncio.start_server(server.serve, "127.0.0.1", 0)
+    server = HttpServer(answer or (lambda _request: Answer()), scheme="https" if secure else "http")
+    listening = await asyncio.start_server(server.serve, "127.0.0.1", 0, ssl=secure)
     server.port = listening.sockets[0].getsockname()[1]
     try:
         yield server
     finally:
+        await asyncio.sleep(0.05)  # whoever is just being let in must be in before the door closes
         listening.close()
-        if hasattr(listening, "close_clients"):
-            listening.close_clients()
+        await server.end()

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import email
 import email.policy
+import socket
 import ssl
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -123,6 +128,41 @@ async def test_one_refused_of_two_is_delivered_and_said() -> None:
     box = Box(refuse="night@example.org")
     with serving(box) as port:
         assert await channel(port).send(DELIVERY) == "taken, but refused for night@example.org"
+
+
+def drip(listening: socket.socket, said: bytes) -> None:
+    """Whoever comes hears a greeting, and from then on a byte every tenth of a second that never makes a line."""
+
+    def talk(link: socket.socket) -> None:
+        with contextlib.suppress(OSError), link:
+            link.sendall(said)
+            while True:
+                link.sendall(b"2")
+                time.sleep(0.1)
+
+    with contextlib.suppress(OSError):
+        while True:
+            threading.Thread(target=talk, args=(listening.accept()[0],), daemon=True).start()
+
+
+@pytest.mark.parametrize(("tls", "said"), [
+    ("none", b""), ("none", b"220 here\r\n"), ("tls", b""),
+    ("starttls", b"220 here\r\n250-here\r\n250 STARTTLS\r\n220 go on\r\n"),
+])  # fmt: skip
+async def test_a_server_that_drips_holds_no_thread(tls: str, said: bytes) -> None:
+    """An answer a byte at a time, before, after and instead of the handshake: a failure in time, and nobody is left
+    waiting in a thread that other channels need.
+    """
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        threading.Thread(target=drip, args=(listening, said), daemon=True).start()
+        slow = channel(listening.getsockname()[1], tls=tls, timeout_s=0.4)
+        began = time.monotonic()
+        failed = await asyncio.gather(*(slow.send(DELIVERY) for _ in range(8)), return_exceptions=True)
+        assert time.monotonic() - began < 15
+        assert all(isinstance(why, DeliveryFailed) and why.retry for why in failed), failed
+        async with asyncio.timeout(5):  # the threads are free again
+            assert await asyncio.gather(*(asyncio.to_thread(int, i) for i in range(40))) == list(range(40))
+        listening.shutdown(socket.SHUT_RDWR)
 
 
 async def test_starttls_and_log_in(tmp_path: Path) -> None:

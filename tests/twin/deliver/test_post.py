@@ -201,6 +201,31 @@ async def test_retry_after_is_kept_to(tmp_path: Path) -> None:
     desk.cases.close()
 
 
+async def test_retry_after_holds_for_all_that_waits_for_that_receiver(tmp_path: Path) -> None:
+    """A rate limit is not answered by asking with the next message; another receiver has nothing to do with it."""
+    desk = Desk(tmp_path / "cases.sqlite")
+    loop = asyncio.get_running_loop()
+    asked: list[float] = []
+
+    def answer(_request: Request) -> Answer:
+        asked.append(loop.time())
+        return Answer(429, b"", {"retry-after": "1"}) if len(asked) == 1 else Answer()
+
+    async with http_server(answer) as server, http_server() as other, sending(desk, limits=Limits()) as sender:
+        desk.put(message(0, server.url))
+        sender.wake()
+        await server.until(1)
+        await desk.until(lambda: bool(desk.outcomes))  # the refusal has been understood
+        desk.put(*(message(i, server.url) for i in range(1, 10)), *(message(i, other.url) for i in range(10, 20)))
+        sender.wake()
+        await other.until(10)
+        assert len(asked) == 1
+        await desk.until(lambda: len(desk.final()) == 20)
+    assert min(asked[1:]) - asked[0] >= 1
+    assert len(asked) == 11
+    desk.cases.close()
+
+
 async def test_stop_lets_a_running_send_finish(tmp_path: Path) -> None:
     """What is on its way when we stop is waited for, and recorded."""
     desk = Desk(tmp_path / "cases.sqlite")
