@@ -12,19 +12,27 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageOps
 
+from dashboards import heic
+
 MOST_BYTES = 8 << 20  # of an upload; telephones write 2 to 6 MB
 MOST_PIXELS = 40_000_000  # decoded: 120 MB
 MOST_SIDE = 20_000
 SIDE = 1600  # the longer side of what is kept
 QUALITY = 80
+HEIC_FIX = (
+    "set the camera to write JPEG (iPhone: Settings, Camera, Formats, Most Compatible) or send a screenshot of it"
+)
 FORMATS = ("JPEG", "PNG", "WEBP")
+# An iPhone makes a JPEG of what it sends where HEIC is not named here, and so saves the server the work.
 TYPES = "image/jpeg,image/png,image/webp"
 
 Image.MAX_IMAGE_PIXELS = MOST_PIXELS
 
 
 class BadPhoto(ValueError):
-    """A file that is not kept; `why` is "photo_large" (too many bytes or pixels) or "photo_broken" (no picture)."""
+    """A file that is not kept; `why`: "photo_large" (too many bytes or pixels), "photo_heic" (a HEIC file that cannot
+    be read; the telephone can write another format) or "photo_broken" (no picture).
+    """
 
     def __init__(self, why: str, detail: str) -> None:
         super().__init__(detail)
@@ -45,6 +53,13 @@ def clean(raw: bytes) -> Photo:
     """The picture in an uploaded file. CPU work of up to a second: call it in a thread. Raises BadPhoto."""
     if len(raw) > MOST_BYTES:
         raise BadPhoto("photo_large", f"a photo has at most {MOST_BYTES >> 20} MiB")
+    if heic.is_heic(raw):
+        try:
+            raw = heic.to_jpeg(raw, SIDE, MOST_PIXELS)
+        except heic.HeicTooLarge as error:
+            raise BadPhoto("photo_large", f"a photo has at most {MOST_PIXELS // 1_000_000} million pixels") from error
+        except heic.HeicUnreadable as error:
+            raise BadPhoto("photo_heic", f"a HEIC file that cannot be read ({error}): {HEIC_FIX}") from error
     try:
         with Image.open(io.BytesIO(raw), formats=FORMATS) as picture:
             width, height = picture.size

@@ -48,7 +48,9 @@ ENGLISH: dict[str, str] = {
     "word": "Your words",
     "photo": "Photo (may be left out)",
     "photo_large": "The photo is too large: at most 8 MiB and 40 million pixels.",
-    "photo_broken": "The photo cannot be read. Send a JPEG, PNG or WebP picture.",
+    "photo_broken": "The photo cannot be read. Send a JPEG, PNG, WebP or HEIC picture.",
+    "photo_heic": "This HEIC photo cannot be read. Set the camera to write JPEG (iPhone: Settings, Camera, Formats, "
+    "Most Compatible; Android: the camera's picture format) and take it again, or send a screenshot of it.",
     "photo_full": "No more photos can be kept for this case. Send the report without one.",
     "evaluate": "Say how it was done",
     "score": "From 1 (bad) to 5 (very good)",
@@ -84,7 +86,9 @@ CHINESE: dict[str, str] = {
     "comment": "留言",
     "photo": "照片（可不传）",
     "photo_large": "照片过大：最多8 MiB、4000万像素。",
-    "photo_broken": "无法读取照片，请发送JPEG、PNG或WebP图片。",
+    "photo_broken": "无法读取照片，请发送JPEG、PNG、WebP或HEIC图片。",
+    "photo_heic": "无法读取该HEIC照片。请将相机格式改为JPEG后重拍（iPhone：设置→相机→格式→兼容性最佳；"
+    "安卓：相机设置中的照片格式），或发送该照片的截图。",
     "photo_full": "该工单的照片已达上限，请不附照片再次提交。",
     "evaluate": "评价处置结果",
     "score": "评分：1（差）到5（很好）",

@@ -26,8 +26,8 @@ async def send(
     case: str, request: Request, given: Given, who: Who, key: Key = None,
     reason: Annotated[str, Query(max_length=500)] = "",
 ) -> Response:  # fmt: skip
-    """The body is the picture itself (JPEG, PNG or WebP, at most 8 MiB). It is written anew without any metadata, kept
-    under the case, and its hash is recorded in the case's history as `attach`.
+    """The body is the picture itself (JPEG, PNG, WebP or HEIC, at most 8 MiB). It is written anew without any metadata,
+    kept under the case, and its hash is recorded in the case's history as `attach`.
     """
     told = await asyncio.to_thread(given.case, who, case)
     if who.confined and told.department not in who.departments and "step:attach" not in OWN_PARTNER:
@@ -35,8 +35,8 @@ async def send(
     try:
         arguments = await keep(given, case, await request.body())
     except photos.BadPhoto as why:
-        raise Refused(413 if why.why == "photo_large" else 422, "invalid", str(why),
-                      "Send one JPEG, PNG or WebP picture.") from why  # fmt: skip
+        fix = photos.HEIC_FIX if why.why == "photo_heic" else "Send one JPEG, PNG, WebP or HEIC picture."
+        raise Refused(413 if why.why == "photo_large" else 422, "invalid", str(why), fix) from why
     name = key or uuid.uuid4().hex
     await take(given, Asked("attach", case, who.name, reason.strip(), name, arguments))
     response = given.answer(arguments)

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import hashlib
+import html
 import io
 import struct
 import zlib
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from PIL import Image
 
-from dashboards import photos
+from dashboards import heic, photos
 from dashboards.api.letter import ENGLISH
 from tests.dashboards.conftest import ORIGIN
 from tests.dashboards.fake_desk import FakeDesk
@@ -79,6 +81,55 @@ def test_what_else_telephones_send_becomes_jpeg(kind: str) -> None:
         assert min(told.getpixel((4, 4))) > 240
 
 
+HEIC = Path(__file__).parents[1] / "golden" / "photos" / "telephone.heic"
+
+
+def resized(raw: bytes, width: int, height: int) -> bytes:
+    """A HEIC file that says it is so large."""
+    at = raw.index(b"ispe") + 8
+    return raw[:at] + struct.pack(">II", width, height) + raw[at + 8 :]
+
+
+def test_a_telephones_heic_becomes_a_jpeg_of_pixels_alone() -> None:
+    """Upright, without EXIF and place; decoded by a process that has ended when this returns."""
+    raw = HEIC.read_bytes()
+    assert SECRET in raw
+    kept = photos.clean(raw)
+    assert SECRET not in kept.jpeg
+    with Image.open(io.BytesIO(kept.jpeg)) as told:
+        assert (told.format, told.size, dict(told.getexif())) == ("JPEG", (240, 320), {})
+        top, bottom = told.getpixel((120, 10)), told.getpixel((120, 310))
+    assert isinstance(top, tuple)
+    assert isinstance(bottom, tuple)
+    assert top[0] > 180 > 90 > top[2]
+    assert bottom[2] > 180 > 90 > bottom[0]
+
+
+@pytest.mark.parametrize(
+    ("raw", "why"),
+    [
+        (HEIC.read_bytes()[:300], "photo_heic"),
+        (HEIC.read_bytes()[:-40], "photo_heic"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic" + b"\xff" * 400, "photo_heic"),
+        (resized(HEIC.read_bytes(), 20_000, 20_000), "photo_large"),
+        (resized(HEIC.read_bytes(), 0, 0), "photo_heic"),
+    ],
+)
+def test_a_heic_that_cannot_be_read_says_what_to_do_on_the_telephone(raw: bytes, why: str) -> None:
+    """Cut off, scrambled, larger than it is: refused with the way to write JPEG instead, in time and in bounds."""
+    with pytest.raises(photos.BadPhoto) as refused:
+        photos.clean(raw)
+    assert refused.value.why == why
+    assert why == "photo_large" or "Most Compatible" in str(refused.value)
+
+
+def test_a_decoder_that_hangs_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process has its time; then the photo is refused and nobody waits on."""
+    monkeypatch.setattr(heic, "PATIENCE_S", 0.001)
+    with pytest.raises(photos.BadPhoto, match="TimeoutExpired"):
+        photos.clean(HEIC.read_bytes())
+
+
 @pytest.mark.parametrize(
     ("raw", "why"),
     [
@@ -133,6 +184,7 @@ async def test_the_same_report_twice_is_one(stranger: httpx.AsyncClient, desk: F
     ("verb", "raw", "status", "words"),
     [
         ("handle", b"no picture", 422, ENGLISH["photo_broken"]),
+        ("handle", HEIC.read_bytes()[:300], 422, html.escape(ENGLISH["photo_heic"])),
         ("handle", bomb(20_000, 20_000), 422, ENGLISH["photo_large"]),
         ("comment", picture(), 422, ENGLISH["broken"]),
     ],
@@ -165,6 +217,8 @@ async def test_programs_attach_by_api(script: httpx.AsyncClient, desk: FakeDesk)
     assert [asked[0] for asked in desk.asked] == ["attach"]
     assert desk.asked[0][3] == "before"
     assert (await script.post("/api/cases/c00001/photos", content=b"nothing")).status_code == 422
+    heic = await script.post("/api/cases/c00001/photos", content=HEIC.read_bytes()[:300])
+    assert (heic.status_code, "Most Compatible" in heic.json()["fix"]) == (422, True)
     assert (await script.post("/api/cases/c00001/photos", content=bomb(20_000, 20_000))).status_code == 413
     assert (await script.post("/api/cases/c00001/photos", content=b"x" * (9 << 20))).status_code == 413
     assert (await script.post("/api/cases/nothing/photos", content=picture())).status_code == 404
