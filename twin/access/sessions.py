@@ -104,6 +104,11 @@ class Sessions:
         with self._file.write() as link:
             link.execute("DELETE FROM sessions WHERE digest = ?", (_digest(secret),))
 
+    def end_all(self) -> None:
+        """Everybody logs in anew: the file is a backup's, and what was open then may have been ended since."""
+        with self._file.write() as link:
+            link.execute("DELETE FROM sessions")
+
     def revoke(self, id_: str, by: str, user: str = "") -> None:
         """End a session by its id; with `user` only one of that user's. Raises AccessError where there is none."""
         with self._file.write() as link:

@@ -8,6 +8,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import typer
 from rich.progress import Progress
@@ -50,20 +51,46 @@ def info(config: Path | None = CONFIG, as_json: bool = JSON) -> None:
 
 
 @app.command()
-def backup(to: Path = TO, config: Path | None = CONFIG, as_json: bool = JSON) -> None:
-    """Copy the embedded store, while the server runs or not; every file is read through once it lies there."""
+def backup(
+    to: Path = TO,
+    config: Path | None = CONFIG,
+    as_json: bool = JSON,
+    series: bool = typer.Option(True, help="The embedded store's series; --no-series copies users and keys alone."),
+) -> None:
+    """Copy the embedded store, users and keys, while the server runs or not; all is read through once it lies there."""
+    from twin.app import keys
+
     if to.exists():
         raise fail(f"{to} is there already; name a new directory")
+    _, data = data_of(config)
+    if not series:
+        try:
+            to.mkdir(parents=True, mode=0o700)
+            own = keys.keep(data, to)
+        except (TwinError, OSError) as error:
+            shutil.rmtree(to, ignore_errors=True)
+            raise fail(str(error)) from error
+        if not own:
+            shutil.rmtree(to)
+            raise fail(f"{data} holds no users and no keys; name the configuration with --config")
+        _told_backup(as_json, {"path": str(to), "own": own}, f"{to}: {', '.join(own)}")
+        return
     with told_progress(as_json) as progress, _copy(config, to) as folder:
+        own = keys.keep(data, folder)
         bar = progress.add_task("reading it through", total=1.0)
         note = check(folder, lambda share: progress.update(bar, completed=share))
+        keys.kept(folder)
     size = sum(note["files"].values())
+    told = {"path": str(to), "position": note["position"], "rows": note["rows"], "bytes": size, "own": own}
+    line = f"{to}: {note['rows']:,} sealed rows, {size:,} bytes, up to entry {note['position']}"
+    _told_backup(as_json, told, line + (f"; {', '.join(own)}" if own else ""))
+
+
+def _told_backup(as_json: bool, told: dict[str, Any], line: str) -> None:
     if as_json:
-        OUT.print_json(data={"path": str(to), "position": note["position"], "rows": note["rows"], "bytes": size})
+        OUT.print_json(data=told)
     else:
-        OUT.print(
-            words(f"{to}: {note['rows']:,} sealed rows, {size:,} bytes, up to entry {note['position']}"), soft_wrap=True
-        )
+        OUT.print(words(line), soft_wrap=True)
 
 
 @app.command("restore")
@@ -72,27 +99,56 @@ def restore_(
     config: Path | None = CONFIG,
     as_json: bool = JSON,
     yes: bool = typer.Option(False, "--yes", help="Do not ask."),
+    series: bool = typer.Option(True, help="The series; --no-series leaves the store as it is."),
+    users: bool = typer.Option(
+        False, "--users", help="Also users, tokens and keys where this server has its own; a server without gets them."
+    ),
 ) -> None:
-    """Put a backup in the place of the embedded store of a stopped server; the former store is kept beside it."""
+    """Put a backup in the place of what a stopped server has: its store, its users and keys; the former stay beside.
+
+    Users who were removed or disabled since the backup are there again, and everybody logs in anew: the audit book says
+    when that was.
+    """
+    from twin.app import keys
+
     settings, data = data_of(config)
-    _embedded(settings)
     place = data / "store"
     if _running(config):
         raise fail("the server is running: stop it, restore, start it again; the journal fills in what came since")
-    if not yes and not as_json and place.exists():
-        typer.confirm(f"Replace the store in {place} (it is kept beside it)?", abort=True)
+    former: Path | None = None
     try:
-        if (place / "hot.duckdb").exists():
-            EmbeddedStore(place, Rows(), seal_every_s=None).close()  # refused while another process has it
-        with told_progress(as_json) as progress:
-            bar = progress.add_task("restoring", total=1.0)
-            kept = restore(folder, place, lambda share: progress.update(bar, completed=share))
+        held = keys.kept(folder)
+        if series:
+            _embedded(settings)
+            if not yes and not as_json and place.exists():
+                typer.confirm(f"Replace the store in {place} (it is kept beside it)?", abort=True)
+            former = _restore_series(folder, place, as_json)
+        elif not held:
+            raise fail(f"{folder} holds no users and no keys")
+        data.mkdir(parents=True, exist_ok=True, mode=0o700)
+        mine = [name for name in held if (data / name).exists()]
+        back = keys.put_back(folder, data) if held and (users or not mine) else ()
     except (TwinError, OSError) as error:
         raise fail(str(error)) from error
     if as_json:
-        OUT.print_json(data={"store": str(place), "former": str(kept) if kept else None})
-    else:
-        OUT.print(words(f"{place} is {folder} now" + (f"; the former store is {kept}" if kept else "")), soft_wrap=True)
+        told = {"store": str(place) if series else None, "former": str(former) if former else None, "own": back}
+        OUT.print_json(data=told)
+        return
+    if series:
+        OUT.print(words(f"{place} is {folder} now" + (f"; the former store is {former}" if former else "")),
+                  soft_wrap=True)  # fmt: skip
+    if back:
+        OUT.print(words(f"{', '.join(back)} are the backup's now; what was there before is kept beside them"))
+    elif mine:
+        OUT.print(words(f"left as they are: {', '.join(mine)}; --users replaces them by the backup's"), soft_wrap=True)
+
+
+def _restore_series(folder: Path, place: Path, as_json: bool) -> Path | None:
+    if (place / "hot.duckdb").exists():
+        EmbeddedStore(place, Rows(), seal_every_s=None).close()  # refused while another process has it
+    with told_progress(as_json) as progress:
+        bar = progress.add_task("restoring", total=1.0)
+        return restore(folder, place, lambda share: progress.update(bar, completed=share))
 
 
 @app.command()

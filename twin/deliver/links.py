@@ -18,6 +18,7 @@ from twin.errors import LinkRefused, TwinError
 from twin.records import Delivery
 from twin.settings import own_secret
 
+FILE = "answer.key"  # in the data directory
 DAY_S = 86_400
 VALID_DAYS = 14
 MAC_BYTES = 16

@@ -13,6 +13,9 @@ from tests import servers
 from tests.contracts.readings import HOUR_MS, T0, batch
 from tests.twin.app.serving import settings_in, write_config
 from twin.__main__ import app
+from twin.access import Access
+from twin.access.veil import veil_key
+from twin.deliver.links import link_secret
 from twin.journal import Journal
 from twin.records import Names
 from twin.store.embedded import EmbeddedStore
@@ -55,6 +58,67 @@ def test_backup_restore_and_export(config: Path, tmp_path: Path) -> None:
     assert "8.0" in out.read_text(encoding="utf-8")
     code, told = call(config, "store", "info", "--json")
     assert json.loads(told)["position"] == 2
+
+
+def test_users_and_keys_come_along_and_go_back(config: Path, tmp_path: Path) -> None:
+    """A server that lost them has them again, one that has its own keeps them unless told; nobody is logged in."""
+    data, copy = tmp_path / "data", tmp_path / "copy"
+    access = Access(data / "users.db")
+    access.users.add("mei.lin", "a long enough password", "admin", by="test")
+    session = access.sessions.open("mei.lin", "10.0.0.1", "browser")
+    before = link_secret(data / "answer.key"), veil_key(data / "pseudonym.key")
+    code, told = call(config, "store", "backup", str(copy))  # while another process has the file open
+    assert (code, "users.db, answer.key, pseudonym.key" in told) == (0, True), told
+    access.users.add("late", "a long enough password", "operator", by="test")
+    access.close()
+    private = {path: stat.S_IMODE(path.stat().st_mode) for path in (copy / "own").iterdir()}
+    assert set(private.values()) == {0o600}, private
+
+    code, told = call(config, "store", "restore", str(copy), "--yes")
+    assert (code, "--users replaces them" in told) == (0, True), told
+    assert names_in(data) == ["late", "mei.lin"]
+    (data / "answer.key").write_text("00" * 32)
+    code, told = call(config, "store", "restore", str(copy), "--no-series", "--users")
+    assert (code, "are the backup's now" in told) == (0, True), told
+    assert (names_in(data), len(list(data.glob("users.db.before-*")))) == (["mei.lin"], 1)
+    assert (link_secret(data / "answer.key"), veil_key(data / "pseudonym.key")) == before
+    access = Access(data / "users.db")
+    assert access.sessions.caller(session) is None
+    assert access.users.fits("mei.lin", "a long enough password") is not None
+    assert access.entries("audit", limit=1)[0].event == "restored"
+    assert access.verify("audit").ok
+    access.close()
+
+    for name in ("users.db", "answer.key", "pseudonym.key"):
+        (data / name).unlink()
+    assert call(config, "store", "restore", str(copy), "--no-series")[0] == 0
+    assert names_in(data) == ["mei.lin"]
+    assert link_secret(data / "answer.key") == before[0]
+    (copy / "own" / "answer.key").write_text("11" * 32)
+    code, told = call(config, "store", "restore", str(copy), "--no-series", "--users")
+    assert (code, "answer.key is not as the backup was made" in told) == (1, True), told
+
+
+def test_users_and_keys_alone_where_the_series_lie_elsewhere(config: Path, tmp_path: Path) -> None:
+    """Without series there is a copy all the same; a directory without any says so."""
+    config.write_text(config.read_text().replace('kind = "embedded"', 'kind = "influxdb"'))
+    code, told = call(config, "store", "backup", str(tmp_path / "empty"), "--no-series")
+    assert (code, "no users and no keys" in told, (tmp_path / "empty").exists()) == (1, True, False), told
+    link_secret(tmp_path / "data" / "answer.key")
+    code, told = call(config, "store", "backup", str(tmp_path / "own"), "--no-series")
+    assert (code, "answer.key" in told) == (0, True), told
+    (tmp_path / "data" / "answer.key").unlink()
+    code, told = call(config, "store", "restore", str(tmp_path / "own"), "--no-series")
+    assert (code, (tmp_path / "data" / "answer.key").exists()) == (0, True), told
+
+
+def names_in(data: Path) -> list[str]:
+    """The users that a data directory knows."""
+    access = Access(data / "users.db")
+    try:
+        return sorted(user.name for user in access.users.all())
+    finally:
+        access.close()
 
 
 def test_what_cannot_be_done_is_said(config: Path, tmp_path: Path) -> None:
