@@ -1,8 +1,8 @@
-"""The veil over personal data: plates, driver cards and telephone numbers leave the server as pseudonyms.
+"""The veil over personal data: plates, driver cards, telephone numbers and e-mail addresses leave as pseudonyms.
 
 A pseudonym is a class and 12 letters of HMAC-SHA256 under a key that lies in the data directory alone: stable while the
 key stays, not to be told back without it. Plates of the registry are known whatever they look like; in texts that
-people or devices wrote, what looks like a plate, a number or a card is veiled as well. docs/privacy.md.
+people or devices wrote, what looks like a plate, a number, a card or an address is veiled as well. docs/privacy.md.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any, Literal
 from twin.errors import AccessError
 from twin.settings import own_secret
 
-Kind = Literal["plate", "phone", "card"]
+Kind = Literal["plate", "phone", "card", "mail"]
 KEY_BYTES = 32
 FILE = "pseudonym.key"
 LETTERS = 12
@@ -42,30 +42,38 @@ _PHONE = re.compile(
 _CARD = re.compile(
     r"(?<![A-Za-z0-9_.-])[1-9]\d{5}(?:19|20)\d{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])\d{3}[\dXx](?![A-Za-z0-9_])"
 )
+# An e-mail address; what stands behind "//" is a server's (postgresql://user@host), not a person's.
+_MAIL = re.compile(
+    r"(?<![A-Za-z0-9._%+/-])[A-Za-z0-9._%+-]{1,128}@[A-Za-z0-9-]{1,63}(?:\.[A-Za-z0-9-]{1,63}){1,20}"
+    r"(?![A-Za-z0-9@-]|\.[A-Za-z0-9])"
+)
 # What a device says under a name that means a person.
 _NAMED = re.compile(
     r"(\\?[\"'](?:driver_?card\w*|driver_?(?:id|name|no)|card_?(?:no|number)|licen[cs]e(?:_?plate)?|plate(?:_?no)?|phone|"
-    r"mobile|tel|msisdn|id_?card)\\?[\"']\s*:\s*\\?[\"'])([^\"'\\]{2,64})", re.IGNORECASE,
+    r"mobile|tel|msisdn|id_?card|e?_?mail)\\?[\"']\s*:\s*\\?[\"'])([^\"'\\]{2,64})", re.IGNORECASE,
 )  # fmt: skip
-_VEILED = re.compile(r"(?:plate|phone|card)-[a-z2-7]{12}")
-_WIDE = re.compile(r"[０-９Ａ-Ｚａ-ｚ]")  # what a Chinese keyboard makes of digits and letters
-_NARROW = {ord(wide): chr(ord(wide) - 0xFEE0) for wide in map(chr, (*range(0xFF10, 0xFF1A), *range(0xFF21, 0xFF3B),
-                                                                  *range(0xFF41, 0xFF5B)))}  # fmt: skip
+_MEANS: tuple[tuple[str, Kind], ...] = (
+    ("plate", "plate"), ("licen", "plate"), ("card", "card"), ("driver", "card"), ("mail", "mail"),
+)  # fmt: skip
+_VEILED = re.compile(r"(?:plate|phone|card|mail)-[a-z2-7]{12}")
+_WIDE = re.compile(r"[０-９Ａ-Ｚａ-ｚ＠．]")  # what a Chinese keyboard makes of digits and letters
+_NARROW = {code: chr(code - 0xFEE0) for code in (0xFF0E, *range(0xFF10, 0xFF1A), *range(0xFF20, 0xFF3B),
+                                                 *range(0xFF41, 0xFF5B))}  # fmt: skip
 _WORD = re.compile(r"[^\W_](?:[\w·-]*[^\W_])?")
 
 
 class Veil:
     """Makes pseudonyms and puts them in place of what they stand for. Safe from any thread."""
 
-    def __init__(self, key: bytes, plates: Mapping[str, str] | None = None, phones: Sequence[str] = ()) -> None:
-        """`plates`: device id -> plate; `phones`: the numbers that departments and channels are reached by."""
+    def __init__(self, key: bytes, plates: Mapping[str, str] | None = None, reached: Sequence[str] = ()) -> None:
+        """`plates`: device id -> plate; `reached`: numbers and mail addresses of departments and channels."""
         if len(key) < KEY_BYTES:
             raise AccessError(f"the key of pseudonyms has {len(key)} bytes, {KEY_BYTES} are needed")
         self._key = key
-        self.become(plates or {}, phones)
+        self.become(plates or {}, reached)
 
-    def become(self, plates: Mapping[str, str], phones: Sequence[str]) -> None:
-        """The city has these plates and numbers from now on."""
+    def become(self, plates: Mapping[str, str], reached: Sequence[str]) -> None:
+        """The city has these plates, numbers and addresses from now on."""
         self._plates = dict(plates)
         self._known = {_bare(plate): plate for plate in self._plates.values() if plate}
         self._split = sorted(
@@ -74,12 +82,18 @@ class Veil:
         self._back: dict[str, tuple[Kind, str]] = {
             self.plate(plate): ("plate", plate) for plate in self._known.values()
         }
-        self._back |= {self.pseudonym("phone", number): ("phone", number) for number in phones if number}
+        for way in reached:
+            kind = kind_of(way)
+            if kind is not None:
+                self._back[self.pseudonym(kind, way)] = (kind, way)
         self._short = lru_cache(REMEMBERED)(self._veiled)  # ids, types and sentences come again and again
 
     def pseudonym(self, kind: Kind, value: str) -> str:
         """The pseudonym of a value: the same for each way to write it."""
-        one = _number(value) if kind == "phone" and is_number(value) else _bare(value)
+        if kind == "mail":
+            one = value.strip().lower()
+        else:
+            one = _number(value) if kind == "phone" and is_number(value) else _bare(value)
         said = f"{kind}\n{one}".encode("utf-8", "surrogatepass")
         told = base64.b32encode(hmac.new(self._key, said, hashlib.sha256).digest()).decode().lower()
         return f"{kind}-{told[:LETTERS]}"
@@ -102,6 +116,11 @@ class Veil:
             return told
         return self._short(told) if len(told) <= SHORT else self._veiled(told)
 
+    def address(self, told: str) -> str:
+        """An address of a channel (several with commas between): numbers and mail addresses as pseudonyms."""
+        parts = (part.strip() for part in told.split(","))
+        return ",".join(self.pseudonym(kind, part) if (kind := kind_of(part)) else part for part in parts)
+
     def _veiled(self, told: str) -> str:
         if _WIDE.search(told):
             told = told.translate(_NARROW)
@@ -113,6 +132,8 @@ class Veil:
         told = _PLATE.sub(lambda found: self.plate(found[0]), told)
         if self._known:
             told = _WORD.sub(self._word, told)
+        if "@" in told:
+            told = _MAIL.sub(lambda found: self.pseudonym("mail", found[0]), told)
         return _PHONE.sub(lambda found: self.pseudonym("phone", found[0]), told)
 
     def over(self, value: Any) -> Any:
@@ -135,9 +156,11 @@ class Veil:
         if _VEILED.fullmatch(found[2]):
             return found[2]
         name = found[1].lower()
-        kind: Kind = (
-            "plate" if "plate" in name or "licen" in name else "card" if "card" in name or "driver" in name else "phone"
-        )
+        kind: Kind = "phone"
+        for part, means in _MEANS:
+            if part in name:
+                kind = means
+                break
         return self.pseudonym(kind, found[2])
 
 
@@ -174,6 +197,13 @@ def veil_key(path: Path) -> bytes:
 def is_number(text: str) -> bool:
     """Whether a text (an address of a channel) is a telephone number."""
     return bool(re.fullmatch(r"\+?\d[\d -]{4,18}\d", text.strip()))
+
+
+def kind_of(address: str) -> Kind | None:
+    """What an address of a channel is, where it means a person: a number, an e-mail address; None for others."""
+    if is_number(address.removeprefix("tel:")):
+        return "phone"
+    return "mail" if _MAIL.fullmatch(address.strip().removeprefix("mailto:")) else None
 
 
 def _bare(value: str) -> str:

@@ -14,7 +14,11 @@ from twin.access import Veil
 from twin.access.veil import VeilLog, is_number, veil_key
 from twin.errors import AccessError
 
-VEIL = Veil(b"k" * 32, {"truck-001": "沪A12345", "truck-002": "CW-0002", "truck-003": "ABC 123"}, ["+8613800000000"])
+VEIL = Veil(
+    b"k" * 32,
+    {"truck-001": "沪A12345", "truck-002": "CW-0002", "truck-003": "ABC 123"},
+    ["+8613800000000", "duty@power.example", "https://power.example/whistles"],
+)
 
 
 @pytest.mark.parametrize(("told", "secret"), [
@@ -25,13 +29,15 @@ VEIL = Veil(b"k" * 32, {"truck-001": "沪A12345", "truck-002": "CW-0002", "truck
     ("+86 138-0000-0000", "0000"), ("+358 40 1234567", "1234567"), ("021-12345678", "12345678"),
     ("id 310101199001011234", "310101"), ("31010119900101123X", "123X"),
     ('{"driverCard": "WANG-7781"}', "7781"), ('{\\"plateNo\\": \\"X-99 Y\\"}', "X-99"),
-    ("{'phone': 'office 7'}", "office"),
+    ("{'phone': 'office 7'}", "office"), ("taken for mei.lin@city.example", "mei"),
+    ("请联系Mei_Lin@city.example。", "Lin"),
+    ("ｍｅｉ＠ｃｉｔｙ．ｅｘａｍｐｌｅ", "ｅ"), ("<a@b.cc>,d@e.ff", "b.cc"), ('{"email": "mei lin"}', "mei"),
 ])  # fmt: skip
 def test_what_is_veiled(told: str, secret: str) -> None:
     """Plates of the registry and what looks like a plate, number or card; by name what means a person."""
     veiled = VEIL.text(told)
     assert secret not in veiled
-    assert any(kind in veiled for kind in ("plate-", "phone-", "card-"))
+    assert any(kind in veiled for kind in ("plate-", "phone-", "card-", "mail-"))
     assert VEIL.text(veiled) == veiled  # twice is once
 
 
@@ -39,7 +45,8 @@ def test_what_is_veiled(told: str, secret: str) -> None:
     "CW-20260624-000001", "CW-20260624-000001:dispatch:1:webhook", "pole-0001", "1753730000000", "192.168.13.14",
     "Lamp draws 3 W where 82 W is expected (three reports).", "2026-11-30 04:12:33", "0910010201000001", "-0.138",
     "urn:citywhistle:2301010201000001", "2147483647", "https://lighting.example/whistles", "a" * 64, "1e13",
-    '{"speed": 13.8, "driverCard": 1}', "13800000000000",
+    '{"speed": 13.8, "driverCard": 1}', "13800000000000", "postgresql://citywhistle@db.example.org/cw",
+    "root@localhost", "a@b", "CW-20260624-000001@7",
 ])  # fmt: skip
 def test_what_is_left_alone(told: str) -> None:
     """Ids, keys, times, addresses of machines and measured values stay as they are."""
@@ -54,6 +61,10 @@ def test_pseudonyms_are_stable_and_keyed() -> None:
     assert VEIL.unveil(VEIL.plate("沪A12345")) == ("plate", "沪A12345")
     assert VEIL.text("ring +86 138 0000 0000") == VEIL.text("ring 13800000000")
     assert VEIL.unveil(VEIL.text("13800000000")) == ("phone", "+8613800000000")
+    assert VEIL.text("Duty@Power.example") == VEIL.address("duty@power.example")
+    assert VEIL.unveil(VEIL.text("duty@power.example")) == ("mail", "duty@power.example")
+    assert VEIL.address("https://power.example/whistles") == "https://power.example/whistles"
+    assert VEIL.address("13800000000, duty@power.example").count("-") == 2
     assert VEIL.unveil("plate-aaaaaaaaaaaa") is None
     assert VEIL.plate_of("truck-002") == "CW-0002"
     assert VEIL.plate_of("pole-1") == ""
@@ -73,7 +84,20 @@ def test_any_text_is_survived(told: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "told", ["+1" * 4000, "0" * 10_000, "沪A" * 4000, '"plate":' * 2000, "-" * 10_000, "1 3 8 " * 2000, "a·" * 5000]
+    "told",
+    [
+        "+1" * 4000,
+        "0" * 10_000,
+        "沪A" * 4000,
+        '"plate":' * 2000,
+        "-" * 10_000,
+        "1 3 8 " * 2000,
+        "a·" * 5000,
+        "a@" * 5000,
+        "a@b.c" * 3000,
+        "a." * 5000 + "@",
+        "@" + "a." * 5000,
+    ],
 )
 def test_no_text_is_slow(told: str) -> None:
     """No text makes the patterns run away."""
