@@ -81,6 +81,7 @@ class Rule:
     once: ClassVar[bool] = (
         False  # judges a frame once, with parameters as `Rules.local` gives them: it remembers things
     )
+    prompt: bool = False  # what completes its evidence wants a tick soon, as an event does
 
     def __init__(self, city: City, rules: Rules) -> None:
         self.city = city

@@ -84,6 +84,7 @@ class Dumping(_LoadChange):
     """Standing, hopper raised, and the weight fell, outside every disposal site."""
 
     type = "illegal_dumping"
+    prompt = True
 
     def changed(self, frame: Frame, change: F64, p: Params) -> Mask:
         fell: Mask = (change < -p["change_kg"]) & (frame.known["hopperRaised"] == 1)

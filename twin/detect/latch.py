@@ -64,6 +64,10 @@ class Latch:
                 fresh[busy] = self.arrays[name][busy]
                 self.arrays[name] = fresh
 
+    def coming(self) -> I32:
+        """Rows of which some readings showed the condition, but not yet enough of them."""
+        return np.flatnonzero(self.arrays["busy"] & ~self.arrays["active"]).astype(np.int32)
+
     def since(self, row: int) -> int:
         """Event time at which the device's condition began."""
         return int(self.arrays["since"][row])

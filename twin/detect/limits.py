@@ -37,6 +37,7 @@ class Limit:
     trigger: tuple[str, ...] = ()
     shown: float = 1.0
     beyond: str = ""  # a graver type that takes over above its own limit
+    prompt: bool = False  # danger, or a door: the reading that completes it wants a tick soon
     base: str = ""  # attribute of the city's files that is subtracted: what the device read when it was put up
 
 
@@ -59,13 +60,13 @@ def _loaded_and_moving(city: City, frame: Frame, p: Mapping[str, Value]) -> Mask
 
 LIMITS: tuple[Limit, ...] = (
     Limit("leakage", "pole", "leakageCurrent", "leakage current of {x} mA, the limit is {limit} mA: danger to life",
-          "漏电流{x}mA,超过限值{limit}mA,有触电危险", shown=1000.0),
-    Limit("door_open", "pole", "doorOpen", "the door has been open for {span}", "箱门已打开{span}"),
+          "漏电流{x}mA,超过限值{limit}mA,有触电危险", shown=1000.0, prompt=True),
+    Limit("door_open", "pole", "doorOpen", "the door has been open for {span}", "箱门已打开{span}", prompt=True),
     Limit("tilt", "pole", "tilt", "leans {x} degrees from how it was put up, more than {limit}, for {span}",
           "较安装时倾斜{x}度,超过{limit}度,已持续{span}",
           base="installedTilt", beyond="tilt_emergency"),
     Limit("tilt_emergency", "pole", "tilt", "leans {x} degrees from how it was put up, more than {limit}: it may fall",
-          "较安装时倾斜{x}度,超过{limit}度,有倾倒危险", base="installedTilt"),
+          "较安装时倾斜{x}度,超过{limit}度,有倾倒危险", base="installedTilt", prompt=True),
     Limit("cell_overheated", "cell", "temperature", "{x} °C for {span}, above {limit} °C and above its usual",
           "设备温度{x}°C,超过{limit}°C且高于平时,已持续{span}", gate=_hot),
     Limit("cover_open", "truck", "coverClosed", "moving laden with its cover open for {span}",
@@ -83,6 +84,7 @@ class LimitRule(Rule):
         self.kind = limit.kind  # type: ignore[misc]
         self.quantity = limit.quantity  # type: ignore[misc]
         self.trigger = limit.trigger or (limit.quantity,)  # type: ignore[misc]
+        self.prompt = limit.prompt
         super().__init__(city, rules)
 
     def value(self, frame: Frame) -> F64:

@@ -7,15 +7,17 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
+import numpy as np
+
 from devices.kinds import KINDS
 from devices.places import CityFiles
 from twin.city import City
 from twin.detect import DETECTORS, Detector, Rules, default_rules
-from twin.detect.base import Large
+from twin.detect.base import Large, Rule
 from twin.errors import CheckpointBroken
 from twin.model import KindState
 from twin.model.orders import Orders
-from twin.records import Action, Answer, Changes, Finding, Names, Outcome
+from twin.records import I32, Action, Answer, Changes, Finding, Names, Outcome
 from twin.tick.checkpoint import Later, decode, encode
 from twin.tick.learnt import Learnt
 from twin.tick.link import LinkClock
@@ -120,6 +122,14 @@ class World:
             self.detectors[name] = DETECTORS[name](self.city, self.rules)
             return False
         return True
+
+    def awaited(self) -> dict[str, I32]:
+        """Rows by kind, sorted, whose next reading may complete what must be said at once: it wants a tick soon."""
+        found: dict[str, list[I32]] = {}
+        for detector in self.detectors.values():
+            if isinstance(detector, Rule) and detector.prompt and len(rows := detector.latch.coming()):
+                found.setdefault(detector.kind, []).append(rows)
+        return {kind: np.unique(np.concatenate(rows)) for kind, rows in found.items()}
 
     def active(self) -> list[Finding]:
         """What is wrong now, by key."""
