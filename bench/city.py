@@ -54,7 +54,7 @@ def told_of(lived: Lived) -> list[str]:
     return [
         f"{rate}; broker {lived.broker_share:.3f} of a core; {fleet}; ready after {lived.ready_s:.1f} s",
         sent,
-        f"{lived.probes} leaks completed, {len(lived.whistle_s)} whistled while measured",
+        f"{lived.probes} leaks, falls and open doors completed, {len(lived.whistle_s)} whistled while measured",
     ]
 
 

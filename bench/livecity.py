@@ -1,9 +1,9 @@
 """The full city at work, for `make bench NAME=city`: 76,000 devices at their real cadence through everything.
 
 Real Mosquitto, the server's process (journal, store, tick, every detector, page), the fleet's process, an inbox that
-takes the whistles. CPU and memory are those of the processes over the measured time, after a settling time. Leakage is
-injected at poles one after another: of each, the time from the message that completes the evidence, as a subscriber
-of the broker sees it, to the whistle's arrival in the inbox.
+takes the whistles. CPU and memory are those of the processes over the measured time, after a settling time. Leaking,
+falling and open poles are injected one after another: of each, the time from the message that completes the evidence,
+as a subscriber of the broker sees it, to the whistle's arrival in the inbox.
 """
 
 from __future__ import annotations
@@ -26,8 +26,26 @@ from twin.demo.play import summary
 from twin.demo.scene import Scene
 from twin.demo.stage import Stage, Wishes
 
-LIMIT_A = 0.030  # leakage that the rules call a danger, in two readings
 PROBE_EVERY_S = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """What completes a type's evidence: so many readings above a limit, over so long (twin/detect/rules.toml)."""
+
+    quantity: str
+    limit: float
+    reports: int
+    hold_s: float
+    magnitude: float = 2.0
+
+
+PROOFS = {
+    "leakage": Proof("leakageCurrent", 0.030, 2, 0),
+    "tilt_emergency": Proof("tilt", 10.0, 2, 30),
+    "door_open": Proof("doorOpen", 0.5, 1, 300, 1.0),
+}
+CYCLE = ("leakage", "tilt_emergency", "leakage", "door_open")  # no office gets more than its storm limit lets through
 # A Friday morning, when most trucks are at work; the clock runs a little fast, so that 3,350 messages a second come.
 BEGINS, SPEED = "2026-11-20T10:05:00", 1.3
 
@@ -44,6 +62,7 @@ class Lived:
     fleet_mb: float
     messages_per_s: float
     whistle_s: list[float]  # publish -> whistle, sorted
+    by_type: dict[str, list[float]]
     probes: int
     accounting: dict[str, Any]
     ready_s: float
@@ -51,11 +70,12 @@ class Lived:
 
 
 class Watcher:
-    """Notes when the second leaking reading of each probe passed the broker."""
+    """Notes when the reading that completes the evidence of each probe passed the broker."""
 
-    def __init__(self, stage: Stage, topics: dict[str, str]) -> None:
+    def __init__(self, stage: Stage, topics: dict[str, str], wanted: dict[str, str]) -> None:
         self._topics = topics  # topic -> device
-        self._leaks: dict[str, int] = {}
+        self._wanted = wanted  # device -> type
+        self._shown: dict[str, list[int]] = {}  # event times of the readings that show it
         self.complete_ms: dict[str, float] = {}
         host, port, user, password = _account(stage)
         self._client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id="bench-watcher")
@@ -75,12 +95,19 @@ class Watcher:
             self._client.subscribe([(topic, 0) for topic in topics[i : i + 100]])
 
     def _note(self, _client: object, _data: object, message: mqtt.MQTTMessage) -> None:
+        now_ms = time.time_ns() / 1e6
         told = json.loads(message.payload)
         device = self._topics[message.topic]
-        if isinstance(told, dict) and float(told.get("leakageCurrent", 0.0)) > LIMIT_A:
-            self._leaks[device] = self._leaks.get(device, 0) + 1
-            if self._leaks[device] == 2:
-                self.complete_ms[device] = time.time_ns() / 1e6
+        proof = PROOFS[self._wanted[device]]
+        if device in self.complete_ms or not isinstance(told, dict) or proof.quantity not in told:
+            return
+        if float(told[proof.quantity]) <= proof.limit:
+            self._shown.pop(device, None)
+            return
+        shown = self._shown.setdefault(device, [])
+        shown.append(int(told["t"]))
+        if len(shown) >= proof.reports and shown[-1] - shown[0] >= proof.hold_s * 1000:
+            self.complete_ms[device] = now_ms
 
     def close(self) -> None:
         self._client.disconnect()
@@ -97,16 +124,17 @@ def _account(stage: Stage) -> tuple[str, int, str, str]:
     return broker["host"], int(broker["port"]), broker.get("user", "server"), password
 
 
-def probes(files: CityFiles, seconds: float, first_s: float, seed: int) -> tuple[str, list[str]]:
-    """A scenario in which one pole after another leaks, and the poles."""
+def probes(files: CityFiles, seconds: float, first_s: float, seed: int) -> tuple[str, dict[str, str]]:
+    """A scenario in which something is wrong with one pole after another, and with which pole what."""
     poles = [device.id for device in files.devices if device.kind == "pole"]
     chosen = random.Random(seed).sample(poles, min(len(poles), int(seconds / PROBE_EVERY_S)))
-    lines = []
+    lines, wanted = [], {}
     for i, pole in enumerate(chosen):
+        wanted[pole] = name = CYCLE[i % len(CYCLE)]
         start = first_s + i * PROBE_EVERY_S
-        lines.append(f'[[fault]]\ntype = "leakage"\nsubject = "{pole}"\nstart_s = {start:.1f}\n'
-                     "duration_s = 7200\nmagnitude = 2.0\n")  # fmt: skip
-    return "\n".join(lines), chosen
+        lines.append(f'[[fault]]\ntype = "{name}"\nsubject = "{pole}"\nstart_s = {start:.1f}\n'
+                     f"duration_s = 7200\nmagnitude = {PROOFS[name].magnitude}\n")  # fmt: skip
+    return "\n".join(lines), wanted
 
 
 def live(city: Path, root: Path, seconds: float, settle_s: float, seed: int) -> Lived:
@@ -127,7 +155,7 @@ def live(city: Path, root: Path, seconds: float, settle_s: float, seed: int) -> 
         stage.start()
         district = {device.id: device.district for device in files.devices}
         topics = {f"city/{district[p]}/pole/{p}/{leaf}": p for p in chosen for leaf in ("telemetry", "event")}
-        watcher = Watcher(stage, topics)
+        watcher = Watcher(stage, topics, chosen)
         time.sleep(settle_s)
         before, began = _figures(stage), time.monotonic()
         while time.monotonic() - began < seconds:
@@ -137,7 +165,7 @@ def live(city: Path, root: Path, seconds: float, settle_s: float, seed: int) -> 
         lag = float(stage.last_word("fleet").get("lag_s", 0.0))
         stage.drain()
         told = summary(stage)
-        waits = _waits(stage, watcher)
+        waits = _waits(stage, watcher, chosen)
     finally:
         if watcher is not None:
             watcher.close()
@@ -151,7 +179,8 @@ def live(city: Path, root: Path, seconds: float, settle_s: float, seed: int) -> 
         server_mb=told["memory_mb"]["server"],
         fleet_mb=told["memory_mb"]["fleet"],
         messages_per_s=share["received"],
-        whistle_s=waits,
+        whistle_s=sorted(wait for some in waits.values() for wait in some),
+        by_type=waits,
         probes=len(watcher.complete_ms),
         accounting=told["accounting"],
         ready_s=stage.ready_s,
@@ -166,12 +195,17 @@ def _figures(stage: Stage) -> dict[str, float]:
     return {**stage.cpu_s(), "received": float(total.get("received", 0))}
 
 
-def _waits(stage: Stage, watcher: Watcher) -> list[float]:
-    """Seconds from the completing message to the whistle in the inbox, of every probe that was whistled."""
+def _waits(stage: Stage, watcher: Watcher, wanted: dict[str, str]) -> dict[str, list[float]]:
+    """Seconds from the completing message to the whistle in the inbox, of every probe that was whistled, by type."""
     arrived: dict[str, float] = {}
     for line in stage.scene.inbox.read_text(encoding="utf-8").splitlines():
         told = json.loads(line)
         case = told["message"]["data"]
-        if case["type"] == "leakage":
-            arrived.setdefault(case["subject"]["id"], float(told["received_ms"]))
-    return sorted((arrived[d] - at) / 1000 for d, at in watcher.complete_ms.items() if d in arrived)
+        subject = case.get("subject", {}).get("id", "")
+        if case.get("purpose") == "dispatch" and case["type"] == wanted.get(subject):
+            arrived.setdefault(subject, float(told["received_ms"]))
+    found: dict[str, list[float]] = {name: [] for name in PROOFS}
+    for device, at in sorted(watcher.complete_ms.items()):
+        if device in arrived:
+            found[wanted[device]].append((arrived[device] - at) / 1000)
+    return {name: sorted(some) for name, some in found.items()}

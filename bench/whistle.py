@@ -1,8 +1,13 @@
-"""Whistles under load: a feeder trip, a storm of findings, a long list of open cases, and the way to the receiver."""
+"""Whistles under load: a feeder trip, a storm of findings, a long list of open cases, and the way to the receiver.
+
+The way is measured twice: from the finding on, in parts of the server alone, and from the message at the broker to the
+webhook received, in the full city at its real cadence (bench/livecity.py); --city-seconds 0 leaves that out.
+"""
 
 from __future__ import annotations
 
 import argparse
+import math
 import queue
 import resource
 import tempfile
@@ -12,12 +17,14 @@ from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+from bench.livecity import live
 from bench.report import Bar, report
 from devices.places import CityFiles, Department, Device, Node
 from twin.channels.webhook import Webhook
 from twin.deliver.cases import Cases
 from twin.deliver.post import Sender
 from twin.records import Changes, Finding, Outcome
+from twin.survey.synth import Plan, synthesise
 from twin.whistle.ledger import Ledger
 from twin.whistle.places import CityPlaces
 
@@ -159,6 +166,37 @@ def way(folder: Path, count: int) -> dict[str, Bar]:
     }
 
 
+def published(
+    folder: Path, devices: int, seconds: float, settle_s: float, seed: int
+) -> tuple[dict[str, Bar], list[str]]:
+    """The full city at work: from the message that completes the evidence, at the broker, to the webhook received."""
+    full = folder / "full"
+    synthesise(Plan(devices=devices, area_km2=900.0 * devices / 76_000, seed=seed), full)
+    lived = live(full, folder / "live", seconds, settle_s, seed)
+    waits = lived.whistle_s
+    bars = {
+        f"publish to webhook received: p{share}": Bar(_share(waits, share) * 1000, 1000, "ms", "lower")
+        for share in (50, 99)
+    }
+    bars["publish to webhook received: whistled of completed"] = Bar(len(waits), lived.probes, "whistles")
+    told = "; ".join(
+        f"{name} {len(some)}, p50 {_share(some, 50) * 1000:.0f}, p99 {_share(some, 99) * 1000:.0f} ms"
+        for name, some in lived.by_type.items()
+    )
+    account = lived.accounting
+    shares = (
+        f"server {lived.server_share:.2f}, fleet {lived.fleet_share:.2f}, broker {lived.broker_share:.2f} of a core"
+    )
+    return bars, [
+        f"{devices:,} devices at real cadence, {lived.messages_per_s:.0f} readings/s for {lived.seconds:.0f} s: {told}",
+        f"{shares}; fleet {lived.lag_s:.1f} city s behind; sent {account['sent']}, missing {account['missing']}",
+    ]
+
+
+def _share(waits: list[float], percent: int) -> float:
+    return waits[int(percent / 100 * (len(waits) - 1))] if waits else math.nan
+
+
 def _timed(ask: Callable[[], object]) -> float:
     began = time.perf_counter()
     ask()
@@ -170,16 +208,24 @@ def _memory_mb() -> float:
 
 
 def main() -> None:
-    """Run all four."""
+    """Run all five."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cases", type=int, default=100_000, help="open cases of the list queries")
     parser.add_argument("--messages", type=int, default=300, help="messages of the way to the receiver")
+    parser.add_argument("--devices", type=int, default=76_000, help="devices of the city at work")
+    parser.add_argument("--city-seconds", type=float, default=300, help="how long that city is measured; 0: not at all")
+    parser.add_argument("--settle", type=float, default=60, help="seconds before that, in which connections are made")
+    parser.add_argument("--seed", type=int, default=1)
     told = parser.parse_args()
+    more: list[str] = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         bars = trip() | storm(folder) | way(folder, told.messages) | lists(folder, told.cases)
+        if told.city_seconds:
+            seen, more = published(folder, told.devices, told.city_seconds, told.settle, told.seed)
+            bars |= seen
     notes = [f"{told.cases:,} open cases, {told.messages} messages; ledger, case database and sender without the rest"]
-    report("whistle", bars, notes=notes)
+    report("whistle", bars, notes=[*notes, *more])
 
 
 if __name__ == "__main__":
