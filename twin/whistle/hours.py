@@ -56,7 +56,11 @@ class Calendar:
         """The working spans of a day as UTC milliseconds (start, end)."""
         if not self.works_on(day):
             return []
-        return [(self._instant(day, start), self._instant(day, end)) for start, end in self.shifts]
+        spans: list[tuple[int, int]] = []
+        for start, end in self.shifts:  # a shift that begins in the hour left out begins no sooner than one before ends
+            begin = max(self._instant(day, start), spans[-1][1] if spans else 0)
+            spans += [(begin, self._instant(day, end))] if self._instant(day, end) > begin else []
+        return spans
 
     def add(self, from_ms: int, working_s: float) -> int:
         """The instant (ms) at which `working_s` seconds of working time have passed since `from_ms`."""
@@ -65,9 +69,11 @@ class Calendar:
         for _ in range(FARTHEST_DAYS):
             for start, end in self.spans(day):
                 begin = max(start, from_ms)
-                if end - begin >= left_ms and end > begin:
+                if begin >= end:
+                    continue
+                if end - begin >= left_ms:
                     return begin + left_ms
-                left_ms -= max(0, end - begin)
+                left_ms -= end - begin
             day += timedelta(days=1)
         return from_ms + FARTHEST_DAYS * 86_400_000
 
