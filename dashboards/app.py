@@ -26,6 +26,7 @@ from dashboards.api import (
     probes,
     register,
     reveals,
+    route,
     rules,
     score,
     session,
@@ -86,9 +87,8 @@ def build_app(
     app.state.doors = doors
     app.state.live = live
     parts = (
-        answer, cap, city, register, orders, photos, cases, accounts, ingest, score, rules, store, session, users,
-        books,
-        reveals, probes,
+        answer, cap, city, register, orders, photos, cases, route, accounts, ingest, score, rules, store, session,
+        users, books, reveals, probes,
     )  # fmt: skip
     for part in parts:
         app.include_router(part.routes)

@@ -49,6 +49,7 @@ RULES: tuple[tuple[str, str, str], ...] = (
     ("POST", "/api/cases/{case}/photos", "step:attach"),
     ("GET", "/api/cases/{case}/photos/{sha256}", "cases"),
     ("POST", "/api/cases/{case}/{verb}", "step:{verb}"),
+    ("GET", "/api/route", "city"),
     ("GET", "/api/score", "cases"),
     ("GET", "/api/score.csv", "cases"),
     ("GET", "/api/cap", "warnings"),

@@ -51,6 +51,10 @@ class IllegalStep(TwinError):
     """A case cannot take that step from where it stands; the message names the steps that it can take."""
 
 
+class UnknownPlace(TwinError):
+    """A case type or a subject that the city does not have; the message says what there is."""
+
+
 class LinkRefused(TwinError):
     """A link to answer by does not open: `why` is "forged", "expired" or "used"."""
 

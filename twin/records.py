@@ -301,6 +301,7 @@ class Case:
     since_ms: int  # event time of the first evidence
     updated_ms: int
     department: str = ""
+    parties: tuple[str, ...] = ()  # who else was told: joint partners, those above, who decides what was returned
     parent: str = ""  # id of the case that is its cause; children are recorded, never sent
     children: int = 0
     deadline_ms: int = 0

@@ -15,7 +15,7 @@ from twin.records import Case
 
 routes = APIRouter(tags=["warnings"])
 
-MOST_LOOKED = 1000  # newest cases that the feed looks through
+MOST_LOOKED = 300  # newest cases of types that concern the public
 MOST_ENTRIES = 100
 
 
@@ -43,7 +43,7 @@ async def warning(case: str, given: Given, number: Annotated[int | None, Query(g
 
 def _feed(given: Subject, address: str) -> bytes:
     entries: list[tuple[Case, Element]] = []
-    for case in given.desk.cases(open_only=False, limit=MOST_LOOKED):
+    for case in given.desk.warnings(MOST_LOOKED):
         if cap.is_public(case) and len(entries) < MOST_ENTRIES:
             messages = cap.messages(case, given.desk.history(case.id), _sender(given))
             entries += [(case, messages[-1])] if messages else []

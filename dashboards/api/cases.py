@@ -39,7 +39,9 @@ def cases(
 
 @routes.get("/api/cases/{case}", responses=refusals(404), summary="One case")
 def case(case: str, given: Given, who: Who) -> Response:
-    """The case; `earlier`: of the same type on the same subject or company within 90 days before, newest first."""
+    """The case; `earlier`: of the same type on the same subject or company, within `repeat_days` of the policy before,
+    newest first.
+    """
     found = given.case(who, case)
     earlier = [one for one in given.desk.earlier(found) if given.sees(who, one)]
     told = [{name: getattr(one, name) for name in EARLIER} for one in earlier]

@@ -40,21 +40,25 @@ SPEED = 90.0
 PATIENCE_S = 120.0
 RUNNER = CliRunner()
 
+HERE = {"latitude": 60.164394, "longitude": 24.937229}  # where a permit's trucks load, far from where they tip
+CABINET = [f"pole/pole-{i:04d}" for i in range(483, 494)]  # every pole of cabinet-114
 WELL: dict[str, dict[str, float]] = {
     "pole/pole-0001": {"leakageCurrent": 0.001},
     "cell/cell-0001": {"operationalState": 1, "alarmState": 0, "backhaulUp": 1},
     "truck/truck-001": {"grossWeight": 20_000, "speed": 30, "latitude": 60.164394, "longitude": 24.937229},
-}
+    "truck/truck-003": {"grossWeight": 28_000, "speed": 30, "hopperRaised": 0} | HERE,
+} | {pole: {"supplyPresent": 1} for pole in CABINET}
 ILL: dict[str, dict[str, float]] = {
     "pole/pole-0001": {"leakageCurrent": 0.2},
     "cell/cell-0001": {"operationalState": 0, "alarmState": 4},
     "truck/truck-001": {"grossWeight": 41_000, "speed": 30},
-}
+    "truck/truck-003": {"grossWeight": 15_000, "speed": 0, "hopperRaised": 1},
+} | {pole: {"supplyPresent": 0} for pole in CABINET}
 
 
 @dataclass
 class Devices:
-    """Three devices that say every fifth of a second how they are."""
+    """Some devices that say every fifth of a second how they are."""
 
     publisher: Publisher
     clock: SimulatedClock
@@ -93,15 +97,19 @@ class Stage:
         told = json.loads(self.command("whistles", "list", "--all", "--json"))
         return next((case for case in told if case["type"] == type_), None)
 
+    def messages(self, case: str, purpose: str) -> dict[str, dict[str, Any]]:
+        """The messages of that purpose that the departments' own server received so far, by department."""
+        told = [record["message"]["data"] for record in list(self.inbox.received)]
+        return {
+            data["department"]["id"]: data
+            for data in told
+            if data.get("case") == case and data["purpose"] == purpose
+        }  # fmt: skip
+
     def message(self, case: str, purpose: str) -> dict[str, Any]:
-        """The message of that purpose that the department's own server received."""
-
-        def found() -> list[dict[str, Any]]:
-            told = [record["message"]["data"] for record in list(self.inbox.received)]
-            return [data for data in told if data.get("case") == case and data["purpose"] == purpose]
-
-        until(found, f"{purpose} of {case}", PATIENCE_S)
-        return found()[0]
+        """The first message of that purpose, once it is there."""
+        until(lambda: self.messages(case, purpose), f"{purpose} of {case}", PATIENCE_S)
+        return next(iter(self.messages(case, purpose).values()))
 
     def answer(self, url: str, verb: str, photo: bytes = b"", **fields: str) -> None:
         """What a person at the other end does: open the link, fill the form that it offers, send it."""
@@ -174,6 +182,12 @@ def is_state(stage: Stage, case: str, *states: str) -> Callable[[], bool]:
     return lambda: json.loads(stage.command("whistles", "show", case, "--json"))["case"]["state"] in states
 
 
+def children(stage: Stage, case: str) -> list[dict[str, Any]]:
+    """What is recorded under a case."""
+    told: list[dict[str, Any]] = json.loads(stage.command("whistles", "show", case, "--json"))["children"]
+    return told
+
+
 def events(stage: Stage, case: str) -> list[str]:
     """The steps of a case."""
     return [step["event"] for step in json.loads(stage.command("whistles", "show", case, "--json"))["history"]]
@@ -233,13 +247,61 @@ def test_the_truck_is_too_heavy_and_people_decide(stage: Stage) -> None:
 
 
 @pytest.mark.timeout(600)
+def test_a_load_is_tipped_and_three_offices_act_jointly(stage: Stage) -> None:
+    """Dumping: the district's urban management leads; environment and waste office are told, may leave a word by links
+    of their own, and hear of the end.
+    """
+    stage.devices.ill.add("truck/truck-003")
+    case = opened(stage, "illegal_dumping")
+    told = stage.message(case, "dispatch")
+    assert told["department"]["id"] == "urban_management_091001"
+    partners = {"environment", "waste_management"}
+    until(lambda: set(stage.messages(case, "joint")) == partners, "the partners are told", PATIENCE_S)
+    for name, message in stage.messages(case, "joint").items():
+        stage.answer(message["answer"]["url"], "comment", reason=f"{name} has seen it")
+    stage.answer(told["answer"]["url"], "accept")
+    stage.answer(told["answer"]["url"], "handle", with_everything(), reason="taken away, driver fined")
+    stage.devices.ill.clear()
+    until(lambda: "recover" in events(stage, case), "the truck drives on", PATIENCE_S)
+    assert is_state(stage, case, "handled")()
+    stage.command("whistles", "confirm", case, "--reason", "the place is clean")
+    stage.command("whistles", "close", case, "--reason", "fined")
+    until(
+        lambda: set(stage.messages(case, "close")) == {*partners, "urban_management_091001"},
+        "all hear of it",
+        PATIENCE_S,
+    )
+    assert events(stage, case).count("comment") == 2
+
+
+@pytest.mark.timeout(600)
+def test_a_cabinet_trips_and_its_poles_are_one_case(stage: Stage) -> None:
+    """Eleven poles lose their supply: one whistle, eleven children that are recorded and never sent; when all are back
+    for five minutes, cause and children close.
+    """
+    stage.devices.ill.update(CABINET)
+    case = opened(stage, "cabinet_trip")
+    told = stage.message(case, "dispatch")
+    assert told["subject"]["id"] == "cabinet-114"
+    until(lambda: len(children(stage, case)) == len(CABINET), "every pole is under its cause", PATIENCE_S)
+    stage.answer(told["answer"]["url"], "accept")
+    stage.answer(told["answer"]["url"], "handle", reason="fuse replaced")
+    stage.devices.ill.clear()
+    until(is_state(stage, case, "closed"), "five minutes of supply close it", PATIENCE_S)
+    until(lambda: {one["state"] for one in children(stage, case)} == {"closed"}, "the children too", PATIENCE_S)
+    stage.message(case, "close")
+    sent = {record["message"]["data"].get("case") for record in list(stage.inbox.received)}
+    assert not sent & {one["id"] for one in children(stage, case)}
+
+
+@pytest.mark.timeout(600)
 def test_the_score_card_tells_it_all_and_the_history_is_proven(stage: Stage) -> None:
-    """Three cases on the card, in time, judged; the history is whole; one altered byte is named."""
+    """Five cases on the card, in time, judged; the history is whole; one altered byte is named."""
     days = [(datetime.fromtimestamp(START_MS / 1000, UTC) + timedelta(days=n)).strftime("%Y-%m-%d") for n in (-1, 2)]
     period = ("--from", days[0], "--to", days[1])
     card = json.loads(stage.command("whistles", "score", *period, "--json"))
     lines = {line["key"]: line for line in card["by"]["type"]}
-    for type_ in ("leakage", "cell_down", "overload"):
+    for type_ in ("leakage", "cell_down", "overload", "illegal_dumping", "cabinet_trip"):
         assert (lines[type_]["cases"], lines[type_]["share_in_time"]) == (1, 1.0), card
     judged = {one["judge"]: one for one in card["judged"]}
     assert (judged["unit"]["mean_score"], judged["citizen"]["mean_score"]) == (5.0, 3.0)

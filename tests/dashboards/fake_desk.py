@@ -21,7 +21,8 @@ from typing import Any
 from devices.kinds import KINDS
 from devices.orders import check_order
 from twin.detect import default_rules
-from twin.errors import BadPeriod, LinkRefused, StoreElsewhere
+from twin.errors import BadPeriod, LinkRefused, StoreElsewhere, UnknownPlace
+from twin.query.cap import WARNINGS
 from twin.query.desk import Account, Letter, Moved, Row, Series
 from twin.query.score import ScoreCard, Where, score_card
 from twin.records import Case, Reject, Transition
@@ -328,6 +329,16 @@ class FakeDesk:
         cause = self.book.get(case.parent)
         mine = {case.department, "environment"} if case.department == "waste_management" else {case.department}
         return frozenset(mine | ({cause.department} if cause else set())) - {""}
+
+    def route(self, type: str, subject: str, at_ms: int = 0) -> Mapping[str, Any]:  # noqa: A002
+        if subject not in self.index:
+            raise UnknownPlace(f"the city has no {subject!r}")
+        return {"department": "lighting", "channel": "sms", "address": "13800000000", "on_call": bool(at_ms),
+                "kind": "single", "always": False, "deadline_ms": at_ms or self.city_ms, "joint": [], "en": type,
+                "zh": type, "timezone": "Europe/Helsinki"}  # fmt: skip
+
+    def warnings(self, limit: int = 100) -> Sequence[Case]:
+        return [case for case in reversed(list(self.book.values())) if case.type in WARNINGS][:limit]
 
     def verify(self, head: str = "") -> Mapping[str, Any]:
         return {"ok": not head, "checked": 6, "head": "0" * 64, "flaw": "altered" if head else "", "n": 0, "case": "",

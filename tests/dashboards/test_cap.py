@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from datetime import datetime, timedelta
 from pathlib import Path
+from urllib.parse import urlsplit
 from xml.etree import ElementTree as Xml
 
 import httpx
@@ -57,6 +59,13 @@ async def test_alert_update_cancel(script: httpx.AsyncClient, desk: FakeDesk, le
     assert text(update, "references") == first
     assert text(cancel, "references") == f"{first} {second}"
     assert (await script.get(f"/api/cap/{leaking}", params={"number": 4})).status_code == 404
+    for n, (event, after) in enumerate((("reopen", "filed"), ("dispatch", "dispatched"), ("merge", "filed")), 6):
+        desk.steps[leaking].append(Transition(leaking, n, desk.city_ms + n * 1000, "system", event, "closed", after))
+    anew, gone = [valid((await script.get(f"/api/cap/{leaking}", params={"number": n})).content) for n in (4, 5)]
+    assert [text(m, "msgType") for m in (anew, gone)] == ["Alert", "Cancel"]
+    assert anew.findtext("c:references", namespaces=CAP) is None
+    assert text(gone, "references") == ",".join(text(anew, tag) for tag in ("sender", "identifier", "sent"))
+    assert (await script.get(f"/api/cap/{leaking}", params={"number": 6})).status_code == 404
 
 
 async def test_polygon_is_latitude_first_and_closed(script: httpx.AsyncClient, desk: FakeDesk, leaking: str) -> None:
@@ -74,10 +83,34 @@ async def test_feed_lists_public_warnings_only(script: httpx.AsyncClient, desk: 
     """The feed holds the leaking pole, not the dark lamp; its links lead to the documents."""
     feed = Xml.fromstring((await script.get("/api/cap")).content)
     links = [link.attrib["href"] for link in feed.iter(f"{{{cap.ATOM}}}link")]
-    assert [link.rsplit("/", 1)[1] for link in links] == [leaking]
-    assert (await script.get(links[0])).headers["content-type"] == "application/cap+xml"
+    assert links[0].endswith("/api/cap")
+    assert [link.rsplit("/", 1)[1] for link in links[1:]] == [leaking]
+    assert (await script.get(links[1])).headers["content-type"] == "application/cap+xml"
     assert (await script.get("/api/cap/c00001")).status_code == 404
     assert (await script.get("/api/cap/nobody")).status_code == 404
+
+
+async def test_the_feed_is_atom(script: httpx.AsyncClient, desk: FakeDesk, leaking: str) -> None:
+    """What RFC 4287 asks of a feed and its entries: once each, ids that are IRIs and stay, times, an author, a link to
+    itself; it says the same until a warning changes, and a storm of other cases pushes no warning out of it.
+    """
+    first = (await script.get("/api/cap")).content
+    feed = etree.fromstring(first)
+    atom = {"a": cap.ATOM}
+    for tag in ("id", "title", "updated"):
+        assert len(feed.findall(f"a:{tag}", atom)) == 1
+        assert all(len(entry.findall(f"a:{tag}", atom)) == 1 for entry in feed.findall("a:entry", atom))
+    assert feed.findtext("a:author/a:name", namespaces=atom)
+    assert feed.find("a:link[@rel='self']", atom).get("href") == feed.findtext("a:id", namespaces=atom)
+    ids = [entry.findtext("a:id", namespaces=atom) for entry in feed.findall("a:entry", atom)]
+    assert len(set(ids)) == len(ids) == 1
+    assert all(urlsplit(one).scheme for one in ids)
+    for told in feed.iter(f"{{{cap.ATOM}}}updated"):
+        assert datetime.fromisoformat(told.text).utcoffset() == timedelta(0)
+    desk.city_ms += 60_000
+    for _ in range(50):
+        desk.whistle(2)
+    assert (await script.get("/api/cap")).content == first
 
 
 def test_nothing_private_and_no_markup(desk: FakeDesk, leaking: str) -> None:
@@ -94,5 +127,5 @@ def test_what_was_never_sent_is_no_warning(desk: FakeDesk, leaking: str) -> None
     """A case that was found but not dispatched has no message; past, hidden and unplaced ones are not public."""
     case = desk.book[leaking]
     assert cap.messages(case, desk.history(leaking)[:2], "x") == []
-    for changed in ({"past": True}, {"parent": "c00001"}, {"lon": float("nan")}, {"type": "lamp_out"}):
+    for changed in ({"past": True}, {"lon": float("nan")}, {"type": "lamp_out"}):
         assert not cap.is_public(replace(case, **changed))

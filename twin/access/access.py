@@ -87,6 +87,11 @@ class Access:
         with self._file.snapshot() as link:
             return chain.read(link, book, before, limit)
 
+    def told(self, book: str, event: str) -> list[tuple[str, str]]:
+        """Subject and detail of every line of one event, oldest first."""
+        query = "SELECT subject, detail FROM entries WHERE book = ? AND event = ? ORDER BY n"
+        return [(row["subject"], row["detail"]) for row in self._file.read(query, (book, event))]
+
     def verify(self, book: str, head: str = "") -> Proof:
         """Read a whole book and name its first flaw."""
         with self._file.snapshot() as link:

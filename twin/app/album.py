@@ -54,6 +54,13 @@ class Album:
         jpeg = path.read_bytes()
         return jpeg if hashlib.sha256(jpeg).hexdigest() == digest else None
 
+    def look(self, case: str, digest: str) -> bool | None:
+        """Whether a photo is as it was kept; None where there is none."""
+        path = self._path(case, digest)
+        if path is None or not path.is_file():
+            return None
+        return self.photo(case, digest) is not None
+
     def _path(self, case: str, digest: str) -> Path | None:
         if not _CASE.match(case) or not _HASH.match(digest):
             return None

@@ -17,6 +17,7 @@ from devices.clock import Clock, SimulatedClock
 from devices.kinds import KINDS
 from devices.orders import ORDERS, check_order
 from devices.places import Device
+from twin.access import Access
 from twin.app.accounts import Accounts
 from twin.app.actions import Counter
 from twin.app.album import Album
@@ -27,6 +28,7 @@ from twin.app.meters import render
 from twin.app.partners import Partners
 from twin.app.picture import Picture
 from twin.app.policybook import Policybook
+from twin.app.proof import prove
 from twin.app.register import CityRegister
 from twin.app.retention import Night
 from twin.app.rulebook import Rulebook
@@ -39,6 +41,7 @@ from twin.errors import LinkRefused, SettingsError, StoreDown, StoreElsewhere, T
 from twin.ingest.pump import Pump
 from twin.journal import Journal
 from twin.model.orders import VERB
+from twin.query.cap import WARNINGS
 from twin.query.desk import Account, Ahead, Letter, Moved, Row, Series
 from twin.query.score import ScoreCard
 from twin.records import Action, Case, Reject, Transition
@@ -47,8 +50,10 @@ from twin.store.backup import back_up, elsewhere
 from twin.store.embedded import EmbeddedStore
 from twin.store.writer import StoreWriter
 from twin.tick import budgets, expectation, forecast
+from twin.whistle.places import CityPlaces
+from twin.whistle.route import explain
 
-REPEAT_DAYS = 90  # a case of the same type within so many days before is the same trouble, or offender, again
+DAY_MS = 86_400_000
 RAW_MS = 60_000  # the shortest step of a chart; shorter ones are drawn from raw readings
 LOW_DISK_BYTES = 512 << 20
 RELATIONS = ("district", "street", "grid", "cabinet", "feeder", "pole", "gateway", "company")
@@ -76,10 +81,13 @@ class CityDesk:
     links: Links | None = None
     register_: CityRegister | None = None
     night: Night | None = None
+    access: Access | None = None
+    photos_days: float = 0.0  # after which photos go; 0: never
     heartbeat: Heartbeat | None = None
     rulebook: Rulebook | None = None
     policybook: Policybook | None = None
     tables: Tables | None = None
+    _places: tuple[int, CityPlaces] | None = None
     _began_s: float = field(default_factory=time.monotonic)
 
     # ---- the city --------------------------------------------------------------------------------------------
@@ -211,8 +219,18 @@ class CityDesk:
         cause = self.cases_.case(case.parent) if case.parent else None
         return self.partners.of(case) | (self.partners.of(cause) if cause is not None else frozenset())
 
+    def route(self, type: str, subject: str, at_ms: int = 0) -> Mapping[str, Any]:  # noqa: A002
+        if self._places is None or self._places[0] != self.city_.version:
+            self._places = (self.city_.version, CityPlaces.of(self.city_.files))
+        policy, now_ms = self.partners.policy(), self.clock.now_ms()
+        return asdict(explain(self._places[1], policy, type, subject, at_ms or now_ms))
+
+    def warnings(self, limit: int = 100) -> Sequence[Case]:
+        return self.cases_.of_types(tuple(WARNINGS), limit)
+
     def verify(self, head: str = "") -> Mapping[str, Any]:
-        verdict = self.cases_.verify(head)
+        days = self.photos_days
+        verdict = prove(self.cases_, self.data_dir, self.access, days, head)
         return asdict(verdict) | {"ok": verdict.ok}
 
     def case(self, case: str) -> Case | None:
@@ -223,7 +241,8 @@ class CityDesk:
         subjects = [case.subject]
         if known is not None and known.company:
             subjects += [one.id for one in self.city_.files.devices if one.company == known.company]
-        return self.cases_.earlier(case, subjects, case.opened_ms - REPEAT_DAYS * 86_400_000, limit)
+        since_ms = case.opened_ms - round(self.partners.policy().repeat_days * DAY_MS)
+        return self.cases_.earlier(case, subjects, since_ms, limit)
 
     def children(self, case: str, limit: int = 1000) -> Sequence[Case]:
         return self.cases_.children(case, limit)

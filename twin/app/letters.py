@@ -10,6 +10,7 @@ from twin.deliver.links import Links
 from twin.errors import LinkRefused
 from twin.query.desk import Letter
 from twin.records import Case, Delivery
+from twin.whistle.book import PARTY
 from twin.whistle.lifecycle import OPEN, verbs
 
 MOST_ANSWERS = 20  # by one link; a leaked one cannot fill the journal
@@ -40,13 +41,13 @@ def offers(case: Case, delivery: Delivery, department: str) -> tuple[str, ...]:
     """What the receiver of a message may do: the department in charge every step, others of an open case a word; who
     was told that it is closed may say how it was done.
     """
-    if delivery.purpose == "close" and case.state == "closed" and not case.parent:
+    if delivery.purpose == "close" and case.state == "closed" and not case.parent and case.department == department:
         return ("evaluate",)
     if case.state not in OPEN or case.parent or delivery.purpose in ("withdraw", "close", "cancel"):
         return ()
     if case.department != department:
         # Joint partners and those to whom it was escalated have a say; who returned it or lost it has none.
-        return ("comment",) if delivery.purpose in ("joint", "escalate", "undelivered", "returned") else ()
+        return ("comment",) if department in case.parties or delivery.purpose in PARTY else ()
     possible = verbs(case.state)
     return (*(step for step in STEPS if step in possible), "comment")
 

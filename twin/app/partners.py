@@ -1,4 +1,6 @@
-"""Which departments are party to a case: the one in charge, and those who by the city's policy act jointly with it."""
+"""Which departments are party to a case: the one in charge, those that were told besides (partners, those above, who
+decides what was returned), and those who by the city's policy act jointly in its type.
+"""
 
 from __future__ import annotations
 
@@ -25,8 +27,9 @@ class Partners:
         return frozenset({*told.joint, *claims})
 
     def of(self, case: Case) -> frozenset[str]:
-        """The departments that may see a case; nobody's while it is with no department."""
-        return frozenset({case.department, *self.joint(case.type)}) if case.department else frozenset()
+        """The departments that may see a case; nobody's before anybody was told of it."""
+        told = frozenset(case.parties)
+        return told | {case.department, *self.joint(case.type)} if case.department else told
 
     def types(self, departments: Sequence[str]) -> tuple[str, ...]:
         """The case types that one of the departments joins in."""

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 from devices.places import CityFiles
 from twin.access import Access
-from twin.access.veil import Veil, VeilLog, is_number
+from twin.access.veil import Veil, VeilLog
 from twin.app.retention import Class, Night, forget_files
 from twin.deliver.cases import Cases
 from twin.errors import SettingsError
@@ -24,7 +24,7 @@ KEPT_AT_LEAST = {"messages_days": 30.0, "cases_days": 60.0}  # links are answere
 
 
 def city_veil(files: CityFiles, settings: Settings, key: bytes) -> Veil:
-    """The veil over a city's plates and the numbers of its departments, shifts and channels."""
+    """The veil over a city's plates, and the numbers and addresses of its departments, shifts and channels."""
     veil = Veil(key)
     cover(veil, files, settings)
     return veil
@@ -36,7 +36,7 @@ def cover(veil: Veil, files: CityFiles, settings: Settings) -> None:
     addresses += [shift.address for office in files.departments for shift in office.on_call]
     addresses += [told for channel in settings.channels.values() if isinstance(told := channel.options.get("to"), str)]
     plates = {device.id: device.plate for device in files.devices if device.plate}
-    veil.become(plates, [part.strip() for told in addresses for part in told.split(",") if is_number(part)])
+    veil.become(plates, [part.strip() for told in addresses for part in told.split(",") if part.strip()])
 
 
 def veil_logs(veil: Veil) -> None:

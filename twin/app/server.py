@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import numpy as np
 from sqlalchemy.exc import DatabaseError
 
 from devices.cities.change import ChangeRefused, difference
@@ -45,12 +46,14 @@ from twin.app.partners import Partners
 from twin.app.picture import Picture
 from twin.app.plates import Plates, plates_of
 from twin.app.privacy import city_veil, cover, retention_of, veil_logs
+from twin.app.proof import Heads
 from twin.app.register import CityRegister, moved_devices
 from twin.app.rulebook import Rulebook, Tablebook
 from twin.app.strangers import Strangers
 from twin.app.tables import Tables, departments_of
 from twin.app.ways import city_toml, direct, open_channels, policybook, provisioner, unreached
 from twin.city import City, Registry
+from twin.deliver.links import FILE as LINKS
 from twin.deliver.links import Links, link_secret
 from twin.deliver.post import Sender
 from twin.errors import JournalBroken, JournalFull, SettingsError, TwinError
@@ -58,7 +61,7 @@ from twin.ingest.endpoint import LinkSettings
 from twin.ingest.pump import Pump
 from twin.journal import Journal
 from twin.query.register import Wish
-from twin.records import FLAG_EVENT, Batch, Body, Delivery, Edit, Link, Outcome
+from twin.records import FLAG_EVENT, I32, Batch, Body, Columns, Delivery, Edit, Link, Outcome
 from twin.settings import Settings, read_secret
 from twin.store import Rows, open_store
 from twin.store.writer import StoreWriter
@@ -208,6 +211,7 @@ class Server:
         )
         self.heart.pulse.last_now_ms = restored.world.now_ms
         self._live = False
+        self._awaited: dict[str, I32] = {}
         began = time.monotonic()
         ticks = self.heart.replay()
         self.clock.resume(self.heart.pulse.last_now_ms)
@@ -282,7 +286,7 @@ class Server:
         told = self.settings
         for department, channel in unreached(self.files, told).items():
             LOG.warning("department %s is reached by %s, and there is no [channels.%s]", department, channel, channel)
-        self.links = Links(link_secret(self.data / "answer.key"), told.web.public_url)
+        self.links = Links(link_secret(self.data / LINKS), told.web.public_url)
         self.plates = Plates(self.veil, self.access, plates_of(told))
         self.night = retention_of(told, self.files.timezone, self.clock.now_ms, self.access, self.cases)
 
@@ -333,6 +337,8 @@ class Server:
         self._stack.callback(self.pump.halt)  # the last marks are of what was taken last
         self._serve()
         self._begin(self.night.start, self.night.stop)
+        heads = Heads(self.cases, self.access)
+        self._begin(heads.start, heads.stop)
         self._begin(self.tables.start, self.tables.stop)
         self._begin(self.sender.start, self.sender.stop)  # last: messages carry the address that people answer at
         self._begin(self.heartbeat.start, self.heartbeat.stop)
@@ -370,6 +376,8 @@ class Server:
             self.links,
             self.register,
             self.night,
+            self.access,
+            self.settings.retention.photos_days,
         )
         told = self.settings.heartbeat
         self.heartbeat = Heartbeat(
@@ -423,14 +431,20 @@ class Server:
     # ---- between the parts -----------------------------------------------------------------------------------
 
     def _append(self, bodies: Sequence[Body]) -> int:
-        """Journal what came; events and actions make the heart beat sooner."""
+        """Journal what came; events, what may complete an urgent finding, and actions make the heart beat sooner."""
         n = self.journal.append(bodies)
-        for body in bodies:
-            if isinstance(body, Batch):
-                self._note(body)
-                if any((columns.flags & FLAG_EVENT).any() for columns in body.columns):
-                    self._nudge()
+        batches = [body for body in bodies if isinstance(body, Batch)]
+        if any(self._wants_tick(columns) for batch in batches for columns in batch.columns):
+            self._nudge()
+        for batch in batches:
+            self._note(batch)
         return n
+
+    def _wants_tick(self, columns: Columns) -> bool:
+        if (columns.flags & FLAG_EVENT).any():
+            return True
+        awaited = self._awaited.get(columns.kind)
+        return awaited is not None and bool(np.isin(columns.row, awaited).any())
 
     def _note(self, batch: Batch) -> None:
         self.accounts.note(batch)
@@ -460,12 +474,15 @@ class Server:
         return self.writer.state().sent
 
     def _ticked(self, ticked: Ticked, n: int, now_ms: int) -> None:
-        """(ticking thread) A tick was recorded: picture, answers to actions, post, checkpoint."""
+        """(ticking thread) A tick was recorded: post, picture, answers to actions, checkpoint."""
         if ticked.moves:
             self._record_moves(ticked.moves)
         if not self._live:
             return
+        if ticked.changes.deliveries or ticked.changes.resend:
+            self.sender.wake()
         world = self.heart.world
+        self._awaited = world.awaited()
         if moved_devices(ticked.moves):
             cover(self.veil, self.city.files, self.settings)
             self.picture.become(self.city)
@@ -473,8 +490,6 @@ class Server:
         self.picture.update(world, ticked, now_ms)
         self.counter.settle(n, ticked.changes.refused)
         self.register.ticked(n)
-        if ticked.changes.deliveries or ticked.changes.resend:
-            self.sender.wake()
         self.keeper.offer(world, n, self.book)
 
     def _marks_moved(self, everything: bool) -> list[tuple[str, str, Mark]]:

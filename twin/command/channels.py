@@ -14,7 +14,7 @@ from devices.cities.load import load_city
 from devices.errors import DeviceError
 from devices.places import CityFiles
 from devices.topics import Topic
-from twin.command.client import CONFIG, JSON, OUT, fail, settings_of
+from twin.command.client import CONFIG, JSON, OUT, fail, settings_of, veil_of, words
 from twin.errors import DeliveryFailed, SettingsError, TwinError
 from twin.records import Delivery
 from twin.settings import Settings
@@ -78,12 +78,12 @@ def try_(
         finally:
             await channel.close()
 
+    veil = veil_of(settings)
     try:
-        OUT.print(f"{name}: {asyncio.run(send(_message(settings, name, to)))}", soft_wrap=True, markup=False)
-    except DeliveryFailed as why:
-        raise fail(f"{name}: {why}") from why
-    except TwinError as error:
-        raise fail(str(error)) from error
+        said = asyncio.run(send(_message(settings, name, to)))
+    except TwinError as why:
+        raise fail(veil.text(f"{name}: {why}" if isinstance(why, DeliveryFailed) else str(why))) from why
+    OUT.print(words(veil.text(f"{name}: {said}")), soft_wrap=True)
 
 
 def _message(settings: Settings, name: str, to: str) -> Delivery:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import ssl
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import typer
@@ -15,6 +16,9 @@ from rich.text import Text
 
 from twin.errors import SettingsError
 from twin.settings import Settings, load_settings, read_secret
+
+if TYPE_CHECKING:
+    from twin.access.veil import Veil
 
 ERR = Console(stderr=True)
 OUT = Console()
@@ -172,3 +176,11 @@ def runs_in(config: Path | None) -> Path | None:
         places += Path(".citywhistle/demo").glob("*/data")
     notes = [place / "running.json" for place in places if (place / "running.json").exists()]
     return next((note for note in notes if read_note(note) is not None), notes[0] if notes else None)
+
+
+def veil_of(settings: Settings) -> Veil:
+    """What is personal as it may stand on a screen, by the server's own key; by a passing one where no server was."""
+    from twin.access.veil import FILE, KEY_BYTES, Veil, veil_key
+
+    data = Path(settings.data_dir)
+    return Veil(veil_key(data / FILE) if data.is_dir() else secrets.token_bytes(KEY_BYTES))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import uuid
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -16,8 +17,8 @@ from rich.table import Table
 from devices.errors import DeviceError
 from twin.command import score
 from twin.command.answer import add_steps
-from twin.command.client import CONFIG, JSON, OUT, Client, fail, settings_of, words
-from twin.errors import TwinError
+from twin.command.client import CONFIG, JSON, OUT, Client, fail, read_note, runs_in, settings_of, veil_of, words
+from twin.errors import TwinError, UnknownPlace
 from twin.settings import Settings
 
 app = typer.Typer(
@@ -113,18 +114,27 @@ def verify(
     as_json: bool = JSON,
     head: str = typer.Option("", help="A head that an earlier verification printed; it must still be in the chain."),
 ) -> None:
-    """Read the whole history of the cases and prove that no step was altered, taken out or put elsewhere."""
+    """Read the whole history of the cases, and the photos in it, and prove that nothing was altered, taken out or put
+    elsewhere. A cut-off end is told by the heads that the server puts aside in its audit book.
+    """
     from sqlalchemy.exc import SQLAlchemyError
 
+    from twin.access import Access
+    from twin.access.access import FILE
     from twin.app.casebook import case_file, case_place, open_cases
+    from twin.app.proof import prove
 
     settings = settings_of(config)
     file = case_file(settings)
     if file is not None and not file.exists():
         raise fail(f"{file.parent} holds no cases; name the configuration with --config")
     try:
-        with contextlib.closing(open_cases(settings, reading=True)) as cases:
-            verdict = cases.verify(head)
+        data = Path(settings.data_dir)
+        with contextlib.ExitStack() as stack:
+            cases = stack.enter_context(contextlib.closing(open_cases(settings, reading=True)))
+            there = (data / FILE).exists()
+            access = stack.enter_context(contextlib.closing(Access(data / FILE))) if there else None
+            verdict = prove(cases, data, access, settings.retention.photos_days, head)
     except (TwinError, SQLAlchemyError) as error:
         raise fail(f"{case_place(settings)} cannot be read: {error}") from error
     if as_json:
@@ -148,63 +158,56 @@ def route(
         None, formats=["%Y-%m-%dT%H:%M"], help="At that local time of the city; usually now."
     ),
 ) -> None:
-    """Which department gets a case of that type on that subject, and by which channel."""
-    from devices.cities.load import load_city
-    from twin.app.ways import direct, policybook
-    from twin.whistle.oncall import reach
-    from twin.whistle.places import CityPlaces
-    from twin.whistle.policy import TYPES
-    from twin.whistle.route import clock_of
-    from twin.whistle.route import route as decide
+    """Which department gets a case of that type on that subject, and by which channel.
 
-    settings = settings_of(config)
-    try:
-        files = direct(load_city(settings.city.dir or "helsinki"), settings)
-        policy = policybook(files, settings).policy
-    except (TwinError, DeviceError) as error:
-        raise fail(str(error), 2) from error
-    places = CityPlaces.of(files)
-    if type_ not in policy.types:
-        raise fail(f"no case type {type_!r} (known: {', '.join(sorted(TYPES))})", 4)
-    if not places.kind(subject):
-        raise fail(
-            f"the city has no {subject!r}; `citywhistle devices kinds` and the city's files tell what there is", 4
-        )
-    found = decide(places, policy, type_, subject)
-    now_ms = instant(at, files.timezone)
-    way = reach(found.department, now_ms, policy.calendar.zone)
-    due_ms = clock_of(places, policy, type_, found.department.id).add(now_ms, policy.of(type_).deadline_s)
-    told = {
-        "department": found.department.id, "channel": way.channel, "address": veiled(settings, way.address),
-        "on_call": way.shift is not None, "kind": policy.of(type_).kind, "deadline_ms": due_ms,
-        "joint": [one.id for one in found.joint], "en": found.en, "zh": found.zh,
-    }  # fmt: skip
+    A running server is asked, for its tables may have been changed by command; without one the files say.
+    """
+    if _served(config) or os.environ.get("CITYWHISTLE_URL"):
+        hour = {"at": at.strftime("%Y-%m-%dT%H:%M")} if at is not None else {}
+        told = Client(config).get("/api/route", type=type_, subject=subject, **hour)
+    else:
+        told = _route_by_files(settings_of(config), type_, subject, at)
     if as_json:
         OUT.print_json(data=told)
         return
     OUT.print(words(f"{told['department']} by {told['channel']} {told['address']}".rstrip()), soft_wrap=True)
     if explain:
-        OUT.print(words(found.en), soft_wrap=True)
-        OUT.print(words(found.zh), soft_wrap=True)
-        who = "whoever is on call" if way.shift is not None else "the department itself"
-        due = datetime.fromtimestamp(due_ms / 1000, policy.calendar.zone).strftime("%Y-%m-%d %H:%M")
-        hours = "every hour counts" if policy.of(type_).always else "working hours"
-        OUT.print(words(f"{policy.of(type_).kind}; at that hour {who} is reached; due {due} ({hours})"), soft_wrap=True)
+        OUT.print(words(told["en"]), soft_wrap=True)
+        OUT.print(words(told["zh"]), soft_wrap=True)
+        who = "whoever is on call" if told["on_call"] else "the department itself"
+        zone = ZoneInfo(told["timezone"])
+        due = datetime.fromtimestamp(told["deadline_ms"] / 1000, zone).strftime("%Y-%m-%d %H:%M")
+        hours = "every hour counts" if told["always"] else "working hours"
+        OUT.print(words(f"{told['kind']}; at that hour {who} is reached; due {due} ({hours})"), soft_wrap=True)
+
+
+def _route_by_files(settings: Settings, type_: str, subject: str, at: datetime | None) -> dict[str, Any]:
+    """The same from the city's files, and from what was set by command and lies in the data directory."""
+    from devices.cities.load import load_city
+    from twin.app.ways import direct, policybook
+    from twin.whistle.places import CityPlaces
+    from twin.whistle.route import explain
+
+    try:
+        files = direct(load_city(settings.city.dir or "helsinki"), settings)
+        policy = policybook(files, settings).policy
+        told = asdict(explain(CityPlaces.of(files), policy, type_, subject, instant(at, files.timezone)))
+    except UnknownPlace as error:
+        raise fail(str(error), 4) from error
+    except (TwinError, DeviceError) as error:
+        raise fail(str(error), 2) from error
+    return told | {"address": veil_of(settings).address(told["address"]), "joint": list(told["joint"])}
+
+
+def _served(config: Path | None) -> bool:
+    """Whether a server runs here; what one that was killed left behind counts for nothing."""
+    note = runs_in(config)
+    return note is not None and read_note(note) is not None
 
 
 def instant(at: datetime | None, timezone: str) -> int:
     """A local time of the city as ms since 1970 UTC; now for none."""
     return round((datetime.now(UTC) if at is None else at.replace(tzinfo=ZoneInfo(timezone))).timestamp() * 1000)
-
-
-def veiled(settings: Settings, address: str) -> str:
-    """An address as it may stand on a screen: a telephone number as its pseudonym."""
-    from twin.access.veil import FILE, Veil, is_number, veil_key
-
-    if not any(is_number(part) for part in address.split(",")):
-        return address
-    veil = Veil(veil_key(Path(settings.data_dir) / FILE))
-    return ",".join(veil.pseudonym("phone", part) if is_number(part) else part for part in address.split(","))
 
 
 def _act(config: Path | None, case: str, verb: str, reason: str) -> None:

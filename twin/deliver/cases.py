@@ -1,50 +1,27 @@
-"""The case database: each tick's changes in one transaction, the queries of the desk, and the outbox of messages."""
+"""The case database: each tick's changes in one transaction, the outbox among them. What is asked of it: lists.py."""
 
 from __future__ import annotations
 
-import json
 import math
 import threading
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import (
-    ColumnElement,
-    Connection,
-    Engine,
-    and_,
-    create_engine,
-    func,
-    insert,
-    make_url,
-    or_,
-    select,
-    update,
-)
+from sqlalchemy import Connection, Engine, create_engine, delete, func, insert, make_url, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError
 
 from twin.deliver import chain, retention, scoring
+from twin.deliver.lists import FIELDS, Lists, chunks
 from twin.deliver.migrate import Backup, prepare, require
-from twin.deliver.schema import CASES, DELIVERIES, META, SCORES, TRANSITIONS, tune
+from twin.deliver.schema import CASES, DELIVERIES, META, PARTIES, SCORES, TRANSITIONS, tune
 from twin.errors import TwinError
 from twin.records import Case, Changes, Delivery, Settled, Transition
 from twin.whistle.lifecycle import OPEN
 
-CHUNK = 500  # ids in one query
 EMPTY_TICKS = 30  # a tick without changes writes nothing, but for every 30th: `last_tick` then lags by so many at most
-
-_FIELDS = tuple(f.name for f in fields(Case))
-
-
-@dataclass(frozen=True, slots=True)
-class Queued:
-    """A delivery that waits in the outbox, with its place in the queue."""
-
-    queue: int
-    delivery: Delivery
 
 
 @dataclass(slots=True)
@@ -57,7 +34,7 @@ class _Head:
     queue: int = 0
 
 
-class Cases:
+class Cases(Lists):
     """Cases, transitions and outbox. One writer (`record`, the ticking thread); reads come from any thread."""
 
     def __init__(
@@ -69,7 +46,7 @@ class Cases:
         It is brought to this program's schema, after a backup (into `backups`) unless that is "none"; `reading`
         leaves it as it is, for programs that only look. Raises TwinError.
         """
-        self._engine = _engine(str(target), password, reading=reading)
+        super().__init__(_engine(str(target), password, reading=reading))
         self.backup: Path | None = None
         self.differences = 0  # what a replay decided otherwise than what is recorded
         self._lock = threading.Lock()
@@ -152,14 +129,24 @@ class Cases:
         connection.execute(statement.on_conflict_do_update(index_elements=[key], set_=changed), rows)
 
     def _write_cases(self, connection: Connection, cases: Sequence[Case]) -> None:
-        if cases:
-            self._upsert(connection, CASES, "id", [_case_row(case) for case in cases])
+        if not cases:
+            return
+        self._upsert(connection, CASES, "id", [_case_row(case) for case in cases])
+        for some in chunks([case.id for case in cases]):
+            connection.execute(delete(PARTIES).where(PARTIES.c.case_id.in_(some)))
+        rows = [
+            {"department": name, "case_id": case.id, "parent": case.parent, "open": case.state in OPEN}
+            for case in cases
+            for name in dict.fromkeys(case.parties)
+        ]
+        if rows:
+            connection.execute(insert(PARTIES), rows)
 
     def _write_transitions(self, connection: Connection, n: int, steps: Sequence[Transition], head: _Head) -> None:
         if not steps:
             return
         latest: dict[str, int] = {}
-        for some in _chunks(sorted({step.case for step in steps})):
+        for some in chunks(sorted({step.case for step in steps})):
             query = select(TRANSITIONS.c.case_id, func.max(TRANSITIONS.c.serial)).where(TRANSITIONS.c.case_id.in_(some))
             latest |= dict(connection.execute(query.group_by(TRANSITIONS.c.case_id)).all())
         rows = []
@@ -179,7 +166,7 @@ class Cases:
         standing = {case.id: case for case in changes.cases}
         touched = sorted(standing.keys() | {step.case for step in changes.transitions if step.case})
         lines: dict[str, dict[str, Any]] = {}
-        for some in _chunks(touched):
+        for some in chunks(touched):
             for row in connection.execute(select(SCORES).where(SCORES.c.case_id.in_(some))).mappings():
                 lines[row["case_id"]] = dict(row)
         for step in changes.transitions:
@@ -194,7 +181,7 @@ class Cases:
 
     def _write_deliveries(self, connection: Connection, n: int, deliveries: Sequence[Delivery], head: _Head) -> None:
         known: dict[str, str] = {}
-        for some in _chunks([delivery.key for delivery in deliveries]):
+        for some in chunks([delivery.key for delivery in deliveries]):
             query = select(DELIVERIES.c.key, DELIVERIES.c.payload).where(DELIVERIES.c.key.in_(some))
             known |= dict(connection.execute(query).all())
         rows = []
@@ -254,121 +241,6 @@ class Cases:
             int(told.get("queue", 0)),
         )
 
-    # What the desk asks.
-
-    def cases(
-        self, *, open_only: bool = True, after: str = "", limit: int = 200, subject: str = "", parent: str = "",
-        departments: Sequence[str] = (), types: Sequence[str] = (),
-    ) -> list[Case]:  # fmt: skip
-        """Cases, newest first; `after` is the last id of the page before. Without children, unless `parent` names
-        whose, or `subject` the device or node that they are about. `departments`: only those that are with one of
-        them, or of one of the `types` and with any.
-        """
-        if departments and not subject:
-            return self._of_departments(departments, types, open_only, after, parent, _bound(limit))
-        where: list[ColumnElement[bool]] = [CASES.c.subject == subject if subject else CASES.c.parent == parent]
-        if open_only:
-            where.append(CASES.c.open.is_(True))
-        if after:
-            where.append(CASES.c.id < after)
-        if departments:
-            joint = and_(CASES.c.type.in_(types), CASES.c.department != "")
-            where.append(or_(CASES.c.department.in_(departments), joint))
-        query = select(CASES.c.body).where(*where).order_by(CASES.c.id.desc()).limit(_bound(limit))
-        return self._read_cases(query)
-
-    def _of_departments(
-        self, departments: Sequence[str], types: Sequence[str], open_only: bool, after: str, parent: str, limit: int
-    ) -> list[Case]:
-        """The newest of some departments: each one's newest by the index, then the newest of these."""
-        which = [CASES.c.department == name for name in dict.fromkeys(departments)]
-        which += [and_(CASES.c.type == name, CASES.c.department != "") for name in dict.fromkeys(types)]
-        found: set[str] = set()
-        with self._engine.connect() as connection:
-            for one in which:
-                for standing in (True,) if open_only else (True, False):
-                    query = select(CASES.c.id).where(one, CASES.c.parent == parent, CASES.c.open.is_(standing))
-                    query = query.where(CASES.c.id < after) if after else query
-                    found |= set(connection.execute(query.order_by(CASES.c.id.desc()).limit(limit)).scalars())
-        newest = sorted(found, reverse=True)[:limit]
-        told = {case.id: case for some in _chunks(newest) for case in self._read_cases(
-            select(CASES.c.body).where(CASES.c.id.in_(some)))}  # fmt: skip
-        return [told[case] for case in newest if case in told]
-
-    def earlier(self, case: Case, subjects: Sequence[str], since_ms: int, limit: int = 20) -> list[Case]:
-        """Cases of the same type on any of the subjects that were opened before this one, from `since_ms` on, newest
-        first; cancelled ones (false whistles among them) are left out.
-        """
-        found: list[Case] = []
-        for some in _chunks(list(dict.fromkeys(subjects))):
-            query = select(CASES.c.body).where(
-                CASES.c.subject.in_(some), CASES.c.type == case.type, CASES.c.id < case.id,
-                CASES.c.opened_ms >= since_ms, CASES.c.state != "cancelled",
-            )  # fmt: skip
-            found += self._read_cases(query.order_by(CASES.c.id.desc()).limit(_bound(limit)))
-        return sorted(found, key=lambda one: one.id, reverse=True)[:limit]
-
-    def case(self, case: str) -> Case | None:
-        """One case; None where there is none of that id."""
-        found = self._read_cases(select(CASES.c.body).where(CASES.c.id == case))
-        return found[0] if found else None
-
-    def children(self, case: str, limit: int = 1000) -> list[Case]:
-        """What is recorded under a case, newest first."""
-        return self.cases(open_only=False, parent=case, limit=limit) if case else []
-
-    def history(self, case: str, limit: int = 10_000) -> list[Transition]:
-        """The transitions of a case in order."""
-        query = select(TRANSITIONS).where(TRANSITIONS.c.case_id == case).order_by(TRANSITIONS.c.serial)
-        with self._engine.connect() as connection:
-            rows = connection.execute(query.limit(_bound(limit, 100_000))).mappings().all()
-        return [
-            Transition(
-                r["case_id"], r["serial"], r["at_ms"], r["actor"], r["event"], r["before"], r["after"], r["reason"],
-                json.loads(r["evidence"]),
-            )
-            for r in rows
-        ]  # fmt: skip
-
-    def deliveries(self, case: str, limit: int = 1000) -> list[dict[str, Any]]:
-        """What was sent, is waiting or died for a case: key, channel, address, purpose, state, attempts, ..."""
-        names = ("key", "channel", "address", "purpose", "state", "attempts", "sent_at_ms", "detail")
-        query = select(*(DELIVERIES.c[name] for name in names)).where(DELIVERIES.c.case_id == case)
-        with self._engine.connect() as connection:
-            rows = connection.execute(query.order_by(DELIVERIES.c.queue).limit(_bound(limit))).mappings().all()
-        return [dict(row) for row in rows]
-
-    def delivery(self, key: str) -> Delivery | None:
-        """One delivery with what it said; None where there is none of that key."""
-        with self._engine.connect() as connection:
-            found = connection.execute(select(DELIVERIES).where(DELIVERIES.c.key == key)).mappings().first()
-        if found is None:
-            return None
-        payload = json.loads(found["payload"])
-        return Delivery(found["key"], found["case_id"], found["channel"], found["address"], found["purpose"], payload)
-
-    def steps_by(self, case: str, actor: str) -> int:
-        """How many steps of a case are recorded under a name."""
-        query = select(func.count()).select_from(TRANSITIONS)
-        with self._engine.connect() as connection:
-            query = query.where(TRANSITIONS.c.case_id == case, TRANSITIONS.c.actor == actor)
-            return int(connection.execute(query).scalar_one())
-
-    def scores(self, from_ms: int, to_ms: int, columns: Sequence[str]) -> Sequence[Sequence[Any]]:
-        """Those columns of every case's line of the score card that was opened within [from_ms, to_ms)."""
-        query = select(*(SCORES.c[name] for name in columns))
-        query = query.where(SCORES.c.opened_ms >= from_ms, SCORES.c.opened_ms < to_ms)
-        with self._engine.connect() as connection:
-            return connection.execute(query).all()
-
-    def counts(self) -> dict[str, int]:
-        """Figures for health and /metrics: open cases, and messages by state."""
-        with self._engine.connect() as connection:
-            standing = select(func.count()).select_from(CASES).where(CASES.c.open.is_(True), CASES.c.parent == "")
-            told = {"open": int(connection.execute(standing).scalar_one()), "pending": 0, "sent": 0, "dead": 0}
-            query = select(DELIVERIES.c.state, func.count()).group_by(DELIVERIES.c.state)
-            return told | {state: int(count) for state, count in connection.execute(query)}
-
     def forget_messages(self, before_ms: int) -> int:
         """Retention: empty settled messages of cases that were over before an instant of city time; how many."""
         with self._lock, self._engine.begin() as connection:
@@ -379,43 +251,11 @@ class Cases:
         with self._lock, self._engine.begin() as connection:
             return retention.forget_cases(connection, before_ms)
 
-    def verify(self, expected_head: str = "") -> chain.Verdict:
-        """Read the whole history and name its first flaw, if there is one."""
-        with self._engine.connect() as connection:
-            if connection.dialect.name != "sqlite":  # one snapshot for all pages, while others write
-                connection.execution_options(isolation_level="REPEATABLE READ")
-            return chain.verify(connection, expected_head)
-
-    # What the sender asks.
-
-    def lanes(self) -> list[tuple[str, str]]:
-        """Every (channel, address) with messages that wait, in the order of their oldest."""
-        oldest = func.min(DELIVERIES.c.queue)
-        query = select(DELIVERIES.c.channel, DELIVERIES.c.address).where(DELIVERIES.c.state == "pending")
-        query = query.group_by(DELIVERIES.c.channel, DELIVERIES.c.address).order_by(oldest)
-        with self._engine.connect() as connection:
-            return [(channel, address) for channel, address in connection.execute(query)]
-
-    def pending(self, channel: str, address: str | None, after: int, limit: int) -> list[Queued]:
-        """Waiting messages of a channel (and address, unless None) behind a place in the queue, in order."""
-        query = select(DELIVERIES).where(
-            DELIVERIES.c.state == "pending", DELIVERIES.c.channel == channel, DELIVERIES.c.queue > after
-        )
-        if address is not None:
-            query = query.where(DELIVERIES.c.address == address)
-        with self._engine.connect() as connection:
-            rows = connection.execute(query.order_by(DELIVERIES.c.queue).limit(_bound(limit))).mappings().all()
-        return [
-            Queued(
-                r["queue"],
-                Delivery(r["key"], r["case_id"], r["channel"], r["address"], r["purpose"], json.loads(r["payload"])),
-            )
-            for r in rows
-        ]
-
-    def _read_cases(self, query: Any) -> list[Case]:
-        with self._engine.connect() as connection:
-            return [_case_from(body) for (body,) in connection.execute(query)]
+    @property
+    def head(self) -> tuple[int, str]:
+        """Number and hash of the newest entry of the history."""
+        with self._lock:
+            return self._head.n, self._head.hash
 
 
 def _engine(target: str, password: str, *, reading: bool = False) -> Engine:
@@ -443,26 +283,10 @@ def _engine(target: str, password: str, *, reading: bool = False) -> Engine:
 
 
 def _case_row(case: Case) -> dict[str, Any]:
-    body = {name: getattr(case, name) for name in _FIELDS}
+    body = {name: getattr(case, name) for name in FIELDS}
     for name in ("lon", "lat"):
         body[name] = None if math.isnan(body[name]) else body[name]
     columns = ("id", "key", "type", "subject", "state", "severity", "department", "parent")
     times = ("opened_ms", "updated_ms", "deadline_ms")
     row = {name: body[name] for name in (*columns, *times)}
     return row | {"open": case.state in OPEN, "body": chain.canonical(body)}
-
-
-def _case_from(text: str) -> Case:
-    body: Mapping[str, Any] = json.loads(text)
-    told = {name: body[name] for name in _FIELDS if name in body}
-    for name in ("lon", "lat"):
-        told[name] = float("nan") if told.get(name) is None else told[name]
-    return Case(**told)
-
-
-def _bound(limit: int, most: int = 10_000) -> int:
-    return max(1, min(limit, most))
-
-
-def _chunks(names: Sequence[str]) -> Iterable[Sequence[str]]:
-    return (names[i : i + CHUNK] for i in range(0, len(names), CHUNK))

@@ -69,12 +69,14 @@ class Verdict:
         return not self.flaw
 
 
-def verify(connection: Connection, expected_head: str = "") -> Verdict:
+def verify(connection: Connection, expected_head: str = "", heads: Mapping[int, str] | None = None) -> Verdict:
     """Read the whole chain and name the first altered, missing or reordered entry.
 
-    An attacker who can write may recompute every hash after his change; whoever kept an earlier head (the command
-    prints it) sees that: give it as `expected_head`, it must still occur in the chain.
+    An attacker who can write may recompute every hash after his change, or cut the end off; whoever kept an earlier
+    head (the command prints it) sees that: give it as `expected_head`, it must still occur in the chain. `heads`: such
+    ones with the number of their entry.
     """
+    heads = heads or {}
     kept = dict(connection.execute(select(META.c.name, META.c.value)).all())  # where retention left the beginning
     prev, last = str(kept.get("chain_base_hash", GENESIS)), int(kept.get("chain_base_n", 0))
     checked, seen = 0, not expected_head or expected_head == prev
@@ -84,6 +86,9 @@ def verify(connection: Connection, expected_head: str = "") -> Verdict:
         flaw = _flaw(connection, row, prev, last)
         if flaw:
             return Verdict(checked, prev, flaw[0], n, row["case_id"], flaw[1])
+        if heads.get(n, row["hash"]) != row["hash"]:
+            detail = f"entry {n} was another one when its hash was put aside: the history was written anew"
+            return Verdict(checked, prev, "altered", n, row["case_id"], detail)
         prev, last, checked = row["hash"], n, checked + 1
         seen = seen or prev == expected_head
         if row["case_id"]:
@@ -91,6 +96,10 @@ def verify(connection: Connection, expected_head: str = "") -> Verdict:
     meta = dict(connection.execute(select(META.c.name, META.c.value)).all())
     if int(meta.get("chain_n", 0)) != last or meta.get("chain_head", GENESIS) != prev:
         return Verdict(checked, prev, "missing", last + 1, "", f"entries after {last}, up to {meta.get('chain_n')}")
+    cut_off = max(heads, default=0)
+    if cut_off > last:
+        detail = f"entries after {last}, up to {cut_off} at least, whose hash was put aside: the end was cut off"
+        return Verdict(checked, prev, "missing", last + 1, "", detail)
     if not seen:
         return Verdict(checked, prev, "altered", 0, "", f"the head {expected_head} is no longer part of the chain")
     return _cases(connection, states, Verdict(checked, prev))

@@ -17,8 +17,8 @@ from typing import Any, Protocol
 from sqlalchemy.exc import SQLAlchemyError
 
 from twin.channels.protocol import Channel, Pace
-from twin.deliver.cases import Queued
 from twin.deliver.lane import Item, Lane, Limits
+from twin.deliver.lists import Queued
 from twin.errors import DeliveryFailed, TwinError
 from twin.records import Delivery, Outcome
 
@@ -155,16 +155,16 @@ class Sender:
             waiting = await asyncio.to_thread(self._outbox.lanes)
             for channel, address in waiting:
                 lane = self._lane(channel, address)
-                while lane.room:
+                while room := lane.room:
                     queued = await asyncio.to_thread(
-                        self._outbox.pending, lane.channel, lane.address, lane.cursor, lane.room
+                        self._outbox.pending, lane.channel, lane.address, lane.cursor, room
                     )
                     for entry in queued:
                         lane.cursor = entry.queue
                         if entry.delivery.key not in lane.items:
                             lane.items[entry.delivery.key] = Item(entry.delivery, 0.0)
-                    if not queued:
-                        break
+                    if len(queued) < room:
+                        break  # that is all there is
         except SQLAlchemyError as error:
             LOG.warning("the outbox cannot be read, trying again: %s", error)
 

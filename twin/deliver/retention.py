@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, and_, delete, func, insert, or_, select, update
 
-from twin.deliver.schema import CASES, DELIVERIES, META, SCORES, TRANSITIONS
+from twin.deliver.schema import CASES, DELIVERIES, META, PARTIES, SCORES, TRANSITIONS
 
 AT_ONCE = 2000  # cases, or messages, in one transaction: the tick waits for no longer than that takes
 BASE_N, BASE_HASH = "chain_base_n", "chain_base_hash"
@@ -46,8 +46,8 @@ def forget_cases(connection: Connection, before_ms: int) -> int:
     ids = list(connection.execute(gone).scalars())
     for i in range(0, len(ids), 500):
         some = ids[i : i + 500]
-        for table, column in ((DELIVERIES, DELIVERIES.c.case_id), (SCORES, SCORES.c.case_id), (CASES, CASES.c.id)):
-            connection.execute(delete(table).where(column.in_(some)))
+        for column in (DELIVERIES.c.case_id, SCORES.c.case_id, PARTIES.c.case_id, CASES.c.id):
+            connection.execute(delete(column.table).where(column.in_(some)))
     connection.execute(delete(TRANSITIONS).where(TRANSITIONS.c.n <= upto))
     connection.execute(delete(META).where(META.c.name.in_((BASE_N, BASE_HASH))))
     connection.execute(insert(META), [{"name": BASE_N, "value": str(upto)}, {"name": BASE_HASH, "value": fingerprint}])

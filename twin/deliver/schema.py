@@ -45,6 +45,18 @@ CASES = Table(
     Index("cases_type", "type", "parent", "open", "id"),
 )
 
+# Departments besides the one in charge that a case concerns, for the lists of their people.
+PARTIES = Table(
+    "parties",
+    METADATA,
+    Column("department", String, primary_key=True),
+    Column("case_id", String, primary_key=True),
+    Column("parent", String, nullable=False),
+    Column("open", Boolean, nullable=False),
+    Index("parties_list", "department", "parent", "open", "case_id"),
+    Index("parties_case", "case_id"),
+)
+
 TRANSITIONS = Table(
     "transitions",
     METADATA,

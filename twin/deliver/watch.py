@@ -1,6 +1,7 @@
 """The watcher: on another machine, hears a server's heartbeats and tells somebody when they stop and come back.
 
-HTTP alone, small and bounded: POST /beat, signed as a webhook is (Standard Webhooks). It tells by one of the channels.
+It hears by HTTP alone, small and bounded: POST /beat, signed as a webhook is (Standard Webhooks). It tells by as many
+of the channels as it is given, each by itself: a mail server that is gone with the city's does not hold up the SMS.
 """
 
 from __future__ import annotations
@@ -9,8 +10,8 @@ import asyncio
 import hmac
 import logging
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from twin.channels.protocol import Channel
@@ -57,20 +58,33 @@ class Watch:
         return ""
 
 
-class Watcher:
-    """Listens and tells. One asyncio loop."""
+@dataclass(slots=True)
+class Way:
+    """One channel that somebody is told by; `to` is an address in place of the channel's own."""
 
-    def __init__(
-        self, channel: Channel, name: str, to: str, *, secret: str, silent_after_s: float, again_s: float = 3600.0,
-        look_s: float = 1.0,
-    ) -> None:  # fmt: skip
-        """`name` of the channel; `to` its address ('' = the configured one); `secret` '' takes unsigned beats."""
-        self._channel, self._name, self._to, self._secret = channel, name, to, secret
-        self._look_s = look_s
-        self.watch = Watch(silent_after_s, again_s, time.monotonic())
-        self._last_ms = 0  # of the newest beat's own stamp: an older one is a repetition
-        self._slots = asyncio.Semaphore(CALLS)
-        self.port = 0
+    name: str
+    channel: Channel
+    to: str = ""
+    knows: bool = False  # was told of the silence
+    telling: asyncio.Task[None] | None = None
+
+
+@dataclass(slots=True)
+class Watcher:
+    """Listens and tells. One asyncio loop. A `secret` of '' takes unsigned beats."""
+
+    ways: Sequence[Way]
+    secret: str
+    silent_after_s: float
+    again_s: float = 3600.0
+    look_s: float = 1.0
+    watch: Watch = field(init=False)
+    port: int = 0
+    _last_ms: int = 0  # of the newest beat's own stamp: an older one is a repetition
+    _slots: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(CALLS))
+
+    def __post_init__(self) -> None:
+        self.watch = Watch(self.silent_after_s, self.again_s, time.monotonic())
 
     async def run(self, host: str, port: int, started: Callable[[int], None] = lambda _port: None) -> None:
         """Until cancelled. Raises OSError where it cannot listen."""
@@ -82,26 +96,33 @@ class Watcher:
                 what = self.watch.due(time.monotonic())
                 if what:
                     await self._tell(what)
-                await asyncio.sleep(self._look_s)
+                await asyncio.sleep(self.look_s)
         finally:
             server.close()
-            await self._channel.close()
+            for way in self.ways:
+                await _ended(way.telling)
+                await way.channel.close()
 
     async def _tell(self, what: str) -> None:
-        """Tell it, again and again until it is taken, or until it is no longer true."""
-        began = time.monotonic()
-        heard_ago_s = began - self.watch.heard_s
-        delivery = message(what, heard_ago_s, self._name, self._to)
+        """Have every way told; what it was still trying to say is no longer true."""
+        heard_ago_s = time.monotonic() - self.watch.heard_s
+        for way in self.ways:
+            await _ended(way.telling)
+            if what == "silent" or way.knows:
+                way.telling = asyncio.create_task(self._by(way, what, message(what, heard_ago_s, way.name, way.to)))
+
+    async def _by(self, way: Way, what: str, delivery: Delivery) -> None:
+        """Tell it by one way, again and again until it is taken, or until another word is due."""
         while True:
             try:
-                LOG.info("%s: %s", delivery.purpose, await self._channel.send(delivery))
+                LOG.info("%s: %s", delivery.purpose, await way.channel.send(delivery))
+                way.knows = what == "silent"
                 return
             except DeliveryFailed as why:
-                LOG.warning("%s could not be told: %s", what, why)
-            await asyncio.sleep(min(RETRY_S, self.watch.silent_after_s))
-            if what == "silent" and time.monotonic() - self.watch.heard_s <= self.watch.silent_after_s:
-                self.watch.told_s = None  # it is back before anybody heard that it was gone
-                return
+                LOG.warning("%s could not be told by %s: %s", what, way.name, why)
+            except Exception:  # one channel's mistake must not keep the others from telling
+                LOG.exception("%s could not be told by %s", what, way.name)
+            await asyncio.sleep(min(RETRY_S, self.silent_after_s))
 
     async def _call(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
@@ -133,19 +154,26 @@ class Watcher:
 
     def _good(self, headers: dict[str, str], body: bytes) -> bool:
         """Whether a beat is signed, fresh and new."""
-        if not self._secret:
+        if not self.secret:
             return True
         name, stamp = headers.get("webhook-id", ""), headers.get("webhook-timestamp", "")
         at_ms = name.removeprefix("beat-")
         if not (stamp.isascii() and stamp.isdigit() and at_ms.isascii() and at_ms.isdigit() and len(at_ms) < 20):
             return False
-        wanted = signature(self._secret, name, int(stamp), body)
+        wanted = signature(self.secret, name, int(stamp), body)
         if not hmac.compare_digest(wanted.encode(), headers.get("webhook-signature", "").encode("latin-1")):
             return False
         if abs(time.time() - int(stamp)) > SKEW_S or int(at_ms) <= self._last_ms:
             return False
         self._last_ms = int(at_ms)
         return True
+
+
+async def _ended(task: asyncio.Task[None] | None) -> None:
+    """See that a task is over."""
+    if task is not None:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
 
 
 def message(what: str, heard_ago_s: float, channel: str, to: str) -> Delivery:

@@ -1,6 +1,7 @@
 """A case as a public warning: CAP 1.2 (OASIS, 1 July 2010), valid under the strict schema. Pure.
 
-Alert when it is first sent, Update while it changes, Cancel when it ends; both refer to all that went before.
+Alert when it is first sent, Update while it changes, Cancel when it ends (or goes under a cause); both refer to all
+that went before since the Alert. What is opened again after a Cancel is a new Alert.
 Personal data stays out: neither evidence nor subject of a truck is told, only type, place and sentence of the type.
 """
 
@@ -31,30 +32,30 @@ WARNINGS: dict[str, tuple[str, float, str, str, str, str]] = {
     "illegal_dumping": ("Transport", 100, "Dumped construction waste", "违规倾倒渣土",
                         "Drive with care near the place.", "途经请小心驾驶。"),
 }  # fmt: skip
-SENDS = ("dispatch", "transfer", "worsen", "reopen", "close", "cancel")
+ENDS = ("close", "cancel", "merge")  # of the warning: a case under a cause is the cause's business
+SENDS = ("dispatch", "transfer", "worsen", *ENDS)
 VALID = timedelta(hours=24)
 CORNERS = 16
 EARTH_M = 111_320.0
 
 
 def is_public(case: Case) -> bool:
-    """Whether a case is a warning for the public: of such a type, placed, present, and not under another one."""
+    """Whether a case concerns the public: of such a type, placed, and present. What was never sent has no messages."""
     placed = math.isfinite(case.lon) and math.isfinite(case.lat)
-    return case.type in WARNINGS and placed and not case.parent and not case.past
+    return case.type in WARNINGS and placed and not case.past
 
 
 def messages(case: Case, history: Sequence[Transition], sender: str) -> list[Xml.Element]:
     """Every CAP message of a case, oldest first; none while it was not sent. `sender` has no blank, comma, < or &."""
-    steps = [step for step in history if step.event in SENDS]
-    while steps and steps[0].event != "dispatch":
-        steps.pop(0)
     told: list[Xml.Element] = []
     references: list[str] = []
-    for step in steps:
-        kind = "Alert" if not references else "Cancel" if step.event in ("close", "cancel") else "Update"
+    for step in history:
+        if step.event not in SENDS or (not references and step.event not in ("dispatch", "transfer")):
+            continue
+        kind = "Alert" if not references else "Cancel" if step.event in ENDS else "Update"
         name, sent = f"{_word(case.id)}.{step.serial}", stamp(step.at_ms)
         told.append(_alert(case, step.at_ms, (name, _word(sender), sent), kind, references))
-        references.append(f"{_word(sender)},{name},{sent}")
+        references = [] if kind == "Cancel" else [*references, f"{_word(sender)},{name},{sent}"]
     return told
 
 
@@ -115,7 +116,8 @@ def feed(entries: Sequence[tuple[Case, Xml.Element]], address: str, now_ms: int)
     root = Xml.Element("feed", xmlns=ATOM)
     _add(root, "id", f"{address}/api/cap")
     _add(root, "title", "CityWhistle: public warnings / 公共预警")
-    _add(root, "updated", stamp(now_ms))
+    _add(root, "updated", max((message.findtext("sent") or "" for _, message in entries), default=stamp(now_ms)))
+    Xml.SubElement(root, "link", {"rel": "self", "type": "application/atom+xml", "href": f"{address}/api/cap"})
     _add(Xml.SubElement(root, "author"), "name", "CityWhistle")
     for case, message in entries:
         entry = Xml.SubElement(root, "entry")

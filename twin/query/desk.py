@@ -160,7 +160,14 @@ class Desk(Protocol):
         """Cases, newest first; children are left out (ask `children`). `departments`: only those they are party of."""
 
     def parties(self, case: Case) -> frozenset[str]:
-        """The departments that may see a case: in charge of it or of its cause, and those who act jointly."""
+        """The departments that may see a case: in charge of it or its cause, acting jointly, or told besides."""
+
+    def route(self, type: str, subject: str, at_ms: int = 0) -> Mapping[str, Any]:  # noqa: A002
+        """Who would get such a case at that city time (0: now): department, channel, address, on_call, kind, always,
+        deadline_ms, joint, en, zh, timezone. Raises UnknownPlace."""
+
+    def warnings(self, limit: int = 100) -> Sequence[Case]:
+        """(reads the case database) Cases that the public is warned of or was, newest first, children too."""
 
     def verify(self, head: str = "") -> Mapping[str, Any]:
         """Read the whole history of the cases: {ok, checked, head, flaw, n, case, detail}. Takes seconds."""
@@ -169,7 +176,7 @@ class Desk(Protocol):
 
     def earlier(self, case: Case, limit: int = 20) -> Sequence[Case]:
         """(reads the case database) Cases of the same type on the same subject, or on another vehicle of the same
-        company, within 90 days before it, newest first; cancelled ones are left out."""
+        company, within the policy's `repeat_days` before it, newest first; cancelled ones are left out."""
 
     def children(self, case: str, limit: int = 1000) -> Sequence[Case]: ...
 

@@ -192,8 +192,8 @@ def _reopen(book: Book, life: Life, action: Action, now_ms: int) -> None:
     evidence = dict(life.case.evidence) | {"reopened": int(life.case.evidence.get("reopened", 0)) + 1}
     count(book, life.case.parent, now_ms, -1)
     life = replace(life, case=replace(life.case, evidence=evidence))
-    life = book.mark(life, now_ms, "reopen", actor=action.actor, reason=reason, parent="", deadline_ms=0)
-    life = replace(life, person=False, returned=False, level=0, timers={})
+    life = book.mark(life, now_ms, "reopen", actor=action.actor, reason=reason, parent="", parties=(), deadline_ms=0)
+    life = replace(life, person=False, returned=False, level=0, owed="", timers={})
     office = book.places.departments().get(life.case.department)
     life = book.put(life)
     if office is None or life.case.active:

@@ -19,6 +19,7 @@ from twin.whistle.storm import Storm
 from twin.whistle.words import message
 
 SYSTEM = "system"
+PARTY = ("joint", "escalate", "returned", "undelivered")  # whoever is told this has a say in the case from then on
 
 
 def _hang(index: dict[str, dict[str, None]], node: str, case: str, there: bool) -> None:
@@ -190,6 +191,10 @@ class Book:
     ) -> Life:
         """Put a message to a department into the outbox; over the storm limit it goes into the digest instead."""
         case = life.case
+        if purpose in PARTY and office.id not in (case.department, *case.parties):
+            case = replace(case, parties=(*case.parties, office.id))
+            life = self.put(replace(life, case=case))
+            self.touched[case.id] = None
         emergency = case.severity >= 4 and not case.past
         if not self.storm.admit(office.id, (case.id, case.type), now_ms, emergency=emergency):
             if case.state in ("dispatched", "accepted"):

@@ -40,6 +40,7 @@ class Life:
     asked_s: float = 0.0  # extension asked for
     closed_ms: int = 0
     cleared_ms: int = 0  # when telemetry last went clear
+    owed: str = ""  # what a mute held back and its end will tell
     command: str = ""  # key of the command whose answer is awaited
     waiting: tuple[str, ...] = ()  # keys of messages without a final outcome
     dead: tuple[str, ...] = ()  # keys of dead letters
@@ -68,6 +69,7 @@ _LIFE = tuple(f.name for f in fields(Life) if f.name != "case")
 def pack(life: Life) -> dict[str, Any]:
     """A life as JSON-able values; NaN positions become null."""
     case = {name: getattr(life.case, name) for name in _CASE}
+    case["parties"] = list(life.case.parties)
     for name in ("lon", "lat"):
         if math.isnan(case[name]):
             case[name] = None
@@ -80,6 +82,7 @@ def unpack(packed: Mapping[str, Any]) -> Life:
     told = {name: value for name, value in packed["case"].items() if name in _CASE}
     for name in ("lon", "lat"):
         told[name] = float("nan") if told.get(name) is None else told[name]
+    told["parties"] = tuple(told.get("parties", ()))
     rest = {name: packed[name] for name in _LIFE if name in packed}
     rest |= {"waiting": tuple(packed["waiting"]), "dead": tuple(packed["dead"]), "timers": dict(packed["timers"])}
     return Life(case=Case(**told), **rest)

@@ -143,6 +143,7 @@ class Policy:
     keep_s: float = 30 * 24 * HOUR  # closed cases stay at hand for reopening and evaluation
     keep_count: int = 20_000
     longest_extension_s: float = 10 * DAY
+    repeat_days: float = 90.0  # a case of its type within so many days before is the same trouble or offender again
 
     def of(self, type: str) -> TypePolicy:  # noqa: A002 - the records' own word
         """What holds for a case type."""

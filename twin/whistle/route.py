@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from devices.places import Department
+from twin.errors import UnknownPlace
 from twin.whistle.hours import ALWAYS, Calendar
+from twin.whistle.oncall import reach
 from twin.whistle.places import Places
 from twin.whistle.policy import LEVELS, Policy
 
@@ -18,6 +20,41 @@ class Route:
     joint: tuple[Department, ...]
     en: str
     zh: str
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A route at an hour: who is reached by which way, jointly with whom, until when it is due, and why."""
+
+    department: str
+    channel: str
+    address: str
+    on_call: bool  # the shift on call is reached, not the department itself
+    kind: str
+    always: bool  # the deadline counts every hour
+    deadline_ms: int
+    joint: tuple[str, ...]
+    en: str
+    zh: str
+    timezone: str
+
+
+def explain(places: Places, policy: Policy, type: str, subject: str, at_ms: int) -> Told:  # noqa: A002
+    """The route of a case that is dispatched at that time. Raises UnknownPlace for a type or subject there is not."""
+    if type not in policy.types:
+        raise UnknownPlace(f"no case type {type[:64]!r} (known: {', '.join(sorted(policy.types))})")
+    if not places.kind(subject):
+        raise UnknownPlace(
+            f"the city has no {subject[:64]!r}; `citywhistle devices kinds` and the city's files tell what there is"
+        )
+    way, held = route(places, policy, type, subject), policy.of(type)
+    how = reach(way.department, at_ms, policy.calendar.zone)
+    due_ms = clock_of(places, policy, type, way.department.id).add(at_ms, held.deadline_s)
+    joint = tuple(one.id for one in way.joint)
+    return Told(
+        way.department.id, how.channel, how.address, how.shift is not None, held.kind, held.always, due_ms, joint,
+        way.en, way.zh, policy.calendar.timezone,
+    )  # fmt: skip
 
 
 def nobody(policy: Policy) -> Department:

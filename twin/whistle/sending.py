@@ -12,11 +12,16 @@ from twin.records import Delivery
 from twin.whistle.book import SYSTEM, Book
 from twin.whistle.hours import Calendar
 from twin.whistle.life import Life
+from twin.whistle.lifecycle import RUNNING
 from twin.whistle.oncall import reach
 from twin.whistle.policy import LEVELS
 from twin.whistle.route import above, clock_of, last_resort, route
 from twin.whistle.storm import LISTED
 from twin.whistle.words import ABLE, command, stamp, title
+
+FOR_ALL = ("close", "cancel", "update")  # joint partners and those above hear of these as well
+OWED = ("close", "cancel", "update", "warn")  # what a mute holds back of these is told when it ends
+BY_PEOPLE = ("withdraw", "redo", "extended", "denied")  # what somebody decided is told at once, mute or not
 
 
 def quiet_until(book: Book, life: Life, now_ms: int) -> tuple[int, str]:
@@ -112,11 +117,28 @@ def tell_device(book: Book, life: Life, now_ms: int) -> Life:
 
 
 def inform(book: Book, life: Life, now_ms: int, purpose: str, more: Mapping[str, Any] | None = None) -> Life:
-    """Tell the case's own department something about it, unless a mute is over it."""
-    office = book.places.departments().get(life.case.department) or last_resort(book.places, book.policy)
-    if quiet_until(book, life, now_ms)[0]:
-        return life
-    return book.tell(life, now_ms, office, purpose, more)
+    """Tell the case's own department something about it, and of its end or worsening who else was told of it; what a
+    mute holds back is told at its end, where it still holds.
+    """
+    until_ms = quiet_until(book, life, now_ms)[0]
+    if until_ms and purpose not in BY_PEOPLE:
+        owed = purpose if purpose in OWED else life.owed
+        return book.put(replace(life, owed=owed).set(quiet=until_ms)) if owed else life
+    listed = book.places.departments()
+    office = listed.get(life.case.department) or last_resort(book.places, book.policy)
+    life = book.tell(life, now_ms, office, purpose, more)
+    if purpose in FOR_ALL:
+        for other in life.case.parties:
+            if other != office.id and other in listed:
+                life = book.tell(life, now_ms, listed[other], purpose, more)
+    return life
+
+
+def settle_debt(book: Book, life: Life, now_ms: int) -> Life:
+    """A mute has ended: say what it held back, if that is still the newest about the case."""
+    owed, life = life.owed, book.put(replace(life, owed=""))
+    stands = life.case.state in (("closed", "cancelled") if owed in ("close", "cancel") else RUNNING)
+    return inform(book, life, now_ms, owed, {"held_back": True}) if owed and stands else life
 
 
 def warn(book: Book, life: Life, now_ms: int) -> None:

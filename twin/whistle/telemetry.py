@@ -124,9 +124,10 @@ def _reopen(book: Book, life: Life, finding: Finding, now_ms: int) -> None:
         life, case=replace(life.case, evidence=evidence | {"reopened": reopened}, en=finding.en, zh=finding.zh)
     )
     life = book.mark(
-        life, now_ms, "reopen", reason="the fault is back", evidence=evidence, active=True, parent="", deadline_ms=0
-    )
-    life = book.put(replace(life, person=False, returned=False, own=True, level=0, timers={}))
+        life, now_ms, "reopen", reason="the fault is back", evidence=evidence, active=True, parent="", parties=(),
+        deadline_ms=0,
+    )  # fmt: skip
+    life = book.put(replace(life, person=False, returned=False, own=True, level=0, owed="", timers={}))
     cause = find_cause(book, life)
     if cause:
         join(book, life, cause, now_ms, "explained by its cause")
@@ -280,6 +281,7 @@ def close(
     life = book.mark(life, now_ms, event, actor=actor, reason=reason, evidence=evidence)
     keep_ms = now_ms + round(book.policy.keep_s * 1000)
     life = book.put(replace(life, closed_ms=now_ms, person=actor != SYSTEM, timers={"forget": keep_ms}))
+    life = book.put(replace(life, owed=""))
     if told:
         life = inform(book, life, now_ms, event, {"reason": reason})
     for child in sorted(book.kids.get(life.case.id, ())):

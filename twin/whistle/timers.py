@@ -8,7 +8,7 @@ from twin.whistle.book import Book
 from twin.whistle.life import TIMERS, Life
 from twin.whistle.lifecycle import RUNNING
 from twin.whistle.policy import LEVELS
-from twin.whistle.sending import digest, dispatch, escalate, warn
+from twin.whistle.sending import digest, dispatch, escalate, settle_debt, warn
 from twin.whistle.telemetry import close, leave, settle
 
 CROWD_LOOK_MS = 5000  # a crowd is looked at again after this, so that its last ones are not sent with it
@@ -38,10 +38,16 @@ def _hold(book: Book, life: Life, now_ms: int) -> None:
 
 
 def _quiet(book: Book, life: Life, now_ms: int) -> None:
+    if life.owed:
+        life = settle_debt(book, life, now_ms)
     if life.case.state == "filed" and not life.returned:
         dispatch(book, life, now_ms)
-    elif life.case.state in ("filed", *RUNNING) and not life.timers.get("escalate") and life.level < len(LEVELS):
+    elif life.case.state in ("filed", *RUNNING) and not life.timers.get("escalate") and _rises(life):
         escalate(book, life, now_ms)
+
+
+def _rises(life: Life) -> bool:
+    return life.level < len(LEVELS) and not life.case.past
 
 
 def _lapse(book: Book, life: Life, now_ms: int) -> None:
@@ -61,7 +67,7 @@ def _warn(book: Book, life: Life, now_ms: int) -> None:
 
 
 def _escalate(book: Book, life: Life, now_ms: int) -> None:
-    if life.case.state in ("filed", *RUNNING) and life.level < len(LEVELS):
+    if life.case.state in ("filed", *RUNNING) and _rises(life):
         escalate(book, life, now_ms)
 
 

@@ -17,17 +17,17 @@ from tests.twin.channels.servers import Answer, HttpServer, Request, http_server
 from twin.app.heartbeat import Heartbeat
 from twin.channels.http import Poster
 from twin.channels.webhook import Webhook, signature
-from twin.deliver.watch import Watcher
+from twin.deliver.watch import Watcher, Way
 
 SECRET = "s" * 32
 READY = {"ready": True, "link": "drained", "tick": {"stalled": ""}}
 
 
 @contextlib.asynccontextmanager
-async def watching(receiver: HttpServer, silent_after_s: float = 0.6) -> AsyncIterator[Watcher]:
-    """A watcher that tells a webhook; it looks twenty times a second."""
-    webhook = Webhook({"url": receiver.url, "timeout_s": 5})
-    watcher = Watcher(webhook, "webhook", "", secret=SECRET, silent_after_s=silent_after_s, look_s=0.05)
+async def watching(*receivers: HttpServer, silent_after_s: float = 0.6) -> AsyncIterator[Watcher]:
+    """A watcher that tells webhooks; it looks twenty times a second."""
+    ways = [Way("webhook", Webhook({"url": one.url, "timeout_s": 5})) for one in receivers]
+    watcher = Watcher(ways, SECRET, silent_after_s, look_s=0.05)
     listening = asyncio.Event()
     task = asyncio.create_task(watcher.run("127.0.0.1", 0, lambda _port: listening.set()))
     await listening.wait()
@@ -51,7 +51,7 @@ async def until(true: Callable[[], bool], within_s: float = 20) -> None:
 
 async def test_a_server_that_dies_is_told_and_its_return_too() -> None:
     """While it beats nobody is told anything; its end is told once, in both languages, then its return."""
-    async with http_server() as receiver, watching(receiver, 3) as watcher:
+    async with http_server() as receiver, watching(receiver, silent_after_s=3) as watcher:
         url = f"http://127.0.0.1:{watcher.port}/beat"
         beating = Heartbeat(url, lambda: READY, secret=SECRET, every_s=0.1)
         beating.start()
@@ -72,10 +72,32 @@ async def test_a_server_that_dies_is_told_and_its_return_too() -> None:
 async def test_a_telling_that_fails_is_tried_again() -> None:
     """The channel refuses at first: the silence is told all the same."""
     answers = iter([Answer(503), Answer(500)])
-    async with http_server(lambda _request: next(answers, Answer())) as receiver, watching(receiver, 0.1):
+    async with (
+        http_server(lambda _request: next(answers, Answer())) as receiver,
+        watching(receiver, silent_after_s=0.1),
+    ):
         await receiver.until(3)
         assert set(purposes(receiver)) == {"server_silent"}
         assert len({request.headers["idempotency-key"] for request in receiver.requests}) == 1
+
+
+async def test_one_way_that_never_works_holds_up_no_other() -> None:
+    """The mail server is gone with the city's: by the other way the silence is told, told again, and the return too."""
+    async with (
+        http_server(lambda _request: Answer(503)) as dead,
+        http_server() as receiver,
+        watching(dead, receiver, silent_after_s=0.5) as watcher,
+    ):
+        watcher.watch.again_s = 0.5
+        await receiver.until(2)
+        assert purposes(receiver)[:2] == ["server_silent", "server_silent"]
+        url = f"http://127.0.0.1:{watcher.port}/beat"
+        watcher.watch.silent_after_s = 30.0
+        beating = Heartbeat(url, lambda: READY, secret=SECRET, every_s=0.1)
+        beating.start()
+        await until(lambda: "server_back" in purposes(receiver))
+        await asyncio.to_thread(beating.stop)
+        assert set(purposes(dead)) == {"server_silent"}  # who never heard of the silence is told of no return
 
 
 async def test_not_ready_is_no_beat() -> None:
@@ -124,7 +146,11 @@ def beat(at_ms: int, secret: str = SECRET) -> dict[str, str]:
 async def test_forged_old_and_repeated_beats_are_none() -> None:
     """Another secret, another body, an hour ago, the same again, no signature, another path, too large."""
     now_ms = time.time_ns() // 1_000_000
-    async with http_server() as receiver, watching(receiver, 60) as watcher, httpx.AsyncClient() as client:
+    async with (
+        http_server() as receiver,
+        watching(receiver, silent_after_s=60) as watcher,
+        httpx.AsyncClient() as client,
+    ):
         url, heard_s = f"http://127.0.0.1:{watcher.port}/beat", watcher.watch.heard_s
         for headers, body in (
             (beat(now_ms, "x" * 32), b"{}"),
@@ -146,7 +172,7 @@ async def test_forged_old_and_repeated_beats_are_none() -> None:
 async def test_garbage_and_slow_calls_end_by_themselves(monkeypatch: pytest.MonkeyPatch) -> None:
     """Half a head, an endless head and nothing at all cost a connection each, and good beats go on."""
     monkeypatch.setattr("twin.deliver.watch.CALL_S", 0.3)
-    async with http_server() as receiver, watching(receiver, 60) as watcher:
+    async with http_server() as receiver, watching(receiver, silent_after_s=60) as watcher:
         for said in (b"\0\xff\r\n\r\n", b"POST /beat HTTP/1.1\r\n", b"x" * 40_000, b""):
             reader, writer = await asyncio.open_connection("127.0.0.1", watcher.port)
             writer.write(said)

@@ -6,8 +6,10 @@ import json
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from typer.testing import CliRunner
@@ -135,6 +137,25 @@ def test_verify_the_history(running: Running) -> None:
     code, told = running.call("whistles", "verify", "--head", "f" * 64)
     assert code == 1
     assert "no longer part" in told
+
+
+def test_route_asks_the_tables_in_force(running: Running, tmp_path: Path) -> None:
+    """What was set by command counts, though no file says so; an hour is the city's; what there is not is status 4."""
+    before = running.read("whistles", "route", "lamp_out", "pole-0001")
+    assert (before["kind"], before["always"]) == ("single", False)
+    table = tmp_path / "policy.toml"
+    table.write_text('[type.lamp_out]\nkind = "emergency"\nalways = true\ndeadline_s = 3600\n', encoding="utf-8")
+    assert running.call("policy", "set", str(table))[0] == 0
+    now = running.read("whistles", "route", "lamp_out", "pole-0001", "--at", "2026-11-28T22:00")
+    assert (now["kind"], now["always"], now["timezone"]) == ("emergency", True, "Europe/Helsinki")
+    due = datetime(2026, 11, 28, 23, tzinfo=ZoneInfo("Europe/Helsinki"))
+    assert now["deadline_ms"] == round(due.timestamp() * 1000)
+    code, told = running.call("whistles", "route", "--explain", "lamp_out", "pole-0001")
+    assert (code, "emergency; at that hour" in told) == (0, True), told
+    assert running.call("whistles", "route", "lamp_out", "nobody")[0] == 4
+    assert running.call("whistles", "route", "lamp_in", "pole-0001")[0] == 4
+    table.write_text("", encoding="utf-8")
+    assert running.call("policy", "set", str(table))[0] == 0
 
 
 def test_doctor_of_a_running_server(running: Running) -> None:

@@ -218,6 +218,59 @@ def test_a_rewritten_chain_is_seen_by_an_earlier_head(target: str, story: Story)
     forged.close()
 
 
+CUT = """DELETE FROM transitions WHERE n > 6;
+DELETE FROM cases WHERE id NOT IN (SELECT case_id FROM transitions);
+UPDATE cases SET state = (SELECT after FROM transitions WHERE case_id = cases.id ORDER BY n DESC LIMIT 1);
+UPDATE meta SET value = '6' WHERE name = 'chain_n';
+UPDATE meta SET value = (SELECT hash FROM transitions WHERE n = 6) WHERE name = 'chain_head'"""
+
+
+def test_a_cut_off_end_is_seen_by_a_head_that_was_put_aside(target: str, story: Story) -> None:
+    """Whoever takes the newest entries out and sets everything else accordingly leaves no trace in the database."""
+    cases = recorded(target, story)
+    n, head = cases.head
+    assert cases.verify(heads={n: head, 1: cases.verify(heads={}).head}).flaw == "altered"
+    assert cases.verify(heads={n: head}).ok
+    with cases._engine.begin() as raw:
+        for statement in CUT.split(";"):
+            raw.execute(text(statement))
+    cases.close()
+    cut = Cases(target)
+    assert cut.verify().ok
+    verdict = cut.verify(heads={n: head})
+    assert (verdict.flaw, verdict.n) == ("missing", 7)
+    assert f"up to {n} at least" in verdict.detail
+    cut.close()
+
+
+def test_who_was_told_has_the_case_in_its_list(target: str) -> None:
+    """Partners and those to whom a case rose find it among theirs, open and closed, and nobody else does."""
+    story = Story()
+    story.after(1, [story.finding("illegal_dumping", "truck-001"), story.finding("lamp_out", "pole-0001")])
+    story.after(60)
+    dump, lamp = (c.id for c in sorted(story.ledger.open_cases(), key=lambda c: c.type))
+    story.after(9 * 3600)  # both are past their deadline; the city hall hears of them last
+    story.after(9 * 3600)
+    story.act("return", lamp, "not ours")
+    cases = recorded(target, story)
+
+    def listed(department: str, *, open_only: bool = True, **more: str) -> set[str]:
+        return {c.id for c in cases.cases(departments=[department], open_only=open_only, **more)}
+
+    assert cases.case(dump).parties == ("environment", "operations", "city_hall")
+    assert listed("environment") == {dump}
+    assert listed("city_hall") == {dump, lamp}
+    assert listed("operations") == {dump, lamp}
+    assert listed("lighting") == set()
+    assert listed("city_hall", subject="pole-0001") == {lamp}
+    cases.close()
+    story.act("close", dump, "cleared away")
+    again = recorded(target, story)
+    assert {c.id for c in again.cases(departments=["environment"])} == set()
+    assert {c.id for c in again.cases(departments=["environment"], open_only=False)} == {dump}
+    again.close()
+
+
 def test_what_no_database_could_hold_is_made_harmless(target: str, story: Story) -> None:
     """A NUL outside of JSON and half of a surrogate pair are recorded as something else, and the chain holds."""
     cases = Cases(target)

@@ -48,6 +48,65 @@ def test_a_mute_holds_back_escalations_too() -> None:
     assert len(story.sent("escalate")) == 1
 
 
+def test_what_a_mute_held_back_is_told_at_its_end_while_it_is_true() -> None:
+    """A case got worse, and another was closed by telemetry, under a mute: both are told when it ends, once; what was
+    overtaken meanwhile is not.
+    """
+    story = Story()
+    poles = ("pole-0001", "pole-0002", "pole-0003")
+    story.after(1, [story.finding("lamp_out", pole) for pole in poles])
+    story.after(60)
+    mute(story, 8 * 3600, subjects=["cabinet-000"])
+    story.after(60, [story.finding("lamp_out", pole, severity=3) for pole in poles])
+    story.after(60, [story.finding("lamp_out", pole, active=False) for pole in poles[1:]])
+    story.after(3600)
+    assert story.sent("update") == story.sent("close") == story.sent("warn") == []
+    back = story.finding("lamp_out", "pole-0003")  # it is open again, and nothing of its closure is true any more
+    story.after(1, [back])
+    story.after(7 * 3600)
+    told = [(d.purpose, d.payload["subject"]["id"]) for d in story.log[-1].deliveries
+            if d.purpose in ("update", "close") and d.payload["department"]["id"] == "lighting"]  # fmt: skip
+    assert sorted(told) == [("close", "pole-0002"), ("update", "pole-0001")]
+    assert {d.purpose for d in story.after(60).deliveries} & {"update", "close"} == set()
+
+
+def test_what_people_decide_is_told_under_a_mute() -> None:
+    """A mute is against noise: an extension that is denied, and a case that is taken away, are told at once."""
+    story = Story()
+    story.after(1, [story.finding("lamp_out", "pole-0001")])
+    story.after(20)
+    mute(story, 8 * 3600)
+    case = story.only()
+    story.act("extend", case, "parts", extra_s=3600)
+    assert [d.purpose for d in story.act("deny", case, "no").deliveries] == ["denied"]
+    told = story.act("transfer", case, "theirs", department="power").deliveries
+    assert [(d.purpose, d.payload["department"]["id"]) for d in told] == [
+        ("withdraw", "lighting"),
+        ("dispatch", "power"),
+    ]
+
+
+def test_delayed_data_rises_to_nobody_after_a_mute() -> None:
+    """What is past has no deadline, muted or not."""
+    story = Story()
+    story.after(1, [story.finding("lamp_out", "pole-0001", past=True)])
+    story.after(20)
+    mute(story, 3600)
+    story.after(60, [story.finding("lamp_out", "pole-0001", severity=3, past=True)])
+    story.after(100 * 3600)
+    assert story.sent("escalate") == []
+
+
+def test_all_who_were_told_hear_of_the_end() -> None:
+    """Partners of a joint case, and those to whom it rose, are told that it is closed; each once."""
+    story = Story()
+    story.after(1, [story.finding("illegal_dumping", "truck-001")])
+    story.after(5 * 3600)
+    changes = story.act("close", story.only(), "cleared away")
+    told = [d.payload["department"]["id"] for d in changes.deliveries if d.purpose == "close"]
+    assert sorted(told) == ["environment", "operations", "waste"]
+
+
 def test_ending_a_mute_early_sends_at_once() -> None:
     """Unmute and the held whistle goes out in the same step; a wrong id is refused."""
     story = Story()
