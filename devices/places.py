@@ -141,6 +141,7 @@ class CityFiles:
     neighbours: Mapping[str, tuple[str, ...]]  # cell id -> cell ids
     routes: Mapping[str, tuple[LonLat, ...]]  # corridor id -> line
     roads: tuple[tuple[str, float, tuple[LonLat, ...]], ...] = ()  # (name, speed limit km/h, line)
+    tunnels: tuple[tuple[LonLat, ...], ...] = ()  # those of the roads' lines that lie in one
     calendars: tuple[Calendar, ...] = ()
     name_local: str = ""
     folder: Path | None = None  # where the files are

@@ -39,6 +39,7 @@ class Draft:
     neighbours: dict[str, tuple[str, ...]] = field(default_factory=dict)
     routes: dict[str, tuple[LonLat, ...]] = field(default_factory=dict)
     roads: list[tuple[str, float, tuple[LonLat, ...]]] = field(default_factory=list)
+    tunnels: list[tuple[LonLat, ...]] = field(default_factory=list)  # of the roads' lines
     lines: dict[tuple[str, str], int] = field(default_factory=dict)  # (file, id) -> line
 
     def line(self, file: str, name: str) -> int:

@@ -86,8 +86,8 @@ def finish(draft: Draft) -> CityFiles:
         areas=tuple(draft.areas.values()), nodes=tuple(draft.nodes.values()), devices=tuple(draft.devices.values()),
         permits=tuple(draft.permits.values()), departments=tuple(draft.departments.values()),
         neighbours=draft.neighbours, routes=draft.routes, roads=tuple(draft.roads),
-        calendars=tuple(draft.calendars.values()), basemap=basemap if basemap.exists() else None,
-        folder=draft.directory,
+        tunnels=tuple(draft.tunnels), calendars=tuple(draft.calendars.values()),
+        basemap=basemap if basemap.exists() else None, folder=draft.directory,
     )  # fmt: skip
 
 
@@ -334,6 +334,7 @@ def read_lines(draft: Draft) -> None:
         else:
             name = str(feature.properties.get("name") or "")
             draft.roads += [(name, float(limit), line) for line in good]
+            draft.tunnels += good if feature.properties.get("tunnel") is True else []
 
 
 def one_line(told: Any) -> tuple[LonLat, ...] | None:

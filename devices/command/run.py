@@ -83,7 +83,8 @@ def run(
         labels = TruthFile(truth) if truth is not None else None
         remembered = read_memory(memory)
         turn = int(remembered.get("turn", -1)) + 1
-        fleet = _fleet(files, seed, clock_, scenario, faults, every, labels, kind or (), turn)
+        warm = not remembered.get("trucks")
+        fleet = _fleet(files, seed, clock_, scenario, faults, every, labels, kind or (), turn, warm=warm)
         recall(fleet, remembered)
         users = {thing.device.gateway or thing.id for thing in fleet.things.values()}
         limits = Limits(waiting=max(2000, TOTAL_WAITING // max(1, len(users))))
@@ -113,13 +114,13 @@ def run(
 
 
 def _fleet(files: CityFiles, seed: int, clock: Clock, scenario: Path | None, faults: bool, every: float,
-           labels: TruthFile | None, kinds: list[str] | tuple[()], turn: int) -> Fleet:  # fmt: skip
+           labels: TruthFile | None, kinds: list[str] | tuple[()], turn: int, *, warm: bool) -> Fleet:  # fmt: skip
     now_ms = clock.now_ms()
     if scenario is not None:
         plan = read_scenario(scenario, now_ms, files.timezone)
     else:
         plan = Scenario(random=RandomPlan(every_s=every) if faults else None)
-    fleet = Fleet(files, seed, now_ms, scenario=plan, truth=labels, kinds=kinds, turn=turn)
+    fleet = Fleet(files, seed, now_ms, scenario=plan, truth=labels, kinds=kinds, turn=turn, warm=warm)
     if not fleet.things:
         raise DeviceError(f"{files.name} has no simulated device of that kind")
     return fleet

@@ -71,7 +71,7 @@ CATALOGUE: dict[str, FaultType] = {
         FaultType("terminal_tampering", "truck", (300, 1800), "terminal tampered with", "终端被破坏", sudden=True),
         FaultType("phantom_trip", "truck", (3600, 10_800), "laden, and never arrived", "去向不明"),
         # a day that is not like its weekday: nobody is at fault
-        FaultType("holiday", "area", (43_200, 86_400), "a holiday", "节假日", confounder=True),
+        FaultType("holiday", "area", (86_400, 86_400), "a holiday", "节假日", confounder=True),
         # gateways, and any device
         FaultType("gateway_loss", "gateway", (300, 1800), "gateway without backhaul", "网关失联", sudden=True),
         FaultType("device_silent", "any", (900, 7200), "device silent", "设备失联"),
@@ -84,8 +84,17 @@ CATALOGUE: dict[str, FaultType] = {
     )
 }
 
-# How a terminal is tampered with, as a fault's `quantity` says: power or antenna cut, fix frozen, positions that jump.
-TAMPERING = ("power", "antenna", "fix", "jump")
+# Ways in which a fault shows, as its `quantity` says; without one: the first, or both of a pair together. A terminal's
+# power or antenna is cut, it falls silent, its fix is frozen, its position jumps; the backhaul of one cell is down, or
+# of all cells of a gateway, which fall silent; a leak is always there or comes with the rain; access or handovers fail;
+# signal or transmit power is lost.
+WAYS: dict[str, tuple[str, ...]] = {
+    "terminal_tampering": ("power", "antenna", "silence", "fix", "jump"),
+    "backhaul_down": ("", "gateway"),
+    "leakage": ("", "rain"),
+    "access_failures": ("", "rrcSuccess", "handoverSuccess"),
+    "coverage_loss": ("", "rsrp", "txPower"),
+}
 # What each sensor fault takes where no quantity is named, and the width (one robust sigma, in the quantity's unit) by
 # which magnitudes are scaled.
 SENSED: dict[str, tuple[str, ...]] = {

@@ -5,14 +5,13 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 
-from devices.faults.catalogue import CATALOGUE, SENSED, TAMPERING
+from devices.faults.catalogue import CATALOGUE, SENSED, WAYS
 from devices.faults.fault import Fault
 from devices.faults.scenario import RandomPlan
 
 # A type and a quantity ("" but for sensor faults) -> subjects that it can befall now.
 Candidates = Callable[[str, str], Sequence[str]]
 
-DROP = ("clock_skew", "holiday")  # never drawn unless asked for
 PROMPT = ("terminal_tampering", "outside_hours", "no_permit", "cover_open")  # trucks at work say so every five seconds
 
 
@@ -22,8 +21,11 @@ class Plan:
     Every type comes once before any comes again; those that show at once come first, acts within seconds before them.
     """
 
-    def __init__(self, plan: RandomPlan, seed: str, start_ms: int) -> None:
-        self._plan = plan
+    def __init__(
+        self, plan: RandomPlan, seed: str, start_ms: int, opens: Callable[[str, int], int] | None = None
+    ) -> None:
+        """`opens`: when a fault of a type that is drawn at a moment begins, if not at once."""
+        self._plan, self._opens = plan, opens
         self._random = random.Random(f"faults {seed}")  # noqa: S311 - a simulation
         self._left: list[str] = []
         self._rounds = 0
@@ -31,7 +33,7 @@ class Plan:
         self.next_ms: int | None = start_ms + round(plan.first_s * 1000) if plan.limit != 0 else None
 
     def _refill(self) -> None:
-        types = self._plan.types or tuple(name for name in CATALOGUE if name not in DROP)
+        types = self._plan.types or tuple(CATALOGUE)
         order = list(types)
         self._random.shuffle(order)
         if not self._rounds:
@@ -69,8 +71,8 @@ class Plan:
         quantity = ""
         if name.startswith("sensor_"):
             quantity = chance.choice(sorted({q for kinds in ("pole", "cell") for q in SENSED[kinds]}))
-        elif name == "terminal_tampering":
-            quantity = chance.choice(TAMPERING)
+        elif name in WAYS:
+            quantity = chance.choice(WAYS[name])
         subjects = candidates(name, quantity)
         if not subjects:
             return None
@@ -78,4 +80,5 @@ class Plan:
         low, high = self._plan.magnitudes
         size = chance.uniform(2.0, 3.0) if chance.random() < self._plan.gross else chance.uniform(low, high)
         lasts = round(chance.uniform(*kind.last_s) * 1000)
-        return Fault(name, subject, now_ms, now_ms + lasts, round(size, 2), quantity)
+        begins = now_ms if self._opens is None else self._opens(name, now_ms)
+        return Fault(name, subject, begins, begins + lasts, round(size, 2), quantity)

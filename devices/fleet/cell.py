@@ -16,6 +16,8 @@ from devices.places import Device
 
 OUT = ("cell_down", "backhaul_down")
 ASLEEP = ("sleeping_cell",)
+QUIET = {*OUT, *ASLEEP}
+HEARD = 3  # neighbours whose load disturbs
 INHERITED = 0.5  # of the users of a cell that is out, its neighbours together take over so many
 FAILING = 6.0  # percent of handovers towards sleeping neighbours only that fail
 
@@ -59,16 +61,27 @@ class Cell(Thing):
             elif fault.type in ASLEEP:
                 cell.asleep += change
 
+    def _is_cut(self, fault: Fault) -> bool:
+        """Whether it is silent with all cells of its gateway."""
+        return fault.type == "backhaul_down" and fault.subject != self.id
+
+    def speaks(self) -> bool:
+        down = self.troubles.get("backhaul_down")
+        return super().speaks() and (down is None or not self._is_cut(down))
+
+    def notice(self, t_ms: int, life: Life, fault: Fault) -> Values | None:
+        return None if self._is_cut(fault) else super().notice(t_ms, life, fault)
+
     def say(self, t_ms: int, life: Life) -> Values:
         now = life.at(t_ms)
         n1, n2, n3, n4, n5 = normals(self.salt, t_ms, 3)
         m1, m2, m3, _, _ = normals(self.salt, t_ms, 4)
-        people = self._people(t_ms, now)
+        people = self.people(t_ms, now)
         if self.out:
             people *= 1 + INHERITED * self.out / max(4, len(self.near))
         users = max(0.0, people * (1 + 0.12 * n1) + 0.7 * n2)
         load = min(1.0, 0.02 + 0.8 * users / self.capacity)
-        values = self._radio(load, users, n3, n4, n5)
+        values = self._radio(load, self._around(t_ms, now), users, n3, n4, n5)
         attempts = max(0.0, 4 + 3.2 * users + 2 * m1)
         handovers, reached = self._handovers(users, load, now, m2, m3)
         values |= {
@@ -92,14 +105,22 @@ class Cell(Thing):
             success -= FAILING * self.asleep / heard
         return attempts, success
 
-    def _people(self, t_ms: int, now: Moment) -> float:
+    def people(self, t_ms: int, now: Moment) -> float:
         office, home, street = self.mix
         share = office * now.office + home * now.home + street * now.street
         return self.peak * share * math.exp(0.10 * drift(self.salt, t_ms / 1000, 1800))
 
-    def _radio(self, load: float, users: float, n3: float, n4: float, n5: float) -> Values:
+    def _around(self, t_ms: int, now: Moment) -> float:
+        """Load of the likeliest neighbours that are on the air, 0..1: what they send disturbs."""
+        near = self.near[:HEARD]
+        on_air = [cell for cell in near if not (cell.troubles.keys() & QUIET)] if self.out or self.asleep else near
+        if not on_air:
+            return 0.0
+        return sum(min(1.0, 0.8 * cell.people(t_ms, now) / cell.capacity) for cell in on_air) / len(near)
+
+    def _radio(self, load: float, around: float, users: float, n3: float, n4: float, n5: float) -> Values:
         rsrp = -88 + self.height + 0.9 * n3
-        sinr = 19 + 0.5 * self.height - 9 * load + 0.8 * n4
+        sinr = 19 + 0.5 * self.height - 8 * load - 2.5 * around + 0.8 * n4
         down = load * 100
         rate = max(0.2, 0.55 * math.log2(1 + 10 ** (sinr / 10))) * 9_000
         return {
@@ -115,32 +136,41 @@ class Cell(Thing):
             _scale(values, max(0.0, 1 - 0.95 * min(1.05, troubles["sleeping_cell"].magnitude)))
         if "congestion" in troubles:
             size = troubles["congestion"].magnitude
-            values["prbLoadDown"] = min(99.5, 78 + 11 * size)
-            values["prbLoadUp"] = min(95.0, 55 + 11 * size)
+            values["prbLoadDown"] = min(99.5, 70 + 17 * size)
+            values["prbLoadUp"] = min(95.0, 50 + 17 * size)
             values["connectedUsers"] = max(values["connectedUsers"], self.capacity * (0.95 + 0.2 * size))
             values["sinr"] -= 2.5 * size
             values["pingRtt"] += 25 * size
-        if "access_failures" in troubles:
-            size = troubles["access_failures"].magnitude
-            values["rrcSuccess"] -= 6.5 * size
-            values["handoverSuccess"] -= 5.5 * size if self.salt % 2 else 0.0  # of some cells only access fails
-        if "coverage_loss" in troubles:
-            size = troubles["coverage_loss"].magnitude
-            values["txPower"] -= 3.0 * size
-            values["rsrp"] -= 7.5 * size
-        if "cell_overheated" in troubles:
-            values["temperature"] = max(values["temperature"] + 15, 68 + 12 * troubles["cell_overheated"].magnitude)
-        if "interference" in troubles:
-            size = troubles["interference"].magnitude
-            values["sinr"] -= 6.5 * size
-            values["cqi"] = max(1.0, values["cqi"] - 2.8 * size)
-            values["rsrq"] -= 1.5 * size
+        self._trouble_radio(values)
         if "backhaul_down" in troubles:
             _scale(values, 0.0)
             values |= {"backhaulUp": 0.0, "alarmState": 3.0, "pingRtt": 60_000.0}
         if "cell_down" in troubles:
             _scale(values, 0.0)
             values |= {"operationalState": 0.0, "alarmState": 4.0, "txPower": -20.0}
+
+    def _trouble_radio(self, values: Values) -> None:
+        troubles = self.troubles
+        if "access_failures" in troubles:
+            fault = troubles["access_failures"]
+            # Which fails: access, handovers, or (where the fault does not say) both at some cells.
+            if fault.quantity != "handoverSuccess":
+                values["rrcSuccess"] -= 5.0 * fault.magnitude
+            if fault.quantity == "handoverSuccess" or (not fault.quantity and self.salt % 2):
+                values["handoverSuccess"] -= 3.7 * fault.magnitude
+        if "coverage_loss" in troubles:
+            fault = troubles["coverage_loss"]
+            if fault.quantity != "rsrp":
+                values["txPower"] -= 2.3 * fault.magnitude
+            if fault.quantity != "txPower":
+                values["rsrp"] -= 6.8 * fault.magnitude
+        if "cell_overheated" in troubles:
+            values["temperature"] = max(values["temperature"], 60 + 17 * troubles["cell_overheated"].magnitude)
+        if "interference" in troubles:
+            size = troubles["interference"].magnitude
+            values["sinr"] -= 5.8 * size
+            values["cqi"] = max(1.0, values["cqi"] - 2.8 * size)
+            values["rsrq"] -= 1.5 * size
 
 
 def _scale(values: Values, share: float) -> None:

@@ -12,8 +12,9 @@ from devices.fleet.pole import DUSK_DEG, Pole
 from devices.fleet.thing import Thing
 from devices.fleet.truck import Truck
 
-GROUPS = {"feeder": 3, "cabinet": 2, "area": 5}  # least members that make such a fault worth having
+GROUPS = {"feeder": 3, "cabinet": 2, "area": 5, "cells": 3}  # least members that make such a fault worth having
 CONFOUNDERS = {name for name, fault in CATALOGUE.items() if fault.confounder}
+WET_MM = 0.1  # of rain, for a leak that comes with it
 ON_THE_WAY = ("cover_open", "overload", "speeding", "off_route", "illegal_dumping", "phantom_trip")
 
 
@@ -39,6 +40,8 @@ def candidates(fleet: Crowd, name: str, quantity: str) -> Sequence[str]:
         for thing in fleet.things.values()
         if (thing.troubles and thing.troubles.keys() - CONFOUNDERS) or thing.device.gateway in fleet.cut
     }
+    if quantity == "gateway":
+        return [name for name in fleet.groups("cells", GROUPS["cells"]) if name not in busy and name not in fleet.cut]
     if scope in GROUPS:
         if any(fault.type == name for fault in fleet.active.values()):
             return []
@@ -57,14 +60,24 @@ def _rule(fleet: Crowd, name: str, quantity: str, now: Moment) -> Callable[[Thin
     if name == "day_burner":
         return lambda _: now.sun_deg > 6
     if name == "night_noise":
-        return lambda thing: isinstance(thing, Pole) and thing.hears and (now.hour >= 22 or now.hour < 5)
+        fits = _beside_a_site(fleet, lambda pole: pole.hears)
+        return lambda thing: thing.id in fits and (now.hour >= 22 or now.hour < 5)
     if name == "dust":
-        return lambda thing: isinstance(thing, Pole) and thing.smells
+        fits = _beside_a_site(fleet, lambda pole: pole.smells)
+        return lambda thing: thing.id in fits
+    if quantity == "rain":
+        return lambda _: now.rain_mm > WET_MM
     if name in ("charger_fault", "charger_occupied"):
         return lambda thing: isinstance(thing, Pole) and thing.charges
-    if quantity:
+    if quantity and CATALOGUE[name].scope == "any":
         return lambda thing: quantity in thing.limits and quantity in thing.reading(fleet.now_ms, fleet.life)
     return lambda _: True
+
+
+def _beside_a_site(fleet: Crowd, able: Callable[[Pole], bool]) -> set[str]:
+    """Poles with that sensor near a construction site; all with it where none is."""
+    with_it = [thing for thing in fleet.things.values() if isinstance(thing, Pole) and able(thing)]
+    return {pole.id for pole in with_it if pole.works} or {pole.id for pole in with_it}
 
 
 def _truck(truck: Truck, name: str, now: Moment) -> bool:

@@ -23,17 +23,21 @@ from devices.fleet.chance import bits
 from devices.fleet.choice import candidates as befallable
 from devices.fleet.feeder import Feeder
 from devices.fleet.gateway import Gateway
-from devices.fleet.life import Life
+from devices.fleet.life import Life, days_off, extra_days
 from devices.fleet.pole import Pole
-from devices.fleet.road import Line
+from devices.fleet.road import Line, Roads
+from devices.fleet.site import works_around
 from devices.fleet.thing import Thing, Values
 from devices.fleet.truck import Job, Truck
+from devices.fleet.yard import BAYS, LOADERS, Yard
 from devices.places import CityFiles, Device
 
 GAP_IN = 3000  # one reading in so many is never said
 AGAIN_IN = 2500  # one in so many is said twice
 MOST_ACTIVE = 60  # random faults at the same time, or two in a hundred devices
 WARM_H, WARM_H_LARGE, LARGE = 12.0, 2.0, 1000  # hours that trucks live through before the start; of large fleets
+
+WARM_MS = 60_000  # and in what steps
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +54,15 @@ class Said:
 class Fleet:
     """The simulated devices (`origin` "simulated") of a city. `kinds`: only these.
 
-    `turn`: how often this city was begun before; another turn draws other faults.
+    `turn`: how often this city was begun before; another turn draws other faults. `warm`: trucks are found at work;
+    False where they will be told what they did.
     """
 
     def __init__(self, city: CityFiles, seed: int, start_ms: int, *, scenario: Scenario | None = None,
-                 truth: TruthFile | None = None, kinds: Iterable[str] = (), turn: int = 0) -> None:  # fmt: skip
+                 truth: TruthFile | None = None, kinds: Iterable[str] = (), turn: int = 0,
+                 warm: bool = True) -> None:  # fmt: skip
         self.city, self.seed, self.start_ms = city, seed, start_ms
-        self.life = Life(seed, *city.centre, city.timezone)
+        self.life = Life(seed, *city.centre, city.timezone, days_off(city), extra_days(city))
         self.now_ms = start_ms
         self.cut: set[str] = set()  # gateways without backhaul at present
         self.active: dict[tuple[str, str], Fault] = {}
@@ -74,15 +80,17 @@ class Fleet:
         scenario = scenario or Scenario()
         for fault in scenario.faults:
             self.inject(fault)
-        self._plan = Plan(scenario.random, f"{seed} {turn}", start_ms) if scenario.random is not None else None
-        self._start()
+        self._plan: Plan | None = None
+        if scenario.random is not None:
+            self._plan = Plan(scenario.random, f"{seed} {turn}", start_ms, self._opens)
+        self._start(warm)
 
-    def _start(self) -> None:
+    def _start(self, warm: bool) -> None:
         trucks = [thing for thing in self._index if isinstance(thing, Truck)]
         for thing in self._index:
             thing.start(self.start_ms)
-        for truck in trucks:
-            truck.warm(self.start_ms, self.life, WARM_H if len(trucks) < LARGE else WARM_H_LARGE)
+        if warm:
+            _warm(trucks, self.start_ms, self.life, WARM_H if len(trucks) < LARGE else WARM_H_LARGE)
         for thing in self._index:
             if isinstance(thing, Pole):
                 thing.say(self.start_ms - 1000, self.life)  # so that the lines carry their lamps from the first moment
@@ -112,6 +120,8 @@ class Fleet:
         if scope in ("feeder", "cabinet", "area"):
             return self._members.get((scope, fault.subject), [])
         thing = self.things.get(fault.subject)
+        if fault.type == "backhaul_down" and isinstance(thing, Gateway):
+            return self._members.get(("cells", fault.subject), [])
         if thing is None or (scope != "any" and thing.device.kind != scope):
             return []
         return [thing]
@@ -119,6 +129,10 @@ class Fleet:
     def candidates(self, name: str, quantity: str) -> Sequence[str]:
         """Whom a fault could befall at this moment; nobody twice at the same time."""
         return befallable(self, name, quantity)
+
+    def _opens(self, name: str, now_ms: int) -> int:
+        """When what is drawn now begins: a holiday at the next midnight, all else at once."""
+        return self.life.midnight(now_ms) if name == "holiday" else now_ms
 
     def groups(self, scope: str, least: int) -> list[str]:
         """Feeders, cabinets or areas that so many devices belong to."""
@@ -261,38 +275,63 @@ def _nobody(_name: str, _quantity: str) -> Sequence[str]:
 
 def _build(city: CityFiles, devices: list[Device], seed: int) -> Iterator[Thing]:
     feeders = {d.id: Feeder(d, seed) for d in devices if d.kind == "feeder"}
-    jobs = _jobs(city)
+    jobs = _jobs(city) if any(d.kind == "truck" for d in devices) else {}
+    parked: Counter[int] = Counter()  # trucks by the yard in which they stand
     feeder_of = _feeder_of(city)
     by_company: dict[str, Job] = {}
     for device in devices:
         if device.kind == "truck" and device.id in jobs:
             by_company.setdefault(device.company, jobs[device.id])
     anyone = next(iter(jobs.values()), None)
+    works = works_around(city.nodes)
     for device in devices:
         if device.kind == "pole":
-            pole = Pole(device, seed, feeders.get(device.feeder or feeder_of.get(device.cabinet, "")))
+            pole = Pole(device, seed, feeders.get(device.feeder or feeder_of.get(device.cabinet, "")), works(device))
             if pole.feeder is not None:
                 pole.feeder.join(pole.rated)
             yield pole
         elif device.kind == "cell":
             yield Cell(device, seed)
         elif device.kind == "truck":
-            yield Truck(device, seed, jobs.get(device.id), by_company.get(device.company, anyone))
+            job, stray = jobs.get(device.id), by_company.get(device.company, anyone)
+            there = job or stray
+            yard = id(there.site) if there is not None else 0
+            yield Truck(device, seed, job, stray, parked[yard])
+            parked[yard] += 1
         elif device.kind == "feeder":
             yield feeders[device.id]
         elif device.kind == "gateway":
             yield Gateway(device, seed)
 
 
+def _warm(trucks: Sequence[Truck], start_ms: int, life: Life, hours: float) -> None:
+    """Have trucks live through the hours before, all together since they queue: at noon a fleet is found at work."""
+    begins = start_ms - round(hours * 3_600_000)
+    for truck in trucks:
+        truck.advanced_ms = begins
+    for t_ms in range(begins + WARM_MS, start_ms + 1, WARM_MS):
+        for truck in trucks:
+            truck.advance(t_ms, life, step_s=30.0)
+    for truck in trucks:
+        truck.warmed(start_ms)
+
+
 def _jobs(city: CityFiles) -> dict[str, Job]:
-    """Each truck's first permit with a route. The way back is the route NAME-back where there is one."""
+    """Each truck's first permit with a route. The way back is the route NAME-back where there is one.
+
+    Permits of one site share its loaders, those of one disposal site its bays.
+    """
     lines: dict[str, Line] = {}
+    roads = Roads(city.roads, city.tunnels)
+    yards: dict[str, Yard] = {}
 
     def line(name: str) -> Line:
         if name not in lines:
             back = name.removesuffix("-back")
             points = city.routes.get(name) or tuple(reversed(city.routes[back]))
             lines[name] = Line(points)
+            if city.roads:
+                lines[name].allow(roads.along(lines[name]))
         return lines[name]
 
     jobs: dict[str, Job] = {}
@@ -300,7 +339,9 @@ def _jobs(city: CityFiles) -> dict[str, Job]:
         if permit.route not in city.routes:
             continue
         out, back = line(permit.route), line(permit.route + "-back")
-        job = Job(out, back, permit.start_hour, permit.end_hour, permit.valid_from, permit.valid_to)
+        site = yards.setdefault(permit.site, Yard(LOADERS))
+        disposal = yards.setdefault(permit.disposal, Yard(BAYS))
+        job = Job(out, back, permit.start_hour, permit.end_hour, permit.valid_from, permit.valid_to, site, disposal)
         for truck in permit.trucks:
             jobs.setdefault(truck, job)
     return jobs
@@ -312,7 +353,8 @@ def _feeder_of(city: CityFiles) -> dict[str, str]:
 
 
 def _members(city: CityFiles, things: Mapping[str, Thing]) -> dict[tuple[str, str], list[Thing]]:
-    """Who feels what happens to a feeder, a cabinet or a district; cells feel what befalls their pole."""
+    """Who feels what happens to a feeder, a cabinet or a district, or to the line of a gateway's cells; cells feel what
+    befalls their pole."""
     members: dict[tuple[str, str], list[Thing]] = defaultdict(list)
     feeder_of = _feeder_of(city)
     for thing in things.values():
@@ -328,6 +370,8 @@ def _members(city: CityFiles, things: Mapping[str, Thing]) -> dict[tuple[str, st
                 members["cabinet", pole.cabinet].append(thing)
         if device.kind == "pole":
             members["area", device.district].append(thing)
+        if device.kind == "cell" and device.gateway:
+            members["cells", device.gateway].append(thing)
     return dict(members)
 
 

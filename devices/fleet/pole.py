@@ -1,19 +1,26 @@
-"""How a smart pole behaves: lamp by dusk and schedule, meter, mains, air, noise, tilt, door, charging pile."""
+"""How a smart pole behaves: lamp by dusk and schedule, meter, mains, air, noise, tilt, door, charging pile.
+
+Noise follows the traffic and, near a construction site, its work; the site's dust goes where the wind blows it.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from devices.faults.fault import Fault
-from devices.fleet.chance import normals, uniform
+from devices.fleet.chance import drift, normals, uniform
 from devices.fleet.feeder import Feeder
 from devices.fleet.life import Life, Moment
+from devices.fleet.site import Work
 from devices.fleet.thing import Thing, Values
 from devices.places import Device
 
 DUSK_DEG = -2.0  # lamps are switched a little after sunset
 DARK = ("supply_lost", "feeder_trip", "cabinet_trip")
 EPISODE_RISES_S = 1800.0  # bad air comes over half an hour, not from one breath to the next
+NOISE_DB, NOISE_M = 66.0, 20.0  # of a site's machines at that distance; 6 dB less at each doubling
+DUST_UG, DUST_M = 14.0, 150.0  # of PM10 that a site's work adds at its rim, straight downwind; 1/e at that distance
 DIM_FROM, DIM_TO, DIM_LEVEL = 23.0, 5.0, 0.6  # local hours
 
 
@@ -23,10 +30,11 @@ class Pole(Thing):
     loud = frozenset(("leakage", "tilt", "tilt_emergency", "charger_fault", "lamp_out", "day_burner"))
 
     __slots__ = ("age", "charges", "dimmed", "energy", "feeder", "hears", "lean", "metered_ms", "power", "rated",
-                 "site", "smells", "waves")  # fmt: skip
+                 "site", "smells", "waves", "works")  # fmt: skip
 
-    def __init__(self, device: Device, seed: int, feeder: Feeder | None) -> None:
+    def __init__(self, device: Device, seed: int, feeder: Feeder | None, works: Sequence[Work] = ()) -> None:
         super().__init__(device, seed)
+        self.works = tuple(works)  # construction sites nearby
         a, b, c, d, _ = normals(self.salt, 2)
         self.feeder = feeder
         self.rated = device.attributes.get("ratedPower", 60.0 + 15 * (self.salt % 5))
@@ -69,7 +77,7 @@ class Pole(Thing):
         values = {
             "powerState": float(on), "dimmingLevel": dim, "powerConsumption": power, "voltage": voltage,
             "current": power / (0.95 * voltage), "energy": self.energy,
-            "leakageCurrent": 0.0011 + 0.0002 * abs(n3) + 0.0006 * min(1.0, now.rain_mm) + self._leak(),
+            "leakageCurrent": 0.0011 + 0.0002 * abs(n3) + 0.0006 * min(1.0, now.rain_mm) + self._leak(now),
             "supplyPresent": 1.0,
             "illuminanceLevel": now.light_lx * (0.75 + 0.1 * self.waves[0]) + 14 * dim * lit + 0.3 * abs(n4),
             "tilt": self.lean + 0.02 * abs(n5) * now.wind / 3 + self._tilt(),
@@ -85,15 +93,13 @@ class Pole(Thing):
 
     def _power(self, on: bool, dim: float, voltage: float) -> float:
         troubles = self.troubles
-        if "day_burner" in troubles:
-            on, dim = True, min(1.0, 0.75 + 0.25 * troubles["day_burner"].magnitude)
         if not on:
-            return 0.7
-        if "lamp_out" in troubles:
-            return max(0.8, self.rated * 0.1 * (2 - 2 * min(1.0, troubles["lamp_out"].magnitude)))
+            return self.rated * min(1.05, 0.53 * troubles["day_burner"].magnitude) if "day_burner" in troubles else 0.7
         full = self.rated * self.age * (0.05 + 0.95 * dim) * (voltage / 230)
         if "lamp_degraded" in troubles:
             full *= max(0.2, 1 - 0.25 * troubles["lamp_degraded"].magnitude)
+        if "lamp_out" in troubles:
+            full = max(0.8, full * (0.34 - 0.17 * min(2.0, troubles["lamp_out"].magnitude)))
         return full
 
     def _meter(self, t_ms: int, power: float) -> None:
@@ -107,9 +113,12 @@ class Pole(Thing):
             self.feeder.change(self.power, power)
         self.power, self.metered_ms = power, t_ms
 
-    def _leak(self) -> float:
+    def _leak(self, now: Moment) -> float:
+        """Amperes to earth; of quantity "rain" only while it rains."""
         fault = self.troubles.get("leakage")
-        return 0.0 if fault is None else 0.034 * fault.magnitude
+        if fault is None:
+            return 0.0
+        return 0.034 * fault.magnitude * (min(1.0, 2 * now.rain_mm) if fault.quantity == "rain" else 1.0)
 
     def _tilt(self) -> float:
         if not self.troubles:
@@ -124,12 +133,17 @@ class Pole(Thing):
         pm10 = now.pm10 * self.site * plume
         episode = self.troubles.get("air_episode")
         if episode is not None:
-            size = episode.magnitude * min(1.0, max(0.0, (t_ms - episode.start_ms) / 1000 / EPISODE_RISES_S))
-            pm25 = pm25 * (1 + 1.5 * size) + 60 * size
-            pm10 = pm10 * (1 + 1.5 * size) + 85 * size
+            risen = min(1.0, max(0.0, (t_ms - episode.start_ms) / 1000 / EPISODE_RISES_S))
+            local = episode.magnitude * (self.site * plume) ** 0.5
+            pm25 += risen * max(0.0, 82 * local - pm25)
+            pm10 += risen * max(0.0, 164 * local - pm10)
+        if self.works and not now.rain_mm:
+            pm10 += self._site_dust(now)
         if "dust" in self.troubles:
-            pm10 = pm10 * 3 + 900 * self.troubles["dust"].magnitude
-            pm25 *= 1.8
+            size = self.troubles["dust"].magnitude
+            # Near a site three times the others is a case; elsewhere a milligram is.
+            pm10 = max(pm10, 165 * size, 3.3 * size * pm10) if self.works else max(pm10, 1050 * size)
+            pm25 *= 1 + 0.8 * min(1.0, size)
         values["pm25"] = pm25 * (1 + 0.04 * n1) + 0.6 * n2
         values["pm10"] = pm10 * (1 + 0.05 * n3) + n4
         values["no2"] = now.no2 * self.site**1.5 * plume**0.6 * (1 + 0.05 * n5)
@@ -138,12 +152,28 @@ class Pole(Thing):
         values["relativeHumidity"] = now.humidity - 1.5 * self.waves[1] + 0.8 * n4
         values["atmosphericPressure"] = now.pressure + 0.15 * n5
         values["windSpeed"] = now.wind * (0.85 + 0.15 * self.waves[2]) + 0.3 * n1
+        values["windDirection"] = (now.wind_from + 8 * self.waves[0] + 9 * n2) % 360
+        values["precipitation"] = now.rain_mm
+
+    def _site_dust(self, now: Moment) -> float:
+        """PM10 from the sites at work that lie upwind, ug/m3."""
+        return sum(
+            DUST_UG * math.exp(-work.away_m / DUST_M) * max(0.0, math.cos(math.radians(now.wind_from - work.bearing)))
+            for work in self.works
+            if work.goes_on(now)
+        )
 
     def _noise(self, t_ms: int, now: Moment) -> float:
         n1, n2 = normals(self.salt, t_ms, 5)[:2]
         level = 43 + 4 * math.log(self.site) * 3 + 24 * math.sqrt(now.traffic) + 1.1 * n1 + (6 if n2 > 2.6 else 0)
+        for work in self.works:
+            if work.goes_on(now):
+                loud = (
+                    NOISE_DB - 20 * math.log10(max(1.0, work.away_m / NOISE_M)) + 2 * drift(self.salt, t_ms / 1e3, 600)
+                )
+                level = 10 * math.log10(10 ** (level / 10) + 10 ** (loud / 10))
         fault = self.troubles.get("night_noise")
-        return level if fault is None else max(level, 60 + 14 * fault.magnitude + 1.5 * n2)
+        return level if fault is None else max(level, 42 + 16 * fault.magnitude + 0.8 * n2)
 
     def _charger(self, t_ms: int, now: Moment) -> float:
         if "charger_fault" in self.troubles:

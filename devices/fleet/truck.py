@@ -1,13 +1,14 @@
 """How a construction-waste truck behaves: waits, loads, covers, drives its permit's route, tips, returns, parks.
 
 The truck is a small machine of phases that is advanced in time; what each phase takes is drawn from (truck, trip). It
-works within its permit's hours and begins no trip that would end after them.
+works within its permit's hours and begins no trip that would end after them. Sites and disposal sites serve few trucks
+at a time: the others queue. It drives as its road allows, slower in traffic, and brakes before a lower limit.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from devices.faults.fault import Fault
@@ -15,13 +16,16 @@ from devices.fleet.chance import bits, drift, normals, uniform
 from devices.fleet.life import Life
 from devices.fleet.road import Line, shift
 from devices.fleet.thing import Thing, Values
+from devices.fleet.yard import BAYS, LOADERS, Yard, berth
 from devices.places import Device
 
 Phase = Literal["parked", "queue", "loading", "laden", "tipping", "empty", "dumping", "hiding"]
 
 STEP_S = 5.0  # how finely driving is integrated
 PARKED_MS = 60_000
-FASTEST_KMH = 36.0  # who drives as one should: most streets of a centre allow 30 to 50
+FASTEST_KMH = 58.0  # a laden truck's own limit, whatever the road's
+BRAKES_S = 9.0  # so far ahead a driver looks for a lower limit
+QUEUE_S, BAY_S = 60.0, 20.0  # from the gate to the loader, or the bay, where nobody is before it
 NEVER = 1e18
 _KEPT = ("phase", "phase_end_s", "metres", "kmh", "moving", "raised", "load_kg", "cargo", "trip", "odometer")
 
@@ -36,6 +40,8 @@ class Job:
     end_hour: float
     valid_from: str
     valid_to: str
+    site: Yard = field(default_factory=lambda: Yard(LOADERS))
+    disposal: Yard = field(default_factory=lambda: Yard(BAYS))
 
     def open(self, hour: float, margin_h: float = 0.0) -> bool:
         """Whether the local hour is within the permit's, with so many hours left."""
@@ -48,12 +54,14 @@ class Truck(Thing):
 
     loud = frozenset(("cover_open", "terminal_tampering"))
 
-    __slots__ = ("advanced_ms", "axles", "cargo", "empty_kg", "going", "job", "kmh", "legal_kg", "line", "load_kg",
+    __slots__ = ("advanced_ms", "axles", "berth", "cargo", "empty_kg", "going", "job", "kmh", "legal_kg", "line",
+                 "load_kg",
                  "metres", "moving", "odometer", "phase", "phase_end_s", "raised", "said_raised", "stray", "trip",
                  "where")  # fmt: skip
 
-    def __init__(self, device: Device, seed: int, job: Job | None, stray: Job | None = None) -> None:
+    def __init__(self, device: Device, seed: int, job: Job | None, stray: Job | None = None, number: int = 0) -> None:
         super().__init__(device, seed)
+        self.berth = number  # where it stands among its company's
         self.job = job
         self.stray = stray or job
         self.going = self.job or self.stray  # whose route the present trip is on
@@ -67,7 +75,7 @@ class Truck(Thing):
         self.phase_end_s = 0.0
         self.line = (job or stray).out if (job or stray) is not None else Line([(device.lon, device.lat)])  # type: ignore[union-attr]
         self.metres = 0.0
-        self.where = (self.line.points[0][0], self.line.points[0][1], 0.0)
+        self.where = (*berth(self.line.points[0], number), 0.0)
         self.kmh = 0.0
         self.moving = False
         self.raised = False
@@ -95,6 +103,9 @@ class Truck(Thing):
         lon, lat, heading = (float(x) for x in told["where"])
         self.where = lon, lat, heading
         self.said_raised = self.raised
+        if job is not None and self.phase in ("queue", "loading", "tipping"):
+            yard = job.disposal if self.load_kg and self.phase != "loading" else job.site
+            yard.hold(self.phase_end_s + (self._takes("loading") if self.phase == "queue" else 0.0))
 
     # -- time -----------------------------------------------------------------------------------------------------
 
@@ -103,10 +114,8 @@ class Truck(Thing):
         self.advanced_ms = t_ms
         super().start(t_ms)
 
-    def warm(self, t_ms: int, life: Life, hours: float) -> None:
-        """Live through the hours before, so that a fleet that begins at noon is found at work."""
-        self.advanced_ms = t_ms - round(hours * 3_600_000) - self.salt % 1_800_000
-        self.advance(t_ms, life, step_s=30.0)
+    def warmed(self, t_ms: int) -> None:
+        """It has lived through the hours before `t_ms`: go on from there."""
         self.said_raised = self.raised
         self.due_ms = self.next_ms(t_ms - 1)
 
@@ -142,34 +151,43 @@ class Truck(Thing):
     def _takes(self, phase: Phase) -> float:
         """Seconds that a standing phase takes on this trip."""
         drawn = uniform(self.salt, self.trip, len(phase))
-        if phase == "queue":
-            return 60 + 540 * drawn**2
         if phase == "loading":
-            return 420 + 300 * drawn
+            return 180 + 180 * drawn
         if phase == "hiding":
             return NEVER
         return 90 + 60 * drawn if phase == "dumping" else 150 + 120 * drawn
 
-    def _stand(self, phase: Phase, t_s: float) -> None:
-        self.phase, self.phase_end_s = phase, t_s + self._takes(phase)
+    def _stand(self, phase: Phase, t_s: float, until_s: float | None = None) -> None:
+        self.phase, self.phase_end_s = phase, t_s + self._takes(phase) if until_s is None else until_s
         self.moving, self.kmh = False, 0.0
+
+    def _wait(self, job: Job, t_s: float) -> None:
+        """Come to the end of the queue: at a site for its load, at a disposal site to tip it."""
+        if self.load_kg:
+            turn = job.disposal.take(t_s, self._takes("tipping"), BAY_S)
+        else:
+            turn = job.site.take(t_s, self._takes("loading"), QUEUE_S)
+        self._stand("queue", t_s, turn)
 
     def _roll(self, phase: Phase, line: Line) -> None:
         self.phase, self.line, self.metres, self.phase_end_s = phase, line, 0.0, NEVER
         self.moving = True
 
     def _leave(self, t_ms: int, life: Life) -> None:
-        """From parked: to work when the permit's hours allow a whole trip; a few trucks have a day off."""
+        """From parked: to work when the permit's hours allow a whole trip; a few have a day off, many on Sundays."""
         if self._violates():
-            self._load_up(t_ms)
+            self._load_up()
             return
         job = self.job
-        if job is None or uniform(self.salt, t_ms // 86_400_000, 9) < 0.1:
-            return
         now = life.at(t_ms)
-        if job.valid_from <= now.date <= job.valid_to and job.open(now.hour, self._trip_h(job)):
+        if job is None or uniform(self.salt, t_ms // 86_400_000, 9) < (0.5 if now.free else 0.1):
+            return
+        wait_h = max(0.0, min(job.site.free_s) - t_ms / 1000) / 3600
+        if job.valid_from <= now.date <= job.valid_to and job.open(now.hour, wait_h + self._trip_h(job)):
             self.going = job
-            self._stand("queue", t_ms / 1000)
+            self.trip += 1
+            self.load_kg = 0.0
+            self._wait(job, t_ms / 1000)
 
     def _trip_h(self, job: Job) -> float:
         return (job.out.length_m / 6.0 + 1500) / 3600 + 0.35
@@ -177,16 +195,15 @@ class Truck(Thing):
     def _violates(self) -> bool:
         return "outside_hours" in self.troubles or "no_permit" in self.troubles
 
-    def _load_up(self, t_ms: int) -> None:
+    def _load_up(self) -> None:
         """A violation that needs a laden truck now: it was loaded where nobody looked."""
-        job = self.stray
+        job = self.job or self.stray
         if job is None:
             return
         self.trip += 1
         self.going = job
         self.cargo = self.load_kg = self._cargo()
         self._roll("laden", job.out)
-        self.metres = 0.25 * job.out.length_m * uniform(self.salt, t_ms, 10)
 
     def _cargo(self) -> float:
         """What is loaded on this trip: somewhat below the legal gross weight."""
@@ -199,15 +216,20 @@ class Truck(Thing):
         job = self.going
         if job is None:
             self._stand("parked", t_s)
+        elif self.phase == "queue" and self.load_kg:
+            self._stand("tipping", t_s)
         elif self.phase == "queue":
-            self.trip += 1
             self.cargo = self._cargo()
             self._stand("loading", t_s)
         elif self.phase == "loading":
             self.load_kg = self.cargo
             self._roll("laden", job.out)
-        elif self.phase == "laden":
-            self._stand("hiding" if "phantom_trip" in self.troubles else "tipping", t_s)
+        elif self.phase == "laden" and "phantom_trip" in self.troubles:
+            self._stand("hiding", t_s)
+        elif self.phase == "laden" and self.load_kg:
+            self._wait(job, t_s)
+        elif self.phase == "laden":  # nothing is left to tip
+            self._roll("empty", job.back)
         elif self.phase == "tipping":
             self.load_kg, self.raised = 0.0, False
             self._roll("empty", job.back)
@@ -220,7 +242,7 @@ class Truck(Thing):
     def _home(self, t_ms: int, life: Life) -> None:
         """Back at the site: another trip if the hours allow it."""
         self._stand("parked", t_ms / 1000)
-        self.where = (*self.line.points[-1], self.where[2])
+        self.where = (*berth(self.line.points[-1], self.berth), self.where[2])
         if not self._violates():
             self._leave(t_ms, life)
 
@@ -235,15 +257,16 @@ class Truck(Thing):
             self._stand("hiding", t_ms / 1000)
             return
         t_s = t_ms / 1000
-        target = 31 + 5 * drift(self.salt, t_s, 120) - 9 * life.at(t_ms).traffic - 3 * (self.load_kg > 0)
-        target = min(FASTEST_KMH, target)
+        limit = min(FASTEST_KMH, line.limit(self.metres, self.kmh / 3.6 * BRAKES_S))
+        share = 0.95 + 0.06 * drift(self.salt, t_s, 120) - 0.3 * life.at(t_ms).traffic - 0.05 * (self.load_kg > 0)
+        target = limit * min(1.0, max(0.3, share))
         if uniform(self.salt, t_ms // 30_000, 12) < 0.12:
             target = 0.0  # a light, a crossing
         fault = self.troubles.get("speeding")
         if fault is not None:
-            target = 62 + 26 * fault.magnitude
+            target = min(60.0, line.limit(self.metres)) + 12.5 * fault.magnitude
         elif "cover_open" in self.troubles or "off_route" in self.troubles:
-            target = max(target, 27.0)
+            target = max(target, min(limit, 27.0))
         ease = min(1.0, step_s / 6.0)
         self.kmh = max(0.0, self.kmh + (max(0.0, target) - self.kmh) * ease)
         moved = min(self.kmh / 3.6 * step_s, max(0.0, line.length_m - self.metres))
@@ -273,23 +296,33 @@ class Truck(Thing):
 
     def speaks(self) -> bool:
         tampered = self.troubles.get("terminal_tampering")
-        silent = tampered is not None and tampered.magnitude >= 1.5 and tampered.quantity in ("", "power")
+        silent = tampered is not None and (
+            tampered.quantity == "silence" or (tampered.magnitude >= 1.5 and tampered.quantity in ("", "power"))
+        )
         return super().speaks() and not silent
+
+    def notice(self, t_ms: int, life: Life, fault: Fault) -> Values | None:
+        """Who silences a terminal lets it say no last word."""
+        begins = self.troubles.get(fault.type) is fault
+        return None if begins and fault.quantity == "silence" else super().notice(t_ms, life, fault)
 
     def say(self, t_ms: int, life: Life) -> Values:
         self.advance(t_ms, life)
         n1, n2, n3, n4, _ = normals(self.salt, t_ms, 3)
         lon, lat, heading = self._place(t_ms)
-        tunnel = self.moving and self._tunnel()
-        spread = 14.0 if tunnel else 2.5
-        if self.moving:
+        portal = self.line.tunnel(self.metres) if self.moving else None
+        canyon = self.moving and self._canyon()
+        spread = 14.0 if canyon else 2.5
+        if portal is not None:  # no sky: the last fix stands
+            lon, lat, _ = self.line.place(portal)
+        elif self.moving:
             lon, lat = shift(lon, lat, 90, spread * n1)
             lon, lat = shift(lon, lat, 0, spread * n2)
         working = self.phase != "parked"
         tampered = self.troubles.get("terminal_tampering")
         told = {
             "latitude": lat, "longitude": lon, "speed": self.kmh, "heading": heading,
-            "fixQuality": 1.0 if tunnel else 3.0, "ignition": float(working),
+            "fixQuality": 0.0 if portal is not None else 1.0 if canyon else 3.0, "ignition": float(working),
             "grossWeight": self._gross() + 45 * n3 + (30 * n4 if self.moving else 0.0),
             "hopperRaised": float(self.raised), "coverClosed": float(self._covered()),
             "mainPower": 1.0, "antennaOk": 1.0, "odometer": self.odometer, "driverCard": float(working),
@@ -320,8 +353,11 @@ class Truck(Thing):
             self.frozen.pop("longitude", None)
 
     def _place(self, t_ms: int) -> tuple[float, float, float]:
-        if self.moving or self.phase in ("dumping", "hiding", "tipping"):
+        if self.moving or self.phase in ("dumping", "hiding"):
             self.where = self.line.place(self.metres, self._aside(t_ms))
+        elif self.phase in ("queue", "loading", "tipping"):
+            at = self.line.points[-1] if self.metres else self.line.points[0]
+            self.where = (*berth(at, self.berth), self.where[2])
         return self.where
 
     def _aside(self, t_ms: int) -> float:
@@ -329,16 +365,17 @@ class Truck(Thing):
         if fault is None:
             return 0.0
         ramp = min(1.0, (t_ms - fault.start_ms) / 20_000, max(0.0, (fault.end_ms - t_ms) / 20_000))
-        return 90.0 * fault.magnitude * ramp
+        return 65.0 * fault.magnitude * ramp
 
-    def _tunnel(self) -> bool:
+    def _canyon(self) -> bool:
+        """Between tall houses the fix is poor."""
         return uniform(bits(len(self.line.points), int(self.line.length_m)), int(self.metres / 250)) < 0.03
 
     def _gross(self) -> float:
         gross = self.empty_kg + self.load_kg
         fault = self.troubles.get("overload")
         if fault is not None and self.load_kg > 0.5 * self.cargo:
-            gross = max(gross, self.legal_kg * (1 + 0.12 * fault.magnitude))
+            gross = max(gross, self.legal_kg * (0.85 + 0.17 * fault.magnitude))
         fault = self.troubles.get("unpermitted_loading")
         if fault is not None:
             part = min(1.0, (self.advanced_ms - fault.start_ms) / max(1, fault.end_ms - fault.start_ms))

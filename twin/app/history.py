@@ -26,7 +26,8 @@ from twin.tick import Moved
 
 SCHEMA = 1
 KEPT = 4  # versions kept worked out
-HEAD = ("name", "name_zh", "name_local", "adcode", "timezone", "centre", "attribution", "roads", "folder", "basemap")
+HEAD = ("name", "name_zh", "name_local", "adcode", "timezone", "centre", "attribution", "roads", "tunnels", "folder",
+        "basemap")  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +209,7 @@ class History:
 
 def encoded(files: CityFiles) -> bytes:
     """A city's tables as JSON; what is not versioned is left out."""
-    bare = replace(files, roads=(), folder=None, basemap=None)
+    bare = replace(files, roads=(), tunnels=(), folder=None, basemap=None)
     return msgspec.json.encode(bare)
 
 

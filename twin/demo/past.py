@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
 
 import numpy as np
 
@@ -23,7 +24,7 @@ from devices.places import CityFiles
 from twin.city import City, Registry
 from twin.demo.scene import Scene
 from twin.journal import Journal
-from twin.records import Batch, Columns, Edit, Link, Tick
+from twin.records import Batch, Body, Columns, Edit, Link, Tick
 
 WEEKS = 4
 KINDS = ("pole", "cell", "feeder", "gateway")  # a truck's trip cannot be told by a word every two hours
@@ -57,7 +58,7 @@ def write_past(
         if start_ms <= fault.start_ms < end_ms and fleet.members(fault):
             fleet.inject(fault)
     with contextlib.closing(Journal(aside / "journal.db", max_bytes=MOST_BYTES)) as journal:
-        count, devices = _journal(journal, fleet, files, end_ms, progress)
+        count, devices = journalled(journal, fleet, files, end_ms, progress)
     truth.close()
     with contextlib.closing(SentLog(scene.senders / "past.sent.jsonl")) as log:
         log.commit(log.stage([(device, BOOT, 1, steps) for device, steps in sorted(devices.items())]))
@@ -68,8 +69,14 @@ def write_past(
     return count
 
 
-def _journal(
-    journal: Journal, fleet: Fleet, files: CityFiles, end_ms: int, progress: Callable[[float], None]
+class Sink(Protocol):
+    """What takes the past: the journal, or whoever wants to live through it."""
+
+    def append(self, bodies: Sequence[Body], /) -> object: ...
+
+
+def journalled(
+    journal: Sink, fleet: Fleet, files: CityFiles, end_ms: int, progress: Callable[[float], None]
 ) -> tuple[int, dict[str, int]]:
     """Journal what the fleet says up to `end_ms`; readings in all, and by device."""
     city = City(files, Registry())

@@ -80,6 +80,7 @@ def build_city(
         nodes=(*furniture.nodes, *haulage.nodes), devices=(*furniture.devices, *stations, *haulage.devices),
         permits=tuple(haulage.permits), departments=(), neighbours=furniture.neighbours, routes=haulage.routes,
         roads=tuple((road.name, road.maxspeed, road.line) for road in found.roads),
+        tunnels=tuple(road.line for road in found.roads if road.tunnel),
     )  # fmt: skip
     return write_city(city, out, staff_of(division.areas, order.departments), basemap_of(found), force=force)
 

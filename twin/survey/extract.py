@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -31,6 +32,8 @@ WET = {"natural": ("water", "bay"), "landuse": ("reservoir", "basin"), "waterway
 LAYERED: tuple[tuple[str, Mapping[str, tuple[str, ...]]], ...] = (("water", WET), ("park", GREEN))
 PLACES = ("city", "borough", "suburb", "quarter", "neighbourhood", "town", "village")
 HIGHEST_LEVEL = 10  # admin_level of the smallest areas that are used
+MOST_M = 280_000.0  # a city's things stand within 150 km of its centre
+M_PER_DEG = 111_195.0
 MISSING = "use an extract made by `osmium extract --strategy complete_ways`, or a larger box"
 
 
@@ -96,9 +99,29 @@ def read_extract(path: Path, progress: Callable[[str], None] = lambda _: None) -
     found.box, found.nodes = box, sight.nodes
     if not sight.nodes:
         raise SurveyError(f"{path.name}: the extract holds no nodes", MISSING)
+    _check_box(path, box)
     if not found.roads:
         raise SurveyError(f"{path.name}: the extract has no roads", "choose an extract of a place with streets")
     return found
+
+
+def _size_m(box: Box) -> tuple[float, float]:
+    """Width and height of a box in metres."""
+    west, south, east, north = box
+    return (east - west) * M_PER_DEG * math.cos(math.radians((south + north) / 2)), (north - south) * M_PER_DEG
+
+
+def _check_box(path: Path, box: Box) -> None:
+    """Raise SurveyError for an extract that is wider or higher than a city can be."""
+    wide_m, high_m = _size_m(box)
+    if max(wide_m, high_m) <= MOST_M:
+        return
+    if box[0] < -179 and box[2] > 179:
+        problem, fix = "the extract crosses the antimeridian (180 degrees)", "cut it there and build one side"
+    else:
+        problem = f"the extract is {wide_m / 1000:.0f} km wide and {high_m / 1000:.0f} km high"
+        fix = f"cut out one city of at most {MOST_M / 1000:.0f} km: `osmium extract --bbox WEST,SOUTH,EAST,NORTH`"
+    raise SurveyError(f"{path.name}: {problem}", fix)
 
 
 def middle_of(path: Path) -> LonLat:
@@ -147,11 +170,13 @@ def _boundaries(osmium: Any, path: Path) -> dict[int, list[tuple[int, str, str]]
 
 
 def _box(osmium: Any, path: Path, seen: list[float]) -> Box:
-    """The box of the file's header, else that of its road nodes."""
+    """The box of the file's header, else (or where that is a whole country's) that of its road nodes."""
     with osmium.io.Reader(str(path)) as reader:
         told = reader.header().box()
     if told.valid() and told.bottom_left.lon < told.top_right.lon and told.bottom_left.lat < told.top_right.lat:
-        return told.bottom_left.lon, told.bottom_left.lat, told.top_right.lon, told.top_right.lat
+        box = told.bottom_left.lon, told.bottom_left.lat, told.top_right.lon, told.top_right.lat
+        if max(_size_m(box)) <= MOST_M or seen[0] >= seen[2]:
+            return box
     return seen[0], seen[1], seen[2], seen[3]
 
 

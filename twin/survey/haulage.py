@@ -17,7 +17,9 @@ SITE_RADIUS_M = 80.0
 DISPOSAL_RADIUS_M = 100.0
 SETBACK_M = 30.0  # a site's middle lies this far from the road at its gate
 HOURS = ((6.0, 20.0), (19.0, 7.0), (8.0, 18.0))  # local; day, night, work day
+WORK_HOURS = ((7.0, 18.0), (6.0, 21.0), (8.0, 17.0))  # of construction sites, local
 ROUTE_M = 2.0  # a route's line keeps to the road's within this
+WITH_SPARE = 4  # trucks of a company of which one has no permit
 GATE_M = 150.0  # a known site stays where it is if its gate is this close
 SAMPLE = 400  # candidate road nodes that are looked at when places are spread
 
@@ -113,7 +115,8 @@ def site_gates(
             at = beside(network.points[row], plane, draw)
         lon, lat = rounded(at)
         en, zh = f"Site {i} {label}".strip(), f"工地{i} {label}".strip()
-        gates.append(Gate(Node(f"site-{i}", "site", en, zh, "", lon, lat, SITE_RADIUS_M, locate(lon, lat)[2]), row))
+        area, hours = locate(lon, lat)[2], WORK_HOURS[(i - 1) % len(WORK_HOURS)]
+        gates.append(Gate(Node(f"site-{i}", "site", en, zh, "", lon, lat, SITE_RADIUS_M, area, hours), row))
     return gates
 
 
@@ -202,12 +205,16 @@ def permit(
     fleets: Sequence[Sequence[Device]],
     wishes: Wishes,
 ) -> None:
-    """Permits for groups of at most ten trucks of one company, each from one site to one disposal site by one route."""
+    """Permits for groups of at most ten trucks of one company, each from one site to one disposal site by one route.
+
+    The last truck of a company has none, as it is with real ones: it stays in the yard, or ought to.
+    """
     ways: dict[str, tuple[Ways, Ways]] = {
         gate.node.id: (network.ways_to(gate.row), network.ways_from(gate.row)) for gate in disposals
     }
     number = 0
-    for fleet in fleets:
+    for whole in fleets:
+        fleet = whole[:-1] if len(whole) >= WITH_SPARE else whole
         groups = -(-len(fleet) // 10)
         for g in range(groups):
             trucks = fleet[len(fleet) * g // groups : len(fleet) * (g + 1) // groups]

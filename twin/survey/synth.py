@@ -27,6 +27,7 @@ BLOCK_M = 250.0
 MOST_BLOCKS = 160  # along one side; larger cities get larger blocks
 PRIMARY, SECONDARY = 8, 4  # every eighth line is a primary road, every fourth a secondary one
 LIMITS = {"primary": 60.0, "secondary": 50.0, "residential": 30.0}  # km/h
+TUNNELS = 3  # every third avenue goes under the river, the others over it
 GAPS = 0.12  # share of local streets' blocks that are missing
 DISTRICTS, STREETS, GRIDS = 3, 4, 5  # along one side: of the city, of a district, of a street
 TRUCKS_PER_PLATFORM = 125
@@ -69,6 +70,10 @@ class River:
     side_m: float
     half_width_m: float = 150.0
 
+    def covers(self, x: float, y: float, block: float) -> bool:
+        """Whether the block around a point given in metres lies at the river."""
+        return abs(y - self.middle_m(x)) < self.half_width_m + block / 2
+
     def middle_m(self, x: float) -> float:
         """Metres north of the centre at `x` metres east of it."""
         return self.bend_m * math.sin(x / self.side_m * 5)
@@ -94,6 +99,8 @@ def synthesise(
     at = crossings_of(plan, plane, draw)
     river = River(draw.uniform(0.05, 0.15) * plan.side_m, plan.side_m)
     streets = list(streets_of(plan, river, draw))
+    pieces = [(street, *piece) for street in streets for piece in pieces_of(plan, river, street)]
+    tunnels = {step for _, crossings, below in pieces if below for step in pairwise(crossings)}
     network = Network(plane)
     for street in streets:
         network.add(street.crossings, [at[c] for c in street.crossings], LIMITS[street.cls])
@@ -101,7 +108,8 @@ def synthesise(
     trucks = plan.devices * TRUCKS // (CELLS + POLES + TRUCKS)
     platforms = min(plan.gateways // 5, math.ceil(trucks / TRUCKS_PER_PLATFORM))
     progress("poles, cells, gateways")
-    furniture = furnish(plan, plane, streets, at, locate, codes, draw, plan.gateways - platforms)
+    stretches = lit(streets, at, plane, draw, tunnels)
+    furniture = furnish(plan, plane, stretches, locate, codes, draw, plan.gateways - platforms)
     progress("sites, trucks, permits")
     places = max(4, min(300, len(at) // 40))
     wishes = Wishes(places, max(2, places // 10), platforms, trucks, plan.valid_from, plan.valid_to, platforms=True)
@@ -112,9 +120,10 @@ def synthesise(
         centre=plan.centre, attribution=ATTRIBUTION, areas=tuple(areas), nodes=(*furniture.nodes, *haulage.nodes),
         devices=(*furniture.devices, *haulage.devices), permits=tuple(haulage.permits), departments=(),
         neighbours=furniture.neighbours, routes=haulage.routes,
-        roads=tuple((s.name, LIMITS[s.cls], tuple(at[c] for c in s.crossings)) for s in streets),
+        roads=tuple((s.name, LIMITS[s.cls], tuple(at[c] for c in piece)) for s, piece, _ in pieces),
+        tunnels=tuple(tuple(at[c] for c in piece) for _, piece, below in pieces if below),
     )  # fmt: skip
-    return write_city(city, out, staff_of(areas), basemap_of(plan, plane, river, streets, at, areas, draw), force=force)
+    return write_city(city, out, staff_of(areas), basemap_of(plan, plane, river, pieces, at, areas, draw), force=force)
 
 
 def check_plan(plan: Plan) -> None:
@@ -155,8 +164,7 @@ def streets_of(plan: Plan, river: River, draw: Random) -> Iterator[Street]:
 
     def wet(step: float, k: int) -> bool:
         x, y = (step, k) if lengthwise else (k, step)
-        away = y * block - plan.side_m / 2 - river.middle_m(x * block - plan.side_m / 2)
-        return abs(away) < river.half_width_m + block / 2
+        return river.covers(x * block - plan.side_m / 2, y * block - plan.side_m / 2, block)
 
     for lengthwise in (True, False):
         for k in range(plan.blocks + 1):
@@ -180,6 +188,23 @@ def streets_of(plan: Plan, river: River, draw: Random) -> Iterator[Street]:
 
 def _line(run: list[int], k: int, *, lengthwise: bool) -> tuple[tuple[int, int], ...]:
     return tuple((step, k) if lengthwise else (k, step) for step in run)
+
+
+def pieces_of(plan: Plan, river: River, street: Street) -> Iterator[tuple[tuple[tuple[int, int], ...], bool]]:
+    """A street's crossings in pieces, each with whether it is a tunnel: some avenues go under the river."""
+    block, column = plan.side_m / plan.blocks, street.crossings[0][0]
+    if street.cls != "primary" or column != street.crossings[1][0] or column // PRIMARY % TUNNELS:
+        yield street.crossings, False
+        return
+    run, below = [street.crossings[0]], False
+    for a, b in pairwise(street.crossings):
+        x, y = a[0] * block - plan.side_m / 2, (a[1] + b[1]) / 2 * block - plan.side_m / 2
+        if (wet := river.covers(x, y, block)) != below and len(run) > 1:
+            yield tuple(run), below
+            run = [a]
+        below = wet
+        run.append(b)
+    yield tuple(run), below
 
 
 def areas_of(plan: Plan, plane: Plane) -> tuple[list[Area], Locate]:
@@ -231,8 +256,7 @@ def outline(plan: Plan, plane: Plane, square: tuple[int, int, int]) -> tuple[Lon
 def furnish(
     plan: Plan,
     plane: Plane,
-    streets: list[Street],
-    at: dict[tuple[int, int], LonLat],
+    stretches: Iterator[Stretch],
     locate: Locate,
     codes: Codes,
     draw: Random,
@@ -241,7 +265,7 @@ def furnish(
     """Poles along pieces of the main roads, denser towards the middle, with everything that hangs on them."""
     whole = CELLS + POLES + TRUCKS
     cells, trucks = plan.devices * CELLS // whole, plan.devices * TRUCKS // whole
-    spots = spots_along(lit(streets, at, plane, draw), plane, draw, plan.devices - cells - trucks)
+    spots = spots_along(stretches, plane, draw, plan.devices - cells - trucks)
     made = light(spots, locate, codes, draw)
     poles = [device for device in made.devices if device.kind == "pole"]
     mounted, made.neighbours = mount_cells(poles, cells, plane, codes, draw)
@@ -250,14 +274,22 @@ def furnish(
     return made
 
 
-def lit(streets: list[Street], at: dict[tuple[int, int], LonLat], plane: Plane, draw: Random) -> Iterator[Stretch]:
-    """Pieces of the main roads between secondary crossings, those near the middle likely first."""
+def lit(
+    streets: list[Street],
+    at: dict[tuple[int, int], LonLat],
+    plane: Plane,
+    draw: Random,
+    tunnels: set[tuple[tuple[int, int], tuple[int, int]]],
+) -> Iterator[Stretch]:
+    """Pieces of the main roads between secondary crossings, those near the middle likely first; none with a tunnel."""
     pieces: list[tuple[float, Stretch]] = []
     for street in streets:
         if street.cls == "residential":
             continue
         ends = list(range(0, len(street.crossings) - 1, SECONDARY))
         for start, end in pairwise([*ends, len(street.crossings) - 1]):
+            if any(step in tunnels for step in pairwise(street.crossings[start : end + 1])):
+                continue
             line = [at[c] for c in street.crossings[start : end + 1]]
             away_km = math.hypot(*plane.xy(*line[len(line) // 2])) / 1000
             # The smallest of exponential waiting times comes first: sampling without replacement by weight.
@@ -271,7 +303,7 @@ def basemap_of(
     plan: Plan,
     plane: Plane,
     river: River,
-    streets: list[Street],
+    pieces: list[tuple[Street, tuple[tuple[int, int], ...], bool]],
     at: dict[tuple[int, int], LonLat],
     areas: list[Area],
     draw: Random,
@@ -285,10 +317,10 @@ def basemap_of(
         x, y, size = draw.uniform(-half, half * 0.95), draw.uniform(-half, half * 0.95), draw.uniform(150, 600)
         corners = [(x, y), (x + size, y), (x + size, y + size), (x, y + size)]
         yield _polygon(plane, corners, {"layer": "park", "class": "park", "minzoom": 11})
-    for street in streets:
-        told = {"layer": "road", "class": street.cls, "name": street.name_zh}
+    for street, crossings, below in pieces:
+        told = {"layer": "road", "class": street.cls, "name": street.name_zh} | ({"tunnel": True} if below else {})
         zoom = {"primary": 9, "secondary": 10, "residential": 13}[street.cls]
-        yield feature({**told, "minzoom": zoom}, "LineString", pairs(at[c] for c in street.crossings))
+        yield feature({**told, "minzoom": zoom}, "LineString", pairs(at[c] for c in crossings))
     for area in areas:
         if area.level == "district":
             (west, south), (east, north) = area.ring[0], area.ring[2]

@@ -77,10 +77,15 @@ def write_city(city: CityFiles, out: Path, staff: str, basemap: Iterable[Feature
         write_features(aside / "areas.geojson", (feature({"code": c}, "Polygon", [pairs(r)]) for c, r in outlines))
         lines = city.routes.items()
         write_features(aside / "routes.geojson", (feature({"id": r}, "LineString", pairs(line)) for r, line in lines))
+        tunnels = set(city.tunnels)
         write_features(
             aside / "roads.geojson",
-            (feature({"name": name, "maxspeed": limit}, "LineString", pairs(line)) for name, limit, line in city.roads),
-        )
+            (
+                feature({"name": name, "maxspeed": limit} | ({"tunnel": True} if line in tunnels else {}), "LineString",
+                        pairs(line))
+                for name, limit, line in city.roads
+            ),
+        )  # fmt: skip
         with (aside / "basemap.geojson.gz").open("wb") as raw, gzip.GzipFile("", "wb", 9, raw, mtime=0) as packed:
             packed.write(collection(basemap, city.attribution).encode())
         written = load_city(aside)

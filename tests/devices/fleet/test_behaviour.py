@@ -173,15 +173,16 @@ def test_trucks_work_within_their_hours_on_their_routes() -> None:
     permits = {truck: permit for permit in city().permits for truck in permit.trucks}
     laden = 0
     for said in told:
-        permit, values = permits[said.device], said.values
+        permit, values = permits.get(said.device), said.values
         tare = fleet.things[said.device].device.attributes["tareWeight"]
         if values["speed"] < 3 or values["grossWeight"] < 1.5 * tare:
             continue
         laden += 1
+        assert permit is not None
         hour = datetime.fromtimestamp(said.t_ms / 1000, ZONE)
         since = (hour.hour + hour.minute / 60 - permit.start_hour) % 24
         assert since <= (permit.end_hour - permit.start_hour) % 24
-        assert values["speed"] < 50
+        assert values["speed"] <= 40  # no road of that city allows more
         line = Line(city().routes[permit.route])
         here = (values["longitude"], values["latitude"])
         away = min(line.distance(here, line.place(m)[:2]) for m in range(0, int(line.length_m) + 10, 10))

@@ -207,6 +207,25 @@ def test_an_existing_city_is_replaced_only_on_demand(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["city", "papers", "town.osm"]
 
 
+@pytest.mark.parametrize("name", ["شارع التحرير", "人民路🚚", "a, &quot;b&quot; &amp; c", "'; DROP TABLE x; --"])
+def test_names_of_any_script_come_through(tmp_path: Path, name: str) -> None:
+    """Streets named in other scripts, with commas, quotation marks or emoji are built, written and read as they are."""
+    city = build_city(gridded(tmp_path / "named", 31.2, name=name), tmp_path / "city", ORDER)
+    assert check_city(tmp_path / "city") == []
+    plain = name.replace("&quot;", '"').replace("&amp;", "&")
+    assert any(road_name.startswith(plain) for road_name, _, _ in city.roads)
+    assert any(plain in node.name for node in city.nodes if node.cls == "cabinet")
+
+
+def test_a_countrys_header_does_not_make_a_country(tmp_path: Path) -> None:
+    """An extract that was cut without a new header is as large as its roads."""
+    wide = '<bounds minlon="19" minlat="-30" maxlon="40" maxlat="5"/>'
+    city = build_city(gridded(tmp_path / "cut", 31.2, bounds=wide), tmp_path / "city", ORDER)
+    west, south, east, north = city.bounds()
+    assert east - west < 0.05
+    assert north - south < 0.05
+
+
 def no_roads(path: Path) -> Path:
     """An extract with a house and no street."""
     made = Town()
@@ -254,9 +273,47 @@ def tiny(path: Path) -> Path:
     return made.write(path.with_suffix(".osm"))
 
 
+def gridded(path: Path, west: float, *, step: float = 0.002, name: str = "Row", bounds: str = "") -> Path:
+    """Eight by six streets from a longitude on; beyond 180 degrees it goes on at -180. `bounds`: the header's."""
+    at = {(x, y): 1 + x * 6 + y for x in range(8) for y in range(6)}
+    lons = {x: west + step * x - (360 if west + step * x > 180 else 0) for x in range(8)}
+    nodes = "".join(
+        f'<node id="{i}" version="1" lon="{lons[x]:.7f}" lat="{-17 + 0.002 * y:.7f}"/>' for (x, y), i in at.items()
+    )
+    lines = [[at[x, y] for x in range(8)] for y in range(6)] + [[at[x, y] for y in range(6)] for x in range(8)]
+    ways = ""
+    for w, line in enumerate(lines, 1):
+        refs = "".join(f'<nd ref="{i}"/>' for i in line)
+        tags = f'<tag k="highway" v="residential"/><tag k="name" v="{name} {w}"/>'
+        ways += f'<way id="{w}" version="1">{refs}{tags}</way>'
+    made = path.with_suffix(".osm")
+    made.write_text(f'<osm version="0.6">{bounds}{nodes}{ways}</osm>', encoding="utf-8")
+    return made
+
+
+def round_the_world(path: Path) -> Path:
+    """Streets on both sides of 180 degrees."""
+    return gridded(path, 179.994)
+
+
+def a_province(path: Path) -> Path:
+    """Streets a hundred kilometres apart."""
+    return gridded(path, 20.0, step=1.0)
+
+
+def relations_only(path: Path) -> Path:
+    """A boundary whose ways and nodes are not there."""
+    made = Town()
+    made.relation(1, [5], boundary="administrative", admin_level="9", name="Nowhere")
+    return made.write(path.with_suffix(".osm"))
+
+
 @pytest.mark.parametrize(
     ("make", "problem", "fix"),
     [
+        (round_the_world, "crosses the antimeridian", "one side"),
+        (a_province, "km wide", "--bbox"),
+        (relations_only, "holds no nodes", "complete_ways"),
         (no_roads, "has no roads", "streets"),
         (truncated, "not a readable OpenStreetMap extract", "complete"),
         (foreign, "not a readable OpenStreetMap extract", "download it again"),
