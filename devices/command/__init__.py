@@ -1,9 +1,10 @@
-"""`citywhistle devices ...`: kinds, replay and the simulated fleet. Mounted by the command line, or run by itself."""
+"""`citywhistle devices ...`: kinds, faults, replay, the simulated fleet. Mounted by the command line, or run by itself."""
 
 from __future__ import annotations
 
 import typer
 
+from devices.command.faults import faults
 from devices.command.kinds import kinds
 from devices.command.recording import recording
 from devices.command.replay import replay
@@ -15,6 +16,7 @@ app = typer.Typer(
     help="Devices: what they say, recordings replayed as devices, and a simulated fleet.",
 )
 app.command("kinds")(kinds)
+app.command("faults")(faults)
 app.command("replay")(replay)
 app.command("recording")(recording)
 app.command("run")(run)

@@ -58,7 +58,9 @@ def run(
     kind: Annotated[
         list[str] | None, typer.Option("--kind", help="Only this kind; may be given several times.")
     ] = None,
-    scenario: Annotated[Path | None, typer.Option("--scenario", help="Schedule of faults (TOML).")] = None,
+    scenario: Annotated[
+        Path | None, typer.Option("--scenario", help="Schedule of faults (TOML; `devices faults` lists them).")
+    ] = None,
     faults: Annotated[bool, typer.Option("--faults/--no-faults", help="Random faults by seed.")] = True,
     every: Annotated[float, typer.Option("--fault-every", help="Seconds of city time between random faults.")] = 10.0,
     truth: Annotated[Path | None, typer.Option("--truth", help="File for the labels of the faults.")] = None,

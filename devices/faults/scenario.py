@@ -21,7 +21,8 @@ from __future__ import annotations
 
 import re
 import tomllib
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any, NoReturn
@@ -49,10 +50,11 @@ class RandomPlan:
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """What is to happen: fixed faults, and perhaps random ones."""
+    """What is to happen: fixed faults, and perhaps random ones. `lines`: where each stands in its file, for errors."""
 
     faults: tuple[Fault, ...] = ()
     random: RandomPlan | None = None
+    lines: Mapping[Fault, str] = field(default_factory=dict)
 
 
 def read_scenario(path: Path, start_ms: int, timezone: str) -> Scenario:
@@ -74,15 +76,17 @@ class _Reader:
         self.source, self.start_ms, self.zone = source, start_ms, zone
         self.heads = [i for i, line in enumerate(self.lines, 1) if line.strip().startswith("[[fault]]")]
 
-    def fail(self, head: int, key: str, problem: str, fix: str) -> NoReturn:
-        line = head
+    def line(self, head: int, key: str) -> int:
+        """The line of a key in the table that begins on line `head`; that line where it is not there."""
         for number in range(head, len(self.lines)):
             if self.lines[number].strip().startswith("["):
                 break
             if re.match(rf"\s*{re.escape(key)}\s*=", self.lines[number]):
-                line = number + 1
-                break
-        raise DeviceError(f"{self.source}:{line}: {key}: {problem} ({fix})")
+                return number + 1
+        return head
+
+    def fail(self, head: int, key: str, problem: str, fix: str) -> NoReturn:
+        raise DeviceError(f"{self.source}:{self.line(head, key)}: {key}: {problem} ({fix})")
 
     def scenario(self, table: dict[str, Any]) -> Scenario:
         for key in table:
@@ -93,8 +97,9 @@ class _Reader:
             self.fail(1, "fault", "is not a list of tables", "write [[fault]] with two brackets")
         heads = [*self.heads, *([1] * len(told))]
         faults = tuple(self.fault(f, heads[i]) for i, f in enumerate(told))
+        lines = {fault: f"{self.source}:{self.line(heads[i], 'subject')}" for i, fault in enumerate(faults)}
         random = self.random(table["random"]) if "random" in table else None
-        return Scenario(tuple(sorted(faults, key=lambda f: f.start_ms)), random)
+        return Scenario(tuple(sorted(faults, key=lambda f: f.start_ms)), random, lines)
 
     def number(
         self, table: dict[str, Any], key: str, default: float | None, head: int, low: float, high: float

@@ -70,7 +70,7 @@ def _rule(fleet: Crowd, name: str, quantity: str, now: Moment) -> Callable[[Thin
     if name in ("charger_fault", "charger_occupied"):
         return lambda thing: isinstance(thing, Pole) and thing.charges
     if quantity and CATALOGUE[name].scope == "any":
-        return lambda thing: quantity in thing.limits and quantity in thing.reading(fleet.now_ms, fleet.life)
+        return lambda thing: thing.says(quantity)
     return lambda _: True
 
 

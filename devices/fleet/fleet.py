@@ -9,11 +9,11 @@ from __future__ import annotations
 import heapq
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from devices.errors import DeviceError
-from devices.faults.catalogue import CATALOGUE
+from devices.faults.catalogue import CATALOGUE, SENSED
 from devices.faults.fault import Fault
 from devices.faults.plan import Plan
 from devices.faults.scenario import Scenario
@@ -36,7 +36,8 @@ GAP_IN = 3000  # one reading in so many is never said
 AGAIN_IN = 2500  # one in so many is said twice
 MOST_ACTIVE = 60  # random faults at the same time, or two in a hundred devices
 WARM_H, WARM_H_LARGE, LARGE = 12.0, 2.0, 1000  # hours that trucks live through before the start; of large fleets
-
+# What a device must measure for a fault to be seen.
+NEEDS = {"dust": "pm10", "night_noise": "LAeq", "charger_fault": "chargerState", "charger_occupied": "chargerState"}
 WARM_MS = 60_000  # and in what steps
 
 
@@ -79,7 +80,10 @@ class Fleet:
         self._labelled: set[Fault] = set()
         scenario = scenario or Scenario()
         for fault in scenario.faults:
-            self.inject(fault)
+            try:
+                self.inject(fault)
+            except DeviceError as error:
+                raise DeviceError(f"{scenario.lines.get(fault, 'scenario')}: {error}") from error
         self._plan: Plan | None = None
         if scenario.random is not None:
             self._plan = Plan(scenario.random, f"{seed} {turn}", start_ms, self._opens)
@@ -107,7 +111,9 @@ class Fleet:
         scope = CATALOGUE[fault.type].scope
         members = self.members(fault)
         if not members:
-            raise DeviceError(f"{fault.type} cannot befall {fault.subject!r}: it needs a {scope} of this city")
+            wanted = "device" if scope == "any" else "district" if scope == "area" else scope
+            raise DeviceError(f"{fault.type} cannot befall {fault.subject!r}: it needs a {wanted} of this city")
+        fault = _sensed(fault, members[0])
         if labelled:
             self._labelled.add(fault)
         for begins, when_ms in ((True, fault.start_ms), (False, fault.end_ms)):
@@ -267,6 +273,18 @@ class Fleet:
             "faults": [{"type": f.type, "subject": f.subject, "start_ms": f.start_ms, "end_ms": f.end_ms,
                         "magnitude": f.magnitude} for f in list(self.active.values())],
         }  # fmt: skip
+
+
+def _sensed(fault: Fault, thing: Thing) -> Fault:
+    """The fault with the quantity that it takes. Raises DeviceError where the device has no such sensor."""
+    sick = fault.type.startswith("sensor_")
+    quantity = fault.quantity if sick else NEEDS.get(fault.type, "")
+    if sick and not quantity:
+        quantity = next((name for name in SENSED.get(thing.device.kind, ()) if thing.says(name)), "")
+    if (sick or quantity) and not thing.says(quantity):
+        problem = f"{fault.type} cannot befall {fault.subject!r}: it does not measure {quantity or 'anything known'}"
+        raise DeviceError(f"{problem} (see its attributes in devices.csv)")
+    return replace(fault, quantity=quantity) if sick else fault
 
 
 def _nobody(_name: str, _quantity: str) -> Sequence[str]:

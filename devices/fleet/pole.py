@@ -17,6 +17,9 @@ from devices.fleet.thing import Thing, Values
 from devices.places import Device
 
 DUSK_DEG = -2.0  # lamps are switched a little after sunset
+AIR = {"pm25", "pm10", "no2", "o3", "temperature", "relativeHumidity", "atmosphericPressure", "windSpeed",
+       "windDirection", "precipitation"}  # fmt: skip
+NEVER = {"so2", "co", "dewPoint"}
 DARK = ("supply_lost", "feeder_trip", "cabinet_trip")
 EPISODE_RISES_S = 1800.0  # bad air comes over half an hour, not from one breath to the next
 NOISE_DB, NOISE_M = 66.0, 20.0  # of a site's machines at that distance; 6 dB less at each doubling
@@ -51,6 +54,13 @@ class Pole(Thing):
         self.power = 0.0
         self.metered_ms = 0
         self.dimmed: tuple[float, int] | None = None  # by order: level, until city time ms
+
+    def says(self, quantity: str) -> bool:
+        if quantity in AIR:
+            return self.smells
+        if quantity in ("LAeq", "chargerState"):
+            return self.hears if quantity == "LAeq" else self.charges
+        return super().says(quantity) and quantity not in NEVER
 
     def lamp(self, now: Moment) -> tuple[bool, float]:
         """Whether it is commanded on, and the dimming 0..1."""

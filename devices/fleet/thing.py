@@ -41,6 +41,10 @@ class Thing(ABC):
         self.frozen: Values = {}
         self.limits = {q.name: (q.low, q.high, q.decimals) for q in kind.quantities}
 
+    def says(self, quantity: str) -> bool:
+        """Whether it measures that."""
+        return quantity in self.limits
+
     @property
     def id(self) -> str:
         return self.device.id

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import stat
 from collections.abc import Callable
 from datetime import datetime
@@ -515,6 +516,53 @@ def test_what_is_wrong_in_a_scenario_is_named_by_line(
         read_scenario(path, 0, "Europe/Helsinki")
     assert str(caught.value).startswith(f"{path}:{line}:"), caught.value
     assert says in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "line", "says"),
+    [
+        ('subject = "pole-0012"', 'subject = "pole-9999"', 3, "it needs a pole of this city"),
+        ('subject = "pole-0013"', 'subject = "cell-0013"', 8, "it does not measure pm25"),
+        ('quantity = "pm25"', 'quantity = "co"', 8, "it does not measure co"),
+        ('type = "sensor_bias"', 'type = "dust"', 8, "it does not measure pm10"),
+    ],
+)
+def test_what_cannot_happen_in_this_city_is_named_by_line(
+    tmp_path: Path, before: str, after: str, line: int, says: str
+) -> None:
+    """A subject that is not there, or that has no such sensor: file and line, before anything is sent."""
+    path = tmp_path / "s.toml"
+    deaf = next(d.id for d in city().devices if d.kind == "pole" and not d.attributes.get("airSensor"))
+    text = SCENARIO.replace(before, after)
+    path.write_text(text.replace("pole-0013", deaf if "dust" in after else subject("AIR")))
+    with pytest.raises(DeviceError) as caught:
+        Fleet(city(), 7, at(22), scenario=read_scenario(path, at(22), "Europe/Helsinki"))
+    assert str(caught.value).startswith(f"{path}:{line}: "), caught.value
+    assert says in str(caught.value)
+
+
+def test_a_sensor_fault_without_a_quantity_takes_one_that_is_measured() -> None:
+    """The first of those usual for its kind; a pole without an air sensor has a noise meter or nothing."""
+    start = at(22)
+    fault = Fault("sensor_bias", subject("AIR"), start, start + 60_000)
+    fleet = Fleet(city(), 7, start, scenario=Scenario((fault,)))
+    list(fleet.until(start + 1000))
+    assert next(iter(fleet.active.values())).quantity == "pm25"
+
+
+def test_the_command_lists_every_fault() -> None:
+    """For people and for scripts; only those of one kind where asked; what befalls nobody is refused."""
+    from typer.testing import CliRunner
+
+    from devices.command import app
+
+    told = CliRunner().invoke(app, ["faults", "--json"])
+    assert {row["type"] for row in json.loads(told.stdout)} == CATALOGUE.keys()
+    shown = CliRunner().invoke(app, ["faults", "truck"], env={"COLUMNS": "160"}).output
+    assert "illegal_dumping" in shown
+    assert "偷倒渣土" in shown
+    assert "lamp_out" not in shown
+    assert CliRunner().invoke(app, ["faults", "ship"]).exit_code == 2
 
 
 def test_a_fault_that_befalls_nobody_is_refused() -> None:
