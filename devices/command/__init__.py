@@ -1,4 +1,4 @@
-"""`citywhistle devices ...`: kinds, faults, replay, the simulated fleet. Mounted by the command line, or run by itself."""
+"""`citywhistle devices ...`: kinds, faults, replay, the simulated fleet. Mounted by the command line, or run alone."""
 
 from __future__ import annotations
 

@@ -125,10 +125,12 @@ def _check_box(path: Path, box: Box) -> None:
 
 
 def middle_of(path: Path) -> LonLat:
-    """The middle of an extract's box by its header; (0, 0) where the header has none. Raises SurveyError."""
+    """The middle of an extract's box by its header; its first node where the header has none. Raises SurveyError."""
     osmium = _osmium(path)
     with _readable(path):
-        west, south, east, north = _box(osmium, path, [0.0, 0.0, 0.0, 0.0])
+        nodes = osmium.FileProcessor(str(path), osmium.osm.NODE)
+        lon, lat = next(((n.location.lon, n.location.lat) for n in nodes if n.location.valid()), (0.0, 0.0))
+        west, south, east, north = _box(osmium, path, [lon, lat, lon, lat])
     return (west + east) / 2, (south + north) / 2
 
 

@@ -21,7 +21,7 @@ from devices.places import CityFiles
 from tests.twin.survey.town import Town, shared_data, write_town
 from twin.survey.build import Order, build_city
 from twin.survey.errors import SurveyError
-from twin.survey.extract import read_extract
+from twin.survey.extract import middle_of, read_extract
 
 ORDER = Order(name="Town", timezone="Europe/Helsinki", adcode="091000", cells=30, trucks=20, gateways=4, sites=3,
               disposals=2, companies=2, recorded=("station-1", "station-2"))  # fmt: skip
@@ -224,6 +224,11 @@ def test_a_countrys_header_does_not_make_a_country(tmp_path: Path) -> None:
     west, south, east, north = city.bounds()
     assert east - west < 0.05
     assert north - south < 0.05
+
+
+def test_the_middle_is_known_without_a_header(tmp_path: Path) -> None:
+    """Whoever gives no time zone gets that of the place, whether or not the file's header says where it is."""
+    assert middle_of(gridded(tmp_path / "plain", 121.5))[0] == pytest.approx(121.5, abs=0.02)
 
 
 def no_roads(path: Path) -> Path:
