@@ -12,7 +12,7 @@ from devices.faults.scenario import RandomPlan
 # A type and a quantity ("" but for sensor faults) -> subjects that it can befall now.
 Candidates = Callable[[str, str], Sequence[str]]
 
-PROMPT = ("terminal_tampering", "outside_hours", "no_permit", "cover_open")  # trucks at work say so every five seconds
+PROMPT = ("outside_hours", "no_permit", "cover_open")  # trucks at work say so every five seconds
 
 
 class Plan:
