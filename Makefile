@@ -81,6 +81,7 @@ soak: install test-tools ## Run the long tests: hours of load, 200 crashes
 
 test-tools:
 	@deploy/setup/tests.sh
+	@deploy/setup/newer_broker.sh
 
 clean: ## Remove caches and build results (.venv and your data in .citywhistle stay)
 	rm -rf .cache/stamps .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache dist build dashboards/page/dist

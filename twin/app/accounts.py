@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -15,7 +15,7 @@ from twin.errors import JournalBroken
 from twin.ingest.ledger import Ledger, Tally
 from twin.journal import Journal
 from twin.query.desk import Account
-from twin.records import Batch, Reject
+from twin.records import I64, Batch, Columns, Reject
 
 RING = 500  # rejected messages kept readable
 FRESH_S = 0.5  # what waits for the store is counted at most this often
@@ -26,11 +26,16 @@ MOST_BYTES = 32 << 20  # of journal entries looked through at once
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """What is journalled and not stored yet: readings in all and by (kind, row), and about the oldest event time."""
+    """What is journalled and not stored yet: readings in all, by kind and row, and about the oldest event time."""
 
     readings: int
-    by_device: Mapping[tuple[str, int], int]
+    by_row: Mapping[str, I64]
     oldest_ms: int
+
+    def of(self, kind: str, row: int) -> int:
+        """Readings of one device."""
+        counts = self.by_row.get(kind)
+        return int(counts[row]) if counts is not None and row < len(counts) else 0
 
 
 class Accounts:
@@ -44,7 +49,7 @@ class Accounts:
         self._waiting = Waiting(0, {}, 0)
         self._counted_s = 0.0
         self._from = self._to = 0  # entries behind the one, up to the other, are counted in what follows
-        self._by_device: Counter[tuple[str, int]] = Counter()
+        self._by_row: dict[str, I64] = {}
         self._oldest: dict[int, int] = {}  # event time that a block of entries begins with
 
     def note(self, batch: Batch) -> None:
@@ -69,7 +74,7 @@ class Accounts:
         waiting = self.waiting()
         return [
             replace(
-                self._account(device, self._ledger.tally(kind, row), waiting.by_device.get((kind, row), 0)),
+                self._account(device, self._ledger.tally(kind, row), waiting.of(kind, row)),
                 mark=self._ledger.mark(kind, row, device),
             )
             for device, kind, row in names[:limit]
@@ -104,11 +109,13 @@ class Accounts:
                 self._begin_anew(max(self._stored(), self._journal.first - 1))
         done = self._from // BLOCK
         self._oldest = {block: t for block, t in self._oldest.items() if block >= done}
-        return Waiting(sum(self._by_device.values()), +self._by_device, min(self._oldest.values(), default=0))
+        counted = {kind: counts.copy() for kind, counts in self._by_row.items()}
+        readings = sum(int(counts.sum()) for counts in counted.values())
+        return Waiting(readings, counted, min(self._oldest.values(), default=0))
 
     def _begin_anew(self, n: int) -> None:
         self._from = self._to = n
-        self._by_device.clear()
+        self._by_row.clear()
         self._oldest.clear()
 
     def _take(self, after: int, until: int, sign: int) -> None:
@@ -119,12 +126,19 @@ class Accounts:
                 if not isinstance(entry.body, Batch):
                     continue
                 for columns in entry.body.columns:
-                    rows, counts = np.unique(columns.row, return_counts=True)
-                    for row, count in zip(rows.tolist(), counts.tolist(), strict=True):
-                        self._by_device[columns.kind, row] += sign * count
-                    if sign > 0 and len(columns):
+                    if not len(columns):
+                        continue
+                    self._count_rows(columns, sign)
+                    if sign > 0:
                         first = int(columns.t.min())
                         self._oldest[entry.n // BLOCK] = min(self._oldest.get(entry.n // BLOCK, first), first)
+
+    def _count_rows(self, columns: Columns, sign: int) -> None:
+        counts = self._by_row.get(columns.kind, np.zeros(0, np.int64))
+        found = np.bincount(columns.row, minlength=len(counts))
+        if len(found) > len(counts):
+            counts = np.concatenate([counts, np.zeros(len(found) - len(counts), np.int64)])
+        self._by_row[columns.kind] = counts + sign * found
 
     @staticmethod
     def _account(device: str, tally: Tally, waiting: int) -> Account:

@@ -190,7 +190,9 @@ def _observe(
     if not len(rows):
         return
     model.hear(rows, np.concatenate([c.arrived for c in columns]), world.link.counted_ms, now_ms)
-    ticked.touched[kind] = np.unique(rows)
+    heard = np.zeros(world.city.rows(kind), bool)
+    heard[rows] = True
+    ticked.touched[kind] = np.flatnonzero(heard).astype(np.int32)
     for frame in advance(model, columns, world.city):
         ticked.frames.append(frame)
         for name, detector in world.detectors.items():
