@@ -78,12 +78,24 @@ def _link(health: Mapping[str, Any]) -> Trouble | None:
 def _store(health: Mapping[str, Any]) -> Trouble | None:
     store = _part(health, "store")
     if store.get("up", True):
-        return None
+        return _unreadable(store.get("unreadable"))
     name, behind = store.get("name", "store"), store.get("behind", 0)
     return Trouble(
         "store", 2,
         f"The store ({name}) cannot be reached: {behind} batches wait in the journal, charts end where it stopped.",
         f"存储（{name}）无法访问：{behind}批数据在日志中等待，曲线停在中断处。",
+    )  # fmt: skip
+
+
+def _unreadable(files: Any) -> Trouble | None:
+    if not files:
+        return None
+    names = ", ".join(files[:3]) + (" …" if len(files) > 3 else "")
+    return Trouble(
+        "store", 1,
+        f"{len(files)} files of the store cannot be read, what they held is missing in charts: {names}. Restore them "
+        "from a backup and restart.",
+        f"存储中有{len(files)}个文件无法读取，曲线缺少其中的数据：{names}。请从备份恢复后重启。",
     )  # fmt: skip
 
 

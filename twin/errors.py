@@ -32,7 +32,14 @@ class StoreDown(TwinError):
 
 
 class StoreBroken(TwinError):
-    """A store's own files cannot be read (damaged, or of a newer version): the message says what to do."""
+    """A store's own files cannot be read (damaged, or of a newer version): the message says what to do.
+
+    `file`: the name of the one sealed file that it is about, '' where it is the whole store.
+    """
+
+    def __init__(self, message: str, *, file: str = "") -> None:
+        super().__init__(message)
+        self.file = file
 
 
 class StoreElsewhere(TwinError):

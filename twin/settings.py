@@ -62,6 +62,7 @@ class JournalSettings:
     max_bytes: int = _key(8 << 30, "bound; when reached, ingest stops acknowledging and the broker holds")
     keep_bytes: int = _key(1 << 30, "what is no longer needed stays until the journal is this large")
     checkpoint_every_s: float = _key(60.0, "how often the world is written aside")
+    gaps: str = _key("refuse", "where checkpoints or cases are gone and cannot come again: refuse to start | accept it")
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +187,7 @@ _CHOICES: dict[tuple[str, str], tuple[object, ...]] = {
     ("store", "kind"): ("embedded", "influxdb", "victoriametrics"),
     ("broker", "mqtt_version"): (4, 5),
     ("cases", "backup"): ("copy", "none"),
+    ("journal", "gaps"): ("refuse", "accept"),
 }
 _LIMITS: dict[tuple[str, str], tuple[float, float]] = {
     ("broker", "port"): (1, 65535),

@@ -40,6 +40,16 @@ from twin.settings import (
 
 EVENING_MS = 1_795_205_100_000  # 2026-11-20 22:05 in Helsinki: dark, and outside the permits' hours
 T = TypeVar("T")
+MINUTES = float(os.environ.get("CITYWHISTLE_TEST_MINUTES", "inf"))
+
+
+def rounds(count: int) -> Iterator[int]:
+    """0, 1, 2 ... of a soak, at most `count`, and no more once CITYWHISTLE_TEST_MINUTES are over."""
+    until = time.monotonic() + 60 * MINUTES
+    for number in range(count):
+        if time.monotonic() > until:
+            return
+        yield number
 
 
 def wait_for(
@@ -192,7 +202,7 @@ class Town:
             return None
         headers = {"Authorization": f"Bearer {note['token']}"}
         try:
-            answer = httpx.get(note["url"] + path, headers=headers, timeout=10, trust_env=False)
+            answer = httpx.get(note["url"] + path, headers=headers, timeout=120, trust_env=False)
         except httpx.HTTPError:
             return None
         return answer.json() if answer.status_code == 200 else None
@@ -204,7 +214,7 @@ class Town:
             return False
         headers = {"Authorization": f"Bearer {note['token']}"}
         try:
-            answer = httpx.post(note["url"] + path, headers=headers, json=told, timeout=10, trust_env=False)
+            answer = httpx.post(note["url"] + path, headers=headers, json=told, timeout=120, trust_env=False)
         except httpx.HTTPError:
             return False
         return answer.status_code == 200

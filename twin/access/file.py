@@ -55,9 +55,14 @@ class File:
                 ) from error
 
     def read(self, query: str, arguments: Sequence[Any] = ()) -> list[sqlite3.Row]:
-        """The rows of a query."""
+        """The rows of a query. Raises AccessError where the file is damaged."""
         with self._reading:
-            return self._reader.execute(query, arguments).fetchall()
+            try:
+                return self._reader.execute(query, arguments).fetchall()
+            except sqlite3.DatabaseError as error:
+                raise AccessError(
+                    f"{self._path} cannot be read ({error}); stop the server and restore it from a backup"
+                ) from error
 
     @contextlib.contextmanager
     def snapshot(self) -> Iterator[sqlite3.Connection]:

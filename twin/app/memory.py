@@ -15,10 +15,11 @@ from devices.places import CityFiles
 from twin.app.checkpoints import Checkpoints, Pieces
 from twin.app.forked import FORKS, ended, fork
 from twin.city import City, Registry
-from twin.errors import CheckpointBroken, JournalFull
+from twin.deliver.cases import EMPTY_TICKS
+from twin.errors import CheckpointBroken, JournalFull, TwinError
 from twin.ingest.ledger import Ledger as Book
 from twin.journal import Journal
-from twin.records import Batch, Edit
+from twin.records import Batch, Edit, Tick
 from twin.tick import CityEdit, World
 from twin.tick.checkpoint import decode, pieces
 from twin.whistle.ledger import Ledger
@@ -48,30 +49,74 @@ def restore(
     journal: Journal,
     policy: Policy,
     files_of: Callable[[int], CityFiles] | None = None,
+    *,
+    cases_to: int | None = None,
+    gaps: bool = True,
 ) -> Restored:
     """World and account of the newest checkpoint that can be read and that the journal still continues.
 
     Without one: an empty world, which must then see the whole journal, over the `city` as it is given. With
     `files_of(version)` the city becomes the one of the checkpoint.
+
+    `cases_to`: the last tick that the case database has. A world that has seen more would never record again what is
+    missing there, so an older one is taken, or the journal from its beginning. Where neither reaches back, and `gaps`
+    is False, raises TwinError: going on would lose what was acknowledged.
     """
     began = city.files, city.version
-    for path in checkpoints.files():
+    ahead: list[Path] = []
+
+    def load(path: Path, *, anyhow: bool = False) -> Restored | None:
         try:
             parts = Checkpoints.read(path)
+            n = parts["world"].n
+            if n < journal.first - 1 or n > journal.position:
+                LOG.warning("checkpoint %s does not belong to this journal", path.name)
+                return None
+            if cases_to is not None and n > cases_to and not (anyhow and _few_ticks(journal, cases_to, n)):
+                LOG.warning("checkpoint %s is not used: the case database ends at entry %d", path.name, cases_to)
+                ahead.append(path)
+                return None
             book = Book()
             book.load(decode(parts["account"].data))
-            world = World.load(parts["world"].data, city, _ledger(city, policy), files_of=files_of)
+            return Restored(World.load(parts["world"].data, city, _ledger(city, policy), files_of=files_of), n, book)
         except (CheckpointBroken, KeyError, ValueError) as error:
             LOG.warning("checkpoint %s is not used: %s", path.name, error)
-            continue
-        if parts["world"].n < journal.first - 1 or parts["world"].n > journal.position:
-            LOG.warning("checkpoint %s does not belong to this journal", path.name)
-            continue
-        return Restored(world, parts["world"].n, book)
+            return None
+
+    for path in checkpoints.files():
+        if (found := load(path)) is not None:
+            return found
+    for path in list(ahead) if journal.first > 1 else ():
+        if (found := load(path, anyhow=True)) is not None:
+            return found
     if journal.first > 1:
-        LOG.warning("no checkpoint can be read; what was learnt before entry %d is lost", journal.first)
+        lost = f"no checkpoint can be used, and the journal begins at entry {journal.first}: what was learnt before it"
+        if cases_to is not None and cases_to < journal.first - 1:
+            lost = (
+                f"the case database ends at entry {cases_to}, the journal begins at {journal.first}: cases in between"
+            )
+        if not gaps:
+            raise TwinError(
+                f"{lost} would be lost. Restore the data directory from a backup (checkpoints, journal.db and cases.db "
+                'of the same time), or start once with [journal] gaps = "accept" to go on without that'
+            )
+        LOG.warning("%s is lost", lost)
     city.become(*began)
     return Restored(World(city, _ledger(city, policy)), journal.first - 1, Book())
+
+
+def _few_ticks(journal: Journal, after: int, until: int) -> bool:
+    """Whether so few ticks lie between two entries that they may just not have been noted, as they changed nothing."""
+    if after < journal.first - 1:
+        return False
+    ticks = 0
+    while after < until:
+        for entry in journal.read(after, CHUNK):
+            after = entry.n
+            ticks += isinstance(entry.body, Tick) and after <= until
+        if ticks > EMPTY_TICKS:
+            return False
+    return True
 
 
 def _ledger(city: City, policy: Policy) -> Ledger:
@@ -142,6 +187,7 @@ class Keeper:
     trouble: str = ""
     _due_s: float = field(default_factory=time.monotonic)
     fork_from: int = FORK_FROM
+    ready: Callable[[], bool] = lambda: True  # whether what the world has decided is written down elsewhere
     _handed: Parts | Forked | None = None
     _change: threading.Condition = field(default_factory=threading.Condition)
     _stop: bool = False
@@ -157,6 +203,8 @@ class Keeper:
         copied but forked: the child writes it as it was here."""
         if not now and (time.monotonic() < self._due_s or self._handed is not None):
             return
+        if not self.ready():
+            return  # the next tick offers again
         began = time.perf_counter()
         forked = self._fork(world, world_n, book) if FORKS and world.channels >= self.fork_from else None
         handed = forked if forked is not None else _parts(world.snapshot(), world_n, book.dump())

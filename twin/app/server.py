@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import importlib.metadata
 import json
 import logging
@@ -116,7 +117,8 @@ def run(settings: Settings) -> None:
         except _ToldToStop:
             LOG.info("stopped while starting")
             return
-        server.start()
+        with _damage_told(settings):
+            server.start()
         while not stopping.wait(1.0):
             pass
         LOG.info("stopping")
@@ -137,6 +139,10 @@ class Server:
         except OSError as error:
             raise TwinError(f"{self.data} cannot be made: {error.strerror}; set data_dir to another place") from error
         self.password = read_secret(settings.broker.password_file)
+        lived = (self.data / "journal.db").exists()
+        if lived and not (self.data / USERS).exists():
+            LOG.warning("%s is gone, and with it all users, tokens and books: if that was not meant, stop, and restore "
+                        "it from a backup", self.data / USERS)  # fmt: skip
         self.access = Access(self.data / USERS)
         stack.callback(self.access.close)
         self.channels = open_channels(settings)
@@ -188,7 +194,16 @@ class Server:
         """World and account from the last checkpoint, then the journal after it through the same ticks."""
         self.checkpoints = Checkpoints(self.data / "checkpoints")
         self.policybook = policybook(self.files, self.settings, self._append)
-        restored = restore(self.checkpoints, self.city, self.journal, self.policybook.policy, self.history.files_at)
+        cases_to = self.cases.last_tick
+        if cases_to > self.journal.position:
+            raise TwinError(
+                f"{case_place(self.settings)} has entry {cases_to}, the journal ends at {self.journal.position}: the "
+                "journal was restored from an older copy; restore both of the same time"
+            )
+        restored = restore(
+            self.checkpoints, self.city, self.journal, self.policybook.policy, self.history.files_at,
+            cases_to=cases_to, gaps=self.settings.journal.gaps == "accept",
+        )  # fmt: skip
         self.book = restored.book
         self.accounts = Accounts(self.book, self.city.registry, self.journal, self._stored)
         self.strangers = Strangers()
@@ -208,6 +223,7 @@ class Server:
             lambda: self.writer.durable,
             self.settings.journal.checkpoint_every_s,
             self.settings.journal.keep_bytes,
+            ready=self.cases.note_tick,
         )
         self.heart.pulse.last_now_ms = restored.world.now_ms
         self._live = False
@@ -537,6 +553,16 @@ def _damage_told(settings: Settings) -> Iterator[None]:
         if settings.cases.url:
             fix = "see that the database server runs and lets this user in ([cases] url, password_file)"
         raise TwinError(f"{case_place(settings)} cannot be read or written: {error.orig}; {fix}") from error
+    except OSError as error:
+        if error.filename is None:
+            raise
+        if isinstance(error, PermissionError):
+            fix = f"give all of {data} to the user that runs the server (chown -R), or set data_dir to another place"
+        elif error.errno in (errno.ENOSPC, errno.EDQUOT):
+            fix = "make room on that disk"
+        elif error.errno == errno.EROFS:
+            fix = "mount it for writing, or set data_dir to another place"
+        raise TwinError(f"{error.filename} cannot be used: {error.strerror}; {fix}") from error
 
 
 def _within(seconds: float, stop: Callable[[], object]) -> None:

@@ -24,7 +24,7 @@ def up(
         level=logging.DEBUG if verbose else logging.INFO,
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
-    for noisy in ("httpx", "httpcore", "aiosqlite", "asyncio", "uvicorn.error", "multipart"):
+    for noisy in ("httpx", "httpcore", "aiosqlite", "asyncio", "uvicorn.error", "multipart", "alembic"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
     settings = settings_of(config)
     from twin.app.server import run

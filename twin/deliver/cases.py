@@ -11,7 +11,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, delete, func, insert, make_url, select, update
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import ArgumentError, NoSuchModuleError
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError, SQLAlchemyError
 
 from twin.deliver import chain, retention, scoring
 from twin.deliver.lists import FIELDS, Lists, chunks
@@ -79,9 +79,26 @@ class Cases(Lists):
                 connection.execute(insert(META), [{"name": "journal", "value": journal}])
             elif known != journal:
                 raise TwinError(
-                    f"the case database belongs to journal {known}, this data directory has {journal}: each server "
-                    "has a database of its own; give this one an empty database, or its own data directory back"
+                    f"the case database belongs to journal {known}, this data directory has {journal} (a new one, if "
+                    "journal.db was lost): each server has a database of its own; restore both of the same time from a "
+                    "backup, or give this server an empty database"
                 )
+
+    def note_tick(self) -> bool:
+        """Have the last tick written down though it changed nothing, so that a checkpoint of it is never ahead of what
+        the database says of itself. False where the database refuses just now."""
+        with self._lock:
+            if not self._empty:
+                return True
+            told = [{"name": "last_tick", "value": str(self._head.tick)}]
+            try:
+                with self._engine.begin() as connection:
+                    self._upsert(connection, META, "name", told)
+            except SQLAlchemyError:
+                self._unsure = True
+                return False
+            self._empty = 0
+            return True
 
     def record(self, n: int, changes: Changes) -> bool:
         """Write what tick `n` changed, once: False for a tick that is here already (its differences are counted)."""

@@ -7,6 +7,7 @@ spool in front of every store and the source of replay. What the room does when 
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 import threading
 import time
@@ -88,6 +89,7 @@ class Journal:
         self._state = threading.Condition()  # guards _waiting, _tail, _position, _first, _full, _closed
         self._full = ""
         self._closed = False
+        self._unsure = False  # a write failed and the file could not be asked what it has
         self._tight = True  # no ballast: the file may not grow. The first append takes the ballast and opens it.
         self._limit_pages()
 
@@ -233,7 +235,8 @@ class Journal:
             for request in group:
                 if request.last is None and request.error is None:  # interrupted: what is on disk is what counts
                     request.error = JournalBroken("interrupted while writing; whether this call is kept is unknown")
-                    self._resume()
+                    with contextlib.suppress(TwinError):  # then the next append asks again
+                        self._resume()
                 request.done = True
 
     def _commit_each(self, group: list[_Request]) -> None:
@@ -249,6 +252,8 @@ class Journal:
     def _commit(self, group: list[_Request]) -> None:
         if self._closed:
             raise JournalBroken("the journal is closed")
+        if self._unsure:
+            self._resume()
         if self._tight and self._ballast.hold():
             self._tight = False
             self._limit_pages()
@@ -260,7 +265,10 @@ class Journal:
                 self._resume()
                 if table.primary_code(error) not in table.FULL:
                     raise JournalBroken(f"the journal cannot be written: {error}") from error
-                self._note_full(error, sum(request.bytes for request in group))
+                try:
+                    self._note_full(error, sum(request.bytes for request in group))
+                except sqlite3.DatabaseError:  # not even how full it is can be read
+                    self._resume()
                 if attempt == 2:
                     raise JournalFull(self._full) from error
         self._publish(group, last)
@@ -298,8 +306,18 @@ class Journal:
             self._state.notify_all()
 
     def _resume(self) -> None:
-        """After a failed write: believe the file, not what was expected of it."""
-        position, first = self._bounds()
+        """After a failed write: believe the file, not what was expected of it. Where even that cannot be read just now
+        the next append asks again."""
+        again, self._unsure = self._unsure, True
+        try:
+            position, first = self._bounds()
+        except sqlite3.DatabaseError as error:
+            if again and table.primary_code(error) not in table.FULL:
+                raise JournalBroken(f"the journal cannot be read: {error}") from error
+            with self._state:
+                self._full = f"the disk below the journal fails ({error}): look at the disk, entries are tried again"
+            raise JournalFull(self._full) from error
+        self._unsure = False
         with self._state:
             if position != self._position:
                 self._tail.clear()

@@ -7,9 +7,11 @@ compaction and roll-ups (twin/store/seal.py) hold appends back only for the chan
 
 from __future__ import annotations
 
+import logging
 import shutil
 import threading
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,6 +19,7 @@ import duckdb
 import numpy as np
 
 from devices.kinds import KINDS
+from twin.errors import StoreBroken
 from twin.records import F64, I64, Batch, Columns
 from twin.store import shape
 from twin.store.hot import NEVER, File, Hot, View
@@ -24,6 +27,8 @@ from twin.store.protocol import Buckets, Rows, Snapshot, look_back_ms, no_readin
 from twin.store.rollup import STEP_MS, read_rollup
 from twin.store.seal import Sealer
 from twin.store.sealed import Shelf
+
+LOG = logging.getLogger(__name__)
 
 Answer = TypeVar("Answer")
 
@@ -53,7 +58,15 @@ class EmbeddedStore:
         self._newest: dict[str, shape.Newest] = {}
         self._newest_lock = threading.Lock()
         self._sealer = Sealer(self._hot, self._shelf, rows)
-        self._sealer.tidy()
+        try:
+            self._sealer.tidy()
+        except BaseException:
+            self._hot.close()
+            raise
+        for file in self._hot.view.files:
+            path = self._shelf.folder / file.name
+            if not path.is_file() or path.stat().st_size != file.bytes:
+                self._lose(file.name, "it is gone" if not path.is_file() else "it is not as long as it was written")
         self._position = self._hot.position()
         if seal_every_s is not None:
             self._sealer.start(seal_every_s, seal_rows)
@@ -182,6 +195,11 @@ class EmbeddedStore:
 
         return self._steady(look)
 
+    @property
+    def unreadable(self) -> list[str]:
+        """Sealed files that are gone or damaged; what they held is left out of every answer."""
+        return sorted(self._sealer.lost & {file.name for file in self._hot.view.files})
+
     def seal(self) -> None:
         """Seal everything now, compact and roll up the days that are over."""
         self._sealer.work(least_rows=1)
@@ -215,6 +233,7 @@ class EmbeddedStore:
             "rollup_bytes": sum(f.bytes for f in files if f.level == "rollup"),
             "hot_rows": self._steady(self._hot.count),
             "sealing_error": self._sealer.error,
+            "unreadable": self.unreadable,
             "cannot_keep": [],
         }
 
@@ -271,14 +290,32 @@ class EmbeddedStore:
 
     def _steady(self, look: Callable[[View], Answer]) -> Answer:
         """Ask again where a table or file was replaced by its successor between catalogue and reading."""
-        view = self._hot.view
-        for _ in range(8):
+        tries = 0
+        while True:
+            view = self._hot.view
+            if lost := self._sealer.lost:
+                view = replace(view, files=tuple(file for file in view.files if file.name not in lost))
+            tries += 1
             try:
                 return look(view)
-            except (FileNotFoundError, duckdb.CatalogException):
-                with self._hot.write_lock:  # the exchange that took it away ends with a new view
-                    view = self._hot.view
-        return look(view)
+            except duckdb.CatalogException:
+                if tries > 8:
+                    raise
+            except FileNotFoundError as error:
+                if tries > 8:
+                    self._lose(Path(error.filename).name, "it is gone")
+            except StoreBroken as error:
+                if not error.file or error.file in self._sealer.lost:
+                    raise
+                self._lose(error.file, str(error))
+            with self._hot.write_lock:
+                pass  # the exchange that took a file or table away ends with a new view
+
+    def _lose(self, name: str, why: str) -> None:
+        """A sealed file cannot be read: say so once, and answer without it."""
+        self._sealer.lost.add(name)
+        LOG.error("the sealed file %s cannot be read, its readings are missing in charts and exports: %s; restore it "
+                  "from a backup into %s and start again", name, why, self._shelf.folder)  # fmt: skip
 
 
 def _within(view: View, kind: str, level: str, start_ms: int, end_ms: int) -> list[File]:

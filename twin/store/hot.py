@@ -99,8 +99,13 @@ class Hot:
             raise StoreBroken(f"the store {path} cannot be opened: {error}; restore it from a backup") from error
         try:
             self._prepare()
-        except BaseException:
+        except BaseException as error:
             self._link.close()
+            if isinstance(error, StoreDown | duckdb.Error) and "No space" not in str(error):
+                raise StoreBroken(
+                    f"the store {path} cannot be read: {error.__cause__ or error}; restore it from a backup, or move "
+                    "its folder away: the journal then fills in what it still holds"
+                ) from error
             raise
         self.view = View((), (), {})
         self._refresh()
@@ -183,6 +188,12 @@ class Hot:
             found = cursor.execute("SELECT nextval('names')").fetchone()
         assert found is not None
         return int(found[0])
+
+    def last_name(self) -> int:
+        """The last number that `new_name` gave; 0 before the first."""
+        with self.cursor() as cursor:
+            found = cursor.execute("SELECT last_value FROM duckdb_sequences() WHERE sequence_name = 'names'").fetchone()
+        return int(found[0]) if found and found[0] is not None else 0
 
     def read(
         self,

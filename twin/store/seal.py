@@ -5,19 +5,22 @@ Off the appending thread; only the exchange in the catalogue holds appends back.
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 
 import duckdb
 
-from twin.errors import TwinError
+from twin.errors import StoreBroken, TwinError
 from twin.records import Columns
 from twin.store import shape
 from twin.store.hot import File, Hot, Segment
 from twin.store.protocol import DAY_MS, Rows
 from twin.store.rollup import STEP_MS, write_rollup
 from twin.store.sealed import Inexact, Shelf, bucket_for, sync_folder, write_file
+
+LOG = logging.getLogger(__name__)
 
 SPANS_MS = (DAY_MS, 28 * DAY_MS, 10**15)
 MAX_PARTS = 40  # more days than this in one segment (a recording at full speed) go into longer partitions
@@ -40,6 +43,7 @@ class Sealer:
         self._thread: threading.Thread | None = None
         self._work_lock = threading.Lock()
         self.error = ""
+        self.lost: set[str] = set()  # files that cannot be read: left out of all work
         shelf.folder.mkdir(parents=True, exist_ok=True)
 
     def start(self, every_s: float, rows: int) -> None:
@@ -64,11 +68,27 @@ class Sealer:
                 self._wake.notify_all()
 
     def tidy(self) -> None:
-        """Delete files that no catalogue names: a crash left them between writing and naming."""
+        """Delete files that the catalogue does not name: a crash left them between writing and naming.
+
+        Files that are newer than the catalogue are no such thing: it was lost or is an older copy, and what they hold
+        is nowhere else. Raises StoreBroken where it was lost; beside an older one they are put aside, which is said.
+        """
         known = {file.name for file in self._hot.view.files}
-        for path in self._shelf.folder.iterdir():
-            if path.name not in known:
-                path.unlink()
+        unknown = [path for path in self._shelf.folder.iterdir() if path.name not in known and path.is_file()]
+        last = self._hot.last_name()
+        newer = [path for path in unknown if path.suffix == ".parquet" and _number(path.name) > last]
+        if newer and not self._hot.view.files and not last:
+            raise StoreBroken(
+                f"{self._shelf.folder.parent}: the catalogue (hot.duckdb) is gone, and {len(newer)} sealed files are "
+                "there: restore the store from a backup (citywhistle store restore), or move this folder away to begin "
+                "a new one"
+            )
+        for path in newer:
+            (aside := self._shelf.folder.parent / "stray").mkdir(exist_ok=True)
+            path.replace(aside / path.name)
+            LOG.warning("%s is newer than the store's catalogue, an older copy: it lies in %s now", path.name, aside)
+        for path in unknown:
+            path.unlink(missing_ok=True)
 
     def work(self, least_rows: int) -> None:
         """One round: seal what is large enough, then compact and roll up days that are over."""
@@ -139,7 +159,7 @@ class Sealer:
             return File(name, kind, "raw", span, *size, bucket_ms=bucket)
 
     def _compact(self) -> None:
-        files = self._hot.view.files
+        files = [file for file in self._hot.view.files if file.name not in self.lost]
         covered = {part for file in files if file.level == "rollup" for part in file.parts}
         newest = {kind: max(f.end_ms for f in files if f.kind == kind) for kind in {f.kind for f in files}}
         partitions: dict[tuple[str, int, int], list[File]] = {}
@@ -199,6 +219,12 @@ class Sealer:
     def _publish(self, files: Sequence[File]) -> None:
         if files:
             sync_folder(self._shelf.folder)
+
+
+def _number(name: str) -> int:
+    """The number in a file's name (kind-00000042.parquet); 0 in a name that is not ours."""
+    digits = name.partition(".")[0].rpartition("-")[2]
+    return int(digits) if digits.isdecimal() else 0
 
 
 def mergeable(files: Sequence[File]) -> list[File]:

@@ -11,6 +11,7 @@ by; that is exact to the last bit. Else it holds float64.
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import threading
@@ -238,10 +239,10 @@ class Reader:
     def __init__(self, path: Path) -> None:
         try:
             self._file = pq.ParquetFile(path, memory_map=True)
-        except FileNotFoundError:
-            raise
+        except FileNotFoundError as error:
+            raise FileNotFoundError(errno.ENOENT, "this sealed file is gone", str(path)) from error
         except (OSError, pa.ArrowException) as error:
-            raise StoreBroken(f"{path} cannot be read: {error}; restore it from a backup") from error
+            raise _unreadable(path, error) from error
         meta, schema = self._file.metadata, self._file.schema_arrow
         self._lock = threading.Lock()
         self.path = path
@@ -413,7 +414,7 @@ class Reader:
             with self._lock:
                 return self._file.read_row_groups(groups, columns=columns, use_threads=len(groups) > 8)
         except (OSError, pa.ArrowException) as error:
-            raise StoreBroken(f"{self.path} cannot be read: {error}; restore it from a backup") from error
+            raise _unreadable(self.path, error) from error
 
     def _values(self, table: Any, name: str, at: NDArray[np.intp]) -> F64:
         column, places = table.column(PREFIX + name), self.scales[name]
@@ -433,6 +434,10 @@ class Reader:
 def _numpy(column: Any) -> NDArray[Any]:
     found: NDArray[Any] = column.to_numpy()
     return found
+
+
+def _unreadable(path: Path, error: Exception) -> StoreBroken:
+    return StoreBroken(f"{path} cannot be read: {error}; restore it from a backup", file=path.name)
 
 
 class Shelf:

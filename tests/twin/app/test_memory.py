@@ -22,6 +22,7 @@ from twin.app.checkpoints import Checkpoints
 from twin.app.forked import FORKS, ended, fork
 from twin.app.memory import Keeper, recount, restore
 from twin.city import City, Registry
+from twin.errors import TwinError
 from twin.ingest.ledger import Ledger as Book
 from twin.journal import Journal
 from twin.model import KindState
@@ -278,3 +279,55 @@ def test_an_account_is_counted_on_once(journal: Journal) -> None:
     recount(book, journal, noted.append)
     recount(book, journal, noted.append)
     assert (book.total().journalled, len(noted), book.position) == (3, 2, 3)
+
+
+def test_cases_that_were_lost_come_again_or_are_missed(
+    tmp_path: Path, journal: Journal, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A checkpoint that has seen more than the case database has is not used: an older one is, or the whole journal;
+    where that begins too late the start is refused with what to do, unless that loss is accepted."""
+    place, book = city(), Book()
+    kept = keeper(tmp_path, journal)
+    kept.start()
+    for seqs in ([1], [2, 3]):
+        write(kept, place, journal, seqs, book)
+        until(lambda: kept._handed is None, "the checkpoint is written")
+    kept.stop()
+    checkpoints = Checkpoints(tmp_path / "checkpoints")
+    older, newest = (Checkpoints.read(path)["world"].n for path in reversed(checkpoints.files()))
+
+    def began(cases_to: int, *, gaps: bool = False) -> int:
+        return restore(checkpoints, city(), journal, Policy(), cases_to=cases_to, gaps=gaps).world_n
+
+    assert began(newest) == newest
+    assert began(newest - 1) == older
+    assert began(0) == 0
+    assert "case database ends at entry 0" in caplog.text
+    journal.trim(older)
+    assert began(newest) == newest
+    assert began(older) == older
+    for _ in range(40):
+        newest = journal.append([Tick(NIGHT_MS)])
+    seen = world(place)
+    seen.last_tick = newest
+    kept = keeper(tmp_path, journal)
+    kept.start()
+    for _ in range(2):
+        kept.offer(seen, newest, book, now=True)
+        until(lambda: kept._handed is None, "the checkpoint is written")
+    kept.stop()
+    with pytest.raises(TwinError, match=r"the case database ends at entry 0.*backup.*gaps"):
+        began(0)
+    assert began(0, gaps=True) == journal.first - 1
+
+
+def test_no_checkpoint_while_the_cases_wait(tmp_path: Path, journal: Journal) -> None:
+    """While the case database refuses, the world is not kept: it would be ahead of it."""
+    place, book = city(), Book()
+    kept = keeper(tmp_path, journal)
+    kept.ready = lambda: False
+    kept.start()
+    write(kept, place, journal, [1], book)
+    kept.stop()
+    assert kept.written == 0
+    assert Checkpoints(tmp_path / "checkpoints").files() == []

@@ -148,6 +148,29 @@ def spoil_cases(data: Path) -> str:
     return "cases.db"
 
 
+def spoil_store(data: Path) -> str:
+    (data / "store" / "hot.duckdb").write_bytes(b"no database of series either" * 1000)
+    return "hot.duckdb"
+
+
+def spoil_users(data: Path) -> str:
+    (data / "users.db").write_bytes(b"and nobody is known here" * 1000)
+    return "users.db"
+
+
+def spoil_folder(data: Path) -> str:
+    shutil.rmtree(data / "checkpoints")
+    (data / "checkpoints").write_text("a file where a folder ought to be", encoding="utf-8")
+    return "checkpoints"
+
+
+def older_journal(data: Path) -> str:
+    with sqlite3.connect(data / "cases.db") as link:
+        link.execute("UPDATE meta SET value = '999999' WHERE name = 'last_tick'")
+    link.close()
+    return "older copy"
+
+
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a server that was killed, with everything in its files and nothing in their logs."""
@@ -163,7 +186,10 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("spoil", [spoil_file, spoil_pages, spoil_entry, spoil_cases])
+@pytest.mark.parametrize(
+    "spoil",
+    [spoil_file, spoil_pages, spoil_entry, spoil_cases, spoil_store, spoil_users, spoil_folder, older_journal],
+)
 def test_damaged_data_is_an_error_that_says_what_to_do(
     tmp_path: Path, killed: Path, spoil: Callable[[Path], str]
 ) -> None:
@@ -174,7 +200,7 @@ def test_damaged_data_is_an_error_that_says_what_to_do(
     assert code == 1, said
     assert "Traceback" not in said
     assert word in said
-    assert "backup" in said
+    assert "backup" in said or "restore" in said
 
 
 def test_a_secret_that_cannot_be_read_is_a_wrong_configuration(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import replace
 
 import pytest
@@ -302,3 +303,16 @@ def test_only_what_can_keep_cases_is_opened() -> None:
     for url in ("mysql://x/y", "nonsense://x", "postgresql+nodriver://x/y", "://"):
         with pytest.raises(TwinError, match=r"PostgreSQL|postgresql"):
             Cases(url)
+
+
+def test_a_noted_tick_survives(target: str) -> None:
+    """What a checkpoint of a quiet city has seen is never ahead of what the database says of itself."""
+    with closing(Cases(target)) as cases:
+        assert cases.note_tick()
+        for n in range(1, 6):
+            cases.record(n, Changes())
+        with closing(Cases(target)) as other:
+            assert other.last_tick < 5
+        assert cases.note_tick()
+        with closing(Cases(target)) as other:
+            assert other.last_tick == 5

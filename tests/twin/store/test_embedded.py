@@ -285,3 +285,88 @@ def test_a_large_file_is_not_rewritten_for_a_few_late_rows() -> None:
     small = [file(f"s{i}", 10) for i in range(MERGE_LEAST)]
     assert mergeable([*small, file("large", 10_000_000)]) == small
     assert mergeable(small[:-1]) == []
+
+
+def values(store: EmbeddedStore) -> list[float]:
+    """What a query of two days tells of one pole."""
+    return list(store.range("pole", 0, "voltage", T0, T0 + 2 * DAY_MS)[1])
+
+
+def two_days(folder: Path) -> list[Path]:
+    """A closed store with a sealed file of each of two days; the files, older first."""
+    store = EmbeddedStore(folder, rows(), seal_every_s=None)
+    store.append(1, hour(0, 0))
+    store.append(2, hour(1, 0))
+    store.seal()
+    store.close()
+    found = sorted((folder / "sealed").glob("pole-????????.parquet"))
+    assert len(found) == 2
+    return found
+
+
+@pytest.mark.parametrize("damage", ["gone", "cut", "middle"])
+def test_a_damaged_file_costs_what_it_held(tmp_path: Path, damage: str, caplog: pytest.LogCaptureFixture) -> None:
+    """One sealed file gone, cut or garbled: it is named once, the rest answers, and work and restarts go on."""
+    older, newer = two_days(tmp_path / "s")
+    if damage == "gone":
+        newer.unlink()
+    else:
+        raw = bytearray(newer.read_bytes())
+        kept = raw[: len(raw) // 2] if damage == "cut" else raw[:40] + bytes(len(raw) - 400) + raw[-360:]
+        newer.write_bytes(kept)
+    store = EmbeddedStore(tmp_path / "s", rows(), seal_every_s=None)
+    assert len(values(store)) == 60
+    assert len(values(store)) == 60
+    assert store.unreadable == store.info()["unreadable"] == [newer.name]
+    assert sum(newer.name in record.message for record in caplog.records) == 1
+    store.append(3, hour(2, 0))
+    store.seal()
+    assert len(store.range("pole", 0, "voltage", T0, T0 + 3 * DAY_MS)[0]) == 120
+    store.close()
+    assert older.exists()
+
+
+def test_a_lost_catalogue_takes_no_readings_with_it(tmp_path: Path) -> None:
+    """Without hot.duckdb the store does not begin anew over its files (two days and a roll-up)."""
+    kept = two_days(tmp_path / "s")
+    for path in (tmp_path / "s").glob("hot.duckdb*"):
+        path.unlink()
+    for _ in range(2):
+        with pytest.raises(StoreBroken, match=r"catalogue .* is gone, and 3 sealed files"):
+            EmbeddedStore(tmp_path / "s", rows(), seal_every_s=None)
+        assert all(path.exists() for path in kept)
+
+
+def test_a_cut_catalogue_is_named(tmp_path: Path) -> None:
+    """hot.duckdb that lost its end is refused with what to do, not taken for a disk that is busy."""
+    store = EmbeddedStore(tmp_path / "s", rows(), seal_every_s=None)
+    for n in range(1, 30):
+        store.append(n, hour(n, 0))
+    store.close()
+    path = tmp_path / "s" / "hot.duckdb"
+    for part in (0.9, 0.5):
+        path.write_bytes(path.read_bytes()[: int(path.stat().st_size * part)])
+        with pytest.raises(StoreBroken, match="backup"):
+            EmbeddedStore(tmp_path / "s", rows(), seal_every_s=None)
+
+
+def test_files_newer_than_an_older_catalogue_are_put_aside(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """hot.duckdb restored from an older copy: the files of since are kept, and it is said where."""
+    first = EmbeddedStore(tmp_path / "s", rows(), seal_every_s=None)
+    first.append(1, hour(0, 0))
+    first.seal()
+    first.close()
+    copy = (tmp_path / "s" / "hot.duckdb").read_bytes()
+    again = EmbeddedStore(tmp_path / "s", rows(), seal_every_s=None)
+    again.append(2, hour(0, 1))
+    again.seal()
+    again.close()
+    (tmp_path / "s" / "hot.duckdb").write_bytes(copy)
+    older = EmbeddedStore(tmp_path / "s", rows(), seal_every_s=None)
+    assert len(values(older)) == 60
+    assert [path.name for path in (tmp_path / "s" / "stray").iterdir()] == ["pole-00000002.parquet"]
+    assert "pole-00000002.parquet" in caplog.text
+    older.append(2, hour(0, 1))
+    older.seal()
+    assert len(values(older)) == 120
+    older.close()
