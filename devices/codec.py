@@ -15,6 +15,7 @@ from typing import Any
 from devices.envelope import (
     ENVELOPE,
     MAX_BYTES,
+    MAX_FIELDS,
     MAX_NUMBER,
     MAX_READINGS,
     load_json,
@@ -200,6 +201,8 @@ class _Run:
     def take(self, name: str, record: Mapping[str, Any]) -> None:
         self.t = record["t"]
         self.names.add(name)
+        if len(self.names) > MAX_FIELDS:
+            raise PayloadError("too_large", f"a reading holds at most {MAX_FIELDS} values")
         if name == "boot":
             self.boot = read_count("boot", record.get("v"))
         elif name == "seq":
@@ -239,6 +242,8 @@ class _Run:
 def _read_object(kind: Kind, device: str, fields: object) -> Decoded:
     if not isinstance(fields, dict):
         raise PayloadError("shape", f"{type(fields).__name__} where a reading or a pack was expected")
+    if len(fields) > MAX_FIELDS:
+        raise PayloadError("too_large", f"{len(fields)} fields; a message holds at most {MAX_FIELDS}")
     named = fields.get("device")
     if named is not None and (not isinstance(named, str) or (device and named != device)):
         raise PayloadError("device", f"the payload speaks for {str(named)[:64]!r}")

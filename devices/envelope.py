@@ -18,6 +18,7 @@ from devices.records import Command, Mark, Quantity
 
 MAX_BYTES = 256 * 1024  # of one message; more is "too_large"
 MAX_READINGS = 10_000  # in one message; more is "too_large"
+MAX_FIELDS = 256  # of one reading; more is "too_large" (no kind has a quarter of it; each unknown one is an error made)
 MAX_NUMBER = 2**53 - 1  # boot and seq: what JSON numbers hold exactly
 MAX_T_MS = 4_102_444_800_000  # 2100-01-01; the server's own window is narrower
 

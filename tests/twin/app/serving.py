@@ -14,8 +14,8 @@ from typing import IO, Any
 
 import httpx
 
+from tests.acceptance.town import wait_for, working
 from tests.servers import free_port
-from tests.twin.ingest.conftest import until
 from twin.settings import BrokerSettings, JournalSettings, Settings, WebSettings, commented
 
 READY_S = 40.0
@@ -64,8 +64,8 @@ class Serving:
         return told if told["pid"] == self.process.pid else None
 
     def ready(self) -> None:
-        """Wait until its page answers."""
-        until(self.note, "the server's note", READY_S)
+        """Wait until its page answers, as long as it works on that."""
+        wait_for(self.note, "the server's note", READY_S, moving=working(self.process))
 
     def ask(self, path: str) -> httpx.Response:
         """The API's answer, whatever it is."""
@@ -81,7 +81,8 @@ class Serving:
     def end(self) -> int:
         """SIGTERM; its exit status, which must come in time."""
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(STOP_S)
+        wait_for(lambda: self.process.poll() is not None, "its end", STOP_S, moving=working(self.process))
+        return self.process.wait()
 
 
 def begin(config: Path, data: Path, *, wrap: tuple[str, ...] = ()) -> Serving:
@@ -106,7 +107,7 @@ def serving(folder: Path, settings: Settings, more: str = "", *, wait: bool = Tr
         running.sink.close()
 
 
-def refused(config: Path, timeout_s: float = 60.0) -> tuple[int, str]:
+def refused(config: Path, timeout_s: float = 110.0) -> tuple[int, str]:
     """A start that must fail: its exit status, and what it said on standard error."""
     done = subprocess.run(
         [sys.executable, "-m", "twin", "up", "--config", str(config)],
