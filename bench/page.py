@@ -2,7 +2,8 @@
 
 A city of 76,000 devices (51,000 cells, 15,000 poles, 10,000 trucks), made up here and served by the real web from a
 process of its own; headless Chromium in software at 1920x1080; a scripted camera while every truck moves. Frames are
-those drawn: a frame counts when the map drew into it. Run: python -m bench.page [--seconds 10] [--devices 76000]
+those drawn: a frame counts when the map drew into it. Then the same over a full city at work: real broker, server and
+fleet on the same cores. Run: python -m bench.page [--seconds 10] [--devices 76000] [--only quiet|beside]
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import gzip
+import itertools
 import json
 import math
 import os
@@ -25,12 +27,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from bench.report import Bar, report
+from bench.report import RESULTS, Bar, report
 
 CHROMIUM = os.environ.get("CITYWHISTLE_CHROMIUM") or shutil.which("chromium") or "chromium"
 ARGS = ["--disable-gpu", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
 EAST_M, NORTH_M = 33_000.0, 27_000.0  # 891 km2
 BEAT_S = 1.0
+SETTLE_S = 60.0  # in which every connection is made
+NOTE = "running.json"  # where a server says how it is opened
 
 # Runs the camera for `ms` along `path` (t in 0..1 -> x, y, zoom); gives the times between frames and of drawing.
 DRIVE = """
@@ -215,52 +219,121 @@ def low(values: list[float], part: float) -> float:
     return sorted(values)[int(part * (len(values) - 1))]
 
 
-def measure(devices: int, seconds: float) -> tuple[dict[str, Bar], dict[str, Any]]:
-    """Open the page, drive it, read its times."""
+def drive(page: Any, seconds: float) -> dict[str, dict[str, Any]]:
+    """Drive the camera along every path, warm; what was seen of each."""
+    seen: dict[str, dict[str, Any]] = {}
+    for path in ("pan", "near", "fly", "still"):
+        page.evaluate(DRIVE, [2000, path])  # warm
+        got = page.evaluate(DRIVE, [seconds * 1000, path])
+        gaps = [b - a for a, b in itertools.pairwise(got["drawn"])]
+        instant = [1000 / gap for gap in gaps if gap > 0]
+        seen[path] = {
+            "fps": rates(got["drawn"]), "frame_ms_p95": round(low(gaps, 0.95), 1),
+            "main_ms_p50": round(low(got["spent"], 0.5), 2), "main_ms_p95": round(low(got["spent"], 0.95), 2),
+            "fps_p5_of_frames": round(low(instant, 0.05), 1),
+        }  # fmt: skip
+    return seen
+
+
+@contextlib.contextmanager
+def opened(url: str) -> Iterator[tuple[Any, float]]:
+    """The page at an address, drawn, and how long that took."""
     from playwright.sync_api import sync_playwright
 
-    bars: dict[str, Bar] = {}
-    seen: dict[str, Any] = {}
-    with city(devices) as url, sync_playwright() as playwright:
+    with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=ARGS)
         page = browser.new_page(viewport={"width": 1920, "height": 1080})
         began = time.monotonic()
         page.goto(url)
         page.wait_for_function("() => window.citywhistle?.seen.map.frames > 0", timeout=60_000)
-        bars["devices_on_screen_s"] = Bar(time.monotonic() - began, 2.0, "s", "lower")
+        yield page, time.monotonic() - began
+        browser.close()
+
+
+def measure(devices: int, seconds: float) -> tuple[dict[str, Bar], dict[str, Any]]:
+    """Open the page, drive it, read its times."""
+    bars: dict[str, Bar] = {}
+    with city(devices) as url, opened(url) as (page, took_s):
+        bars["devices_on_screen_s"] = Bar(took_s, 2.0, "s", "lower")
         page.wait_for_timeout(12_000)  # base map read, first tiles drawn, every truck on its way
-        for path in ("pan", "near", "fly", "still"):
-            page.evaluate(DRIVE, [2000, path])  # warm
-            got = page.evaluate(DRIVE, [seconds * 1000, path])
-            per_second, gaps = (
-                rates(got["drawn"]),
-                [b - a for a, b in zip(got["drawn"], got["drawn"][1:], strict=False)],
-            )
-            instant = [1000 / gap for gap in gaps if gap > 0]
-            seen[path] = {
-                "fps": per_second, "frame_ms_p95": round(low(gaps, 0.95), 1),
-                "main_ms_p50": round(low(got["spent"], 0.5), 2), "main_ms_p95": round(low(got["spent"], 0.95), 2),
-                "fps_p5_of_frames": round(low(instant, 0.05), 1),
-            }  # fmt: skip
-            if path != "still":
-                bars[f"{path}_median_fps"] = Bar(statistics.median(per_second), 58, "1/s")
-                bars[f"{path}_p5_fps"] = Bar(low(per_second, 0.05), 50, "1/s")
+        seen = drive(page, seconds)
+        for path in ("pan", "near", "fly"):
+            bars[f"{path}_median_fps"] = Bar(statistics.median(seen[path]["fps"]), 58, "1/s")
+            bars[f"{path}_p5_fps"] = Bar(low(seen[path]["fps"], 0.05), 50, "1/s")
         bars["hover_ms"] = Bar(low(page.evaluate(HOVER), 0.95), 2, "ms", "lower")
         bars["trucks_applied_ms"] = Bar(low(page.evaluate(APPLY), 0.95), 5, "ms", "lower")
-        browser.close()
     return bars, seen
+
+
+def beside(devices: int, seconds: float, seed: int) -> tuple[dict[str, Bar], dict[str, Any], list[str]]:
+    """The same page over the full city at work: real broker, server and fleet on the same cores (bench/livecity.py)."""
+    from rich.console import Console
+
+    from bench.livecity import BEGINS, SPEED
+    from twin.demo.scene import Scene
+    from twin.demo.stage import Stage, Wishes
+    from twin.survey.synth import Plan, synthesise
+
+    with tempfile.TemporaryDirectory() as scratch:
+        full, root = Path(scratch) / "full", Path(scratch) / "city"
+        synthesise(Plan(devices=devices, area_km2=EAST_M * NORTH_M / 1e6, seed=seed), full)
+        root.mkdir()
+        wishes = Wishes(city=str(full), seed=seed, port=0, speed=SPEED, begins=BEGINS, recording=False, history=False)
+        scene = Scene(root)
+        stage = Stage(scene, wishes, Console(stderr=True, quiet=True))
+        try:
+            stage.start()
+            time.sleep(SETTLE_S)
+            url = json.loads((scene.data / NOTE).read_text(encoding="utf-8"))["open"]
+            with opened(url) as (page, took_s):
+                page.wait_for_timeout(12_000)
+                stage.watch_all()
+                before, began = stage.cpu_s(), time.monotonic()
+                readings = stage.ask("/api/accounting")["total"]["received"]
+                seen = drive(page, seconds)
+                took = time.monotonic() - began
+                stage.watch_all()
+                share = {name: (at - before[name]) / took for name, at in stage.cpu_s().items()}
+                readings = (stage.ask("/api/accounting")["total"]["received"] - readings) / took
+        finally:
+            stage.stop()
+    bars = {f"beside_{path}_p5_fps": Bar(low(seen[path]["fps"], 0.05), 25, "1/s") for path in ("pan", "near", "fly")}
+    cores = ", ".join(f"{name} {part:.2f}" for name, part in share.items())
+    note = f"beside: {readings:.0f} readings/s while the camera moved; of a core: {cores}; on screen in {took_s:.1f} s"
+    return bars, seen, [note, json.dumps(seen)]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--seconds", type=float, default=10)
     parser.add_argument("--devices", type=int, default=76_000)
-    parser.add_argument("--seed", type=int, default=7, help="accepted for the common command line; the city is fixed")
+    parser.add_argument("--seed", type=int, default=7, help="of the full city at work; the quiet one is fixed")
+    parser.add_argument("--only", choices=("quiet", "beside"), help="one of the two; the other keeps its last figures")
     chosen = parser.parse_args()
-    bars, seen = measure(chosen.devices, chosen.seconds)
-    load = os.getloadavg()[0]
-    notes = [f"{chosen.devices} devices, 1920x1080, software rendering, load average {load:.1f}", json.dumps(seen)]
-    report("page", bars, {}, notes=notes)
+    bars: dict[str, Bar] = {}
+    notes: list[str] = []
+    if chosen.only != "beside":
+        bars, seen = measure(chosen.devices, chosen.seconds)
+        load = os.getloadavg()[0]
+        notes += [f"{chosen.devices} devices, 1920x1080, software rendering, load average {load:.1f}", json.dumps(seen)]
+    if chosen.only != "quiet":
+        more, _, told = beside(chosen.devices, chosen.seconds, chosen.seed)
+        bars, notes = bars | more, notes + told
+    kept, said = kept_figures(chosen.only)
+    report("page", kept | bars, {}, notes=[*said, *notes])
+
+
+def kept_figures(only: str | None) -> tuple[dict[str, Bar], list[str]]:
+    """The figures and notes of the part that is not measured now, as they were recorded."""
+    path = RESULTS / "page.json"
+    if only is None or not path.is_file():
+        return {}, []
+    told = json.loads(path.read_text(encoding="utf-8"))
+    mine = {name: one for name, one in told["bars"].items() if name.startswith("beside_") == (only == "quiet")}
+    bars = {name: Bar(math.nan if one["value"] is None else one["value"], one["goal"], one["unit"], one["better"])
+            for name, one in mine.items()}  # fmt: skip
+    split = next((i for i, note in enumerate(told["notes"]) if note.startswith("beside:")), len(told["notes"]))
+    return bars, told["notes"][split:] if only == "quiet" else told["notes"][:split]
 
 
 if __name__ == "__main__":

@@ -19,8 +19,10 @@ from dashboards.api import (
     books,
     cap,
     cases,
+    channels,
     city,
     ingest,
+    mutes,
     orders,
     photos,
     probes,
@@ -38,6 +40,7 @@ from dashboards.api.subject import Ingest, Subject
 from dashboards.gate import Doors, Gate
 from dashboards.keys import Buckets, Keys
 from dashboards.live import Live
+from dashboards.view import Views
 from twin.access import Access, Veil
 from twin.access.veil import KEY_BYTES
 from twin.query.desk import Desk
@@ -59,7 +62,8 @@ def build_app(
     Without `access` nobody has an account; without `veil` a key of its own makes pseudonyms until the end.
     """
     access, veil = access or Access(), veil or Veil(os.urandom(KEY_BYTES))
-    live = Live(desk, veil, beat_s)
+    views = Views(desk)
+    live = Live(desk, veil, views, beat_s)
     clock = keys.clock
 
     @contextlib.asynccontextmanager
@@ -83,12 +87,13 @@ def build_app(
         Buckets(ANSWERS_S, ANSWERS_BURST, clock),
         access,
         veil,
+        views,
     )
     app.state.doors = doors
     app.state.live = live
     parts = (
-        answer, cap, city, register, orders, photos, cases, route, accounts, ingest, score, rules, store, session,
-        users, books, reveals, probes,
+        answer, cap, city, register, orders, photos, cases, route, mutes, channels, accounts, ingest, score, rules,
+        store, session, users, books, reveals, probes,
     )  # fmt: skip
     for part in parts:
         app.include_router(part.routes)

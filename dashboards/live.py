@@ -21,6 +21,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect, WebSocketState
 from dashboards.columns import encode_moved
 from dashboards.plain import plain
 from dashboards.troubles import troubles
+from dashboards.view import View, Views
 from twin.access import Caller, Veil
 from twin.query.desk import Desk
 from twin.records import Case
@@ -87,8 +88,8 @@ class Queue:
 class Live:
     """The stream of one server. Runs in the server's event loop."""
 
-    def __init__(self, desk: Desk, veil: Veil, beat_s: float = 1.0) -> None:
-        self._desk, self._veil, self._beat_s = desk, veil, beat_s
+    def __init__(self, desk: Desk, veil: Veil, views: Views, beat_s: float = 1.0) -> None:
+        self._desk, self._veil, self._views, self._beat_s = desk, veil, views, beat_s
         self._ask_s = min(ASK_S, 5 * beat_s)
         self._queues: dict[tuple[str, ...], Queue] = {}  # by whose cases are in it; () has all
         self._viewers: Counter[tuple[str, ...]] = Counter()
@@ -97,7 +98,8 @@ class Live:
         self._beat = asyncio.Event()
         self._told: Mapping[str, Any] = {}
         self._texts: dict[tuple[tuple[str, ...], int, int], str] = {}
-        self._binaries: dict[int, tuple[int, bytes]] = {}
+        self._binaries: dict[tuple[tuple[str, ...], int], tuple[int, bytes]] = {}
+        self._sights: dict[tuple[str, ...], View] = {}  # of those who do not see everything
         self._failing = False
 
     @property
@@ -121,8 +123,8 @@ class Live:
     async def beat(self) -> None:
         """Read the desk (aside, so that a slow case database holds up no page's socket) and wake the pages."""
         viewers = tuple(self._viewers)
-        told, cases = await asyncio.to_thread(self._read, viewers)
-        self._told = told
+        told, cases, sights = await asyncio.to_thread(self._read, viewers)
+        self._told, self._sights = told, sights
         self._queues = {of: self._queues.get(of) or Queue() for of in viewers}
         for of in viewers:
             self._queues[of].refresh(cases[of])
@@ -131,7 +133,9 @@ class Live:
         self._beat.set()
         self._beat = asyncio.Event()
 
-    def _read(self, viewers: Sequence[tuple[str, ...]]) -> tuple[dict[str, Any], dict[tuple[str, ...], Sequence[Case]]]:
+    def _read(
+        self, viewers: Sequence[tuple[str, ...]]
+    ) -> tuple[dict[str, Any], dict[tuple[str, ...], Sequence[Case]], dict[tuple[str, ...], View]]:
         city, health = self._desk.city(), self._desk.health()
         told = {
             "type": "beat",
@@ -140,7 +144,8 @@ class Live:
             "account": self._desk.account(),
             "health": {**health, "troubles": troubles(health)},
         }
-        return told, {of: self._desk.cases(limit=MOST_CASES, departments=of) for of in viewers}
+        cases = {of: self._desk.cases(limit=MOST_CASES, departments=of) for of in viewers}
+        return told, cases, {of: self._views.of(of) for of in viewers if of}
 
     async def page(self, socket: WebSocket, who: Caller, still: Callable[[], Awaitable[Caller | None]]) -> None:
         """Serve one page until it goes, or until `still` says that its caller has gone, or is another one."""
@@ -200,21 +205,27 @@ class Live:
         key = (place.of, place.cases, queue.version)
         if key not in self._texts:
             told = {**self._told, "cases": self._veil.over(plain(queue.since(place.cases)))}
+            if place.of:
+                told["city_version"] = self._sights[place.of].version
             self._texts[key] = json.dumps(plain(told), ensure_ascii=False, separators=(",", ":"))
         place.cases = queue.version
         return self._texts[key]
 
     def _binary(self, place: Place) -> bytes:
         """What moved for a page at `place`, which moves on; empty when nothing did."""
-        version = int(self._told["city_version"])
+        sight = self._sights[place.of] if place.of else None
+        version = int(self._told["city_version"]) if sight is None else sight.version
         if place.city != version:  # another registry: indices mean other devices now
             place.city, place.moved = version, 0
-        if place.moved not in self._binaries:
+        key = (place.of, place.moved)
+        if key not in self._binaries:
             moved = self._desk.moved(place.moved)
+            if sight is not None:
+                moved = sight.moved(moved)
             lon, lat = self._desk.city()["centre"]
             body = encode_moved(moved, (float(lon), float(lat))) if len(moved.index) else b""
-            self._binaries[place.moved] = (moved.version, body)
-        place.moved, body = self._binaries[place.moved]
+            self._binaries[key] = (moved.version, body)
+        place.moved, body = self._binaries[key]
         return body
 
 

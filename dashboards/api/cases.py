@@ -40,12 +40,12 @@ def cases(
 @routes.get("/api/cases/{case}", responses=refusals(404), summary="One case")
 def case(case: str, given: Given, who: Who) -> Response:
     """The case; `earlier`: of the same type on the same subject or company, within `repeat_days` of the policy before,
-    newest first.
+    newest first; `can`: the steps that it may take and that are the caller's to take.
     """
     found = given.case(who, case)
     earlier = [one for one in given.desk.earlier(found) if given.sees(who, one)]
     told = [{name: getattr(one, name) for name in EARLIER} for one in earlier]
-    return given.answer({**plain(found), "earlier": told})
+    return given.answer({**plain(found), "earlier": told, "can": given.steps(who, found)})
 
 
 @routes.get("/api/cases/{case}/children", responses=refusals(404, 422), summary="The symptoms that it explains")
@@ -76,7 +76,7 @@ async def act(case: str, verb: Verb, given: Given, who: Who, body: Step | None =
     step = body or Step()
     arguments, name = arguments_of(verb, step), key or uuid.uuid4().hex
     told = await asyncio.to_thread(given.case, who, case)
-    if who.confined and told.department not in who.departments and f"step:{verb}" not in OWN_PARTNER:
+    if not given.leads(who, told) and f"step:{verb}" not in OWN_PARTNER:
         raise Refused(403, "partner", f"{case} is with another department; yours is a partner and may comment.",
                       "Leave a comment for the department in charge.")  # fmt: skip
     if verb == "mute":

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from dashboards.api.errors import Refused, no_device, refusals
 from dashboards.api.subject import Given, Who
+from dashboards.plain import plain
 from devices.orders import OrderWrong
 from twin.errors import JournalFull
 
@@ -31,13 +32,16 @@ class Told(BaseModel):
 
 
 @routes.get("/api/commands", responses=refusals(422), summary="Orders to all devices, newest first")
-def everything(given: Given, limit: Annotated[int, Query(ge=1, le=2000)] = 100) -> Response:
-    return given.answer(given.desk.orders("", limit))
+def everything(given: Given, who: Who, limit: Annotated[int, Query(ge=1, le=2000)] = 100) -> Response:
+    view = given.view(who)
+    told = given.desk.orders("", limit if view is None else 2000)
+    return given.answer(told if view is None else [one for one in told if plain(one)["device"] in view.ids][:limit])
 
 
 @routes.get("/api/devices/{device}/commands", responses=refusals(404, 422), summary="Orders to one device")
-def orders(device: str, given: Given, limit: Annotated[int, Query(ge=1, le=2000)] = 100) -> Response:
+def orders(device: str, given: Given, who: Who, limit: Annotated[int, Query(ge=1, le=2000)] = 100) -> Response:
     """With their states: waiting, sent, done, refused, timeout, undelivered."""
+    given.since_ms(who, device)
     if given.desk.device(device) is None:
         raise no_device(device)
     return given.answer(given.desk.orders(device, limit))

@@ -55,7 +55,7 @@ async def reveal(body: Question, given: Given, who: Who) -> Response:
 def _find(given: Subject, who: Caller, asked: Question) -> tuple[str, str, str]:
     """(kind, value, what the book names). Raises Refused."""
     case = given.case(who, asked.case) if asked.case else None
-    if who.confined and (case is None or not _about(given, case.subject, asked.subject)):
+    if who.confined and (case is None or not case.department or not _about(given, case.subject, asked.subject)):
         raise Refused(403, "case", "A department reveals the plate of the truck of one of its own cases.",
                       "Name the case, and the truck that it is about.")  # fmt: skip
     words = asked.subject.rpartition("/")

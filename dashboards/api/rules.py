@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import json
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Body, Response
 
 from dashboards.api.errors import Refused, refusals
-from dashboards.api.subject import Given, Who, answer
+from dashboards.api.subject import Given, Subject, Who, answer
+from twin.access import Caller
 from twin.errors import SettingsError
 
 routes = APIRouter(tags=["rules"])
@@ -30,6 +33,7 @@ async def replace(given: Given, who: Who, table: Annotated[dict[str, Any], Body(
         await asyncio.to_thread(given.desk.set_rules, table, who.name)
     except SettingsError as error:
         raise Refused(422, "rules", str(error), "See /api/rules for names and values in force.") from None
+    await _note(given, who, "rules_replaced", table)
     return answer({"overrides": table})
 
 
@@ -49,4 +53,12 @@ async def replace_policy(given: Given, who: Who, table: Annotated[dict[str, Any]
         await asyncio.to_thread(given.desk.set_policy, table, who.name)
     except SettingsError as error:
         raise Refused(422, "policy", str(error), "See /api/policy for names and values in force.") from None
+    await _note(given, who, "policy_replaced", table)
     return answer({"overrides": table})
+
+
+async def _note(given: Subject, who: Caller, event: str, table: dict[str, Any]) -> None:
+    """Who replaced a table by what stands in the audit book: the parts that it names, and the digest of the whole."""
+    text = json.dumps(table, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+    named, digest = ", ".join(sorted(table))[:200] or "as shipped", hashlib.sha256(text.encode()).hexdigest()
+    await asyncio.to_thread(given.access.record, "audit", who.name, event, named, "", f"sha256 {digest}")

@@ -38,6 +38,13 @@ Name = Annotated[str, Field(min_length=1, max_length=200)]
 Instant = Annotated[int, Field(strict=True, ge=0, le=2**53)]
 
 
+def printable(text: str) -> str:
+    """A text that people wrote, without blanks around it. Raises ValueError for control characters."""
+    if any(ord(letter) < 32 and letter not in "\r\n\t" for letter in text):
+        raise ValueError("control characters are not allowed")
+    return text.strip()
+
+
 class Step(BaseModel):
     """A reason, and what the verb takes besides it."""
 
@@ -71,11 +78,7 @@ class Step(BaseModel):
     @field_validator("reason", "override")
     @classmethod
     def _printable(cls, text: str | None) -> str | None:
-        if text is None:
-            return None
-        if any(ord(letter) < 32 and letter not in "\r\n\t" for letter in text):
-            raise ValueError("control characters are not allowed")
-        return text.strip()
+        return None if text is None else printable(text)
 
 
 def arguments_of(verb: str, step: Step) -> dict[str, Any]:

@@ -11,14 +11,17 @@ from typing import Annotated, Any
 from fastapi import Depends, Request, Response
 from fastapi.responses import JSONResponse
 
-from dashboards.api.errors import no_case
+from dashboards.api.errors import no_case, no_device
 from dashboards.keys import Buckets, Keys
 from dashboards.plain import plain
+from dashboards.view import View, Views
 from twin.access import Access, Caller, Veil
 from twin.access.passwords import AT_ONCE
+from twin.access.roles import OWN_PARTNER
 from twin.query.desk import Desk
 from twin.records import Case
 
+QUIET = ("mute",)  # possible in every state
 Ingest = Callable[[str, bytes], "Future[Any]"]  # (topic, payload) -> done when it is durable
 
 
@@ -51,6 +54,7 @@ class Subject:
     answers: Buckets
     access: Access
     veil: Veil
+    views: Views
     at_once: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(4))
     copying: asyncio.Lock = field(default_factory=asyncio.Lock)  # one backup at a time
     hashing: Slots = field(default_factory=lambda: Slots(AT_ONCE))
@@ -65,6 +69,28 @@ class Subject:
         if found is None or not self.sees(who, found):
             raise no_case(case)
         return found
+
+    def leads(self, who: Caller, case: Case) -> bool:
+        """Whether the steps of a case are the caller's to take: a department's people take those of their own."""
+        return not who.confined or case.department in who.departments
+
+    def steps(self, who: Caller, case: Case) -> list[str]:
+        """The steps that a case may take as it stands and that are the caller's to take."""
+        mine = [f"step:{verb}" for verb in (*self.desk.possible(case), *QUIET)]
+        return [one.removeprefix("step:") for one in mine
+                if who.may(one) and (self.leads(who, case) or one in OWN_PARTNER)]  # fmt: skip
+
+    def view(self, who: Caller) -> View | None:
+        """The part of the city that is the caller's to see; None for all of it."""
+        return self.views.of(who.departments) if who.confined else None
+
+    def since_ms(self, who: Caller, device: str) -> int:
+        """From when on a device's readings are the caller's to see, 0 for all. Raises Refused (404) where they are not,
+        as where there is no such device."""
+        since = self.desk.seen_since(device, who.departments) if who.confined else 0
+        if since is None:
+            raise no_device(device)
+        return since
 
     def sees(self, who: Caller, case: Case) -> bool:
         """Whether a case is the caller's to see: a department's people see those that it is a party of."""

@@ -21,12 +21,13 @@ from typing import Any
 from devices.kinds import KINDS
 from devices.orders import check_order
 from twin.detect import default_rules
-from twin.errors import BadPeriod, LinkRefused, StoreElsewhere, UnknownPlace
+from twin.errors import BadPeriod, DeliveryFailed, LinkRefused, SettingsError, StoreElsewhere, UnknownPlace
 from twin.query.cap import WARNINGS
 from twin.query.desk import Account, Letter, Moved, Row, Series
 from twin.query.score import ScoreCard, Where, score_card
 from twin.records import Case, Reject, Transition
 from twin.whistle.lifecycle import CITY_VERBS, after, verbs
+from twin.whistle.mutes import Mutes
 from twin.whistle.policy import policy_text
 
 CENTRE = (24.9415, 60.1695)
@@ -147,6 +148,11 @@ class FakeDesk:
         self.policy_set: dict[str, Any] = {}
         self.ingested: list[tuple[str, bytes]] = []
         self.told: list[dict[str, Any]] = []  # orders
+        self.hushed = Mutes()
+        self.dead: list[dict[str, Any]] = [{
+            "case": "c00001", "key": "c00001:dispatch:1:webhook", "channel": "webhook", "purpose": "dispatch",
+            "address": "https://lighting.example/whistles", "attempts": 20, "at_ms": START_MS, "detail": "refused",
+        }]  # fmt: skip
         self.health_told: dict[str, Any] = {
             "ready": True, "link": "drained", "journal": {"bytes": 42_000_000, "bound_bytes": 2**31, "full": False},
             "store": {"name": "embedded", "up": True, "behind": 2, "detail": ""},
@@ -339,6 +345,48 @@ class FakeDesk:
 
     def warnings(self, limit: int = 100) -> Sequence[Case]:
         return [case for case in reversed(list(self.book.values())) if case.type in WARNINGS][:limit]
+
+    def possible(self, case: Case) -> Sequence[str]:
+        return verbs(case.state)
+
+    def needed(self, departments: Sequence[str]) -> frozenset[str]:
+        """What stands still, and the trucks of their open cases."""
+        about = {case.subject for case in self.cases(departments=departments)}
+        return frozenset(row.id for row in self.rows if row.kind != "truck" or row.id in about)
+
+    def seen_since(self, device: str, departments: Sequence[str]) -> int | None:
+        if device not in self.needed(departments):
+            return None
+        about = [case.since_ms for case in self.cases(departments=departments) if case.subject == device]
+        return min(about) - 3 * 3_600_000 if device.startswith("truck") else 0
+
+    def mutes(self) -> Sequence[Any]:
+        return list(self.hushed.held.values())
+
+    async def hush(self, verb: str, actor: str, reason: str, request: str, arguments: Mapping[str, Any]) -> None:
+        self.asked.append((verb, "", actor, reason, dict(arguments)))
+        if verb == "mute":
+            self.hushed.add(request, actor, reason, arguments, self.now_ms())
+        else:
+            self.hushed.end(str(arguments["mute"]))
+
+    def dead_letters(self, limit: int = 100) -> Sequence[Mapping[str, Any]]:
+        return self.dead[:limit]
+
+    def channels(self) -> Sequence[Mapping[str, Any]]:
+        lane = {"channel": "webhook", "address": "https://lighting.example/whistles", "waiting": 3, "failures": 6,
+                "open": True, "error": "connection refused"}  # fmt: skip
+        return [{"channel": "webhook", "configured": True, "departments": ["lighting"], "lanes": [lane]},
+                {"channel": "mail", "configured": False, "departments": [], "lanes": []}]  # fmt: skip
+
+    async def try_channel(self, channel: str, to: str) -> str:
+        if channel == "mail":
+            raise SettingsError("there is no [channels.mail] in the configuration")
+        if channel != "webhook":
+            raise KeyError(channel)
+        if to == "nowhere":
+            raise DeliveryFailed("connection refused")
+        return "202 Accepted"
 
     def verify(self, head: str = "") -> Mapping[str, Any]:
         return {"ok": not head, "checked": 6, "head": "0" * 64, "flaw": "altered" if head else "", "n": 0, "case": "",

@@ -10,11 +10,14 @@ import struct
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import httpx
 import psutil
 import pytest
 import websockets
+from argon2 import PasswordHasher
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -22,6 +25,7 @@ from dashboards.live import MOST_GONE, Queue
 from dashboards.serve import Running
 from tests.dashboards.conftest import KEY
 from tests.dashboards.fake_desk import FakeDesk
+from twin.access import Access
 
 SCRIPT = {"Authorization": f"Bearer {KEY}"}
 Serving = Callable[..., Running]
@@ -233,3 +237,31 @@ async def test_thousand_pages(serving: Serving) -> None:
     await asyncio.gather(*pages)
     print(f"1,000 pages: {grown:.0f} MB for both ends; all had heard of 10,000 moved trucks after {behind:.1f} s")
     assert grown < 400
+
+
+async def test_a_departments_stream_has_its_devices_only(serving: Serving, desk: FakeDesk, tmp_path: Path) -> None:
+    """Of ten trucks that move it hears of the one that its case is about, under the index of its own list; when the
+    case is closed the list is another one."""
+    case = desk.whistle(2, "truck-003")
+    access = Access(tmp_path / "users.db", hasher=PasswordHasher(time_cost=1, memory_cost=64, parallelism=1))
+    token, _ = access.tokens.create("waste", "department", 1, "console", departments=["waste_management"])
+    running = serving(desk, beat_s=0.05, access=access)
+    headers = {"Authorization": f"Bearer {token}"}
+    async with httpx.AsyncClient(base_url=running.url, headers=headers) as client:
+        mine = [row["id"] for row in (await client.get("/api/devices")).json()]
+        version = (await client.get("/api/city")).json()["version"]
+        async with websockets.connect(live_url(running), additional_headers=headers) as stream:
+            told = await beats(stream, lambda told: True)
+            assert told["city_version"] == version
+            heard: set[str] = set()
+            before = asyncio.get_running_loop().time()
+            while asyncio.get_running_loop().time() < before + 1.5:
+                desk.advance(5)
+                message = await asyncio.wait_for(stream.recv(), 10)
+                if isinstance(message, bytes):
+                    (n,) = struct.unpack_from("<I", message, 4)
+                    heard |= {mine[i] for i in struct.unpack_from(f"<{n}I", message, 24)}
+            assert {one for one in heard if one.startswith("truck")} == {"truck-003"}
+            desk.book[case.id] = replace(desk.book[case.id], state="closed")
+            await beats(stream, lambda told: told["city_version"] != version)
+        assert "truck-003" not in [row["id"] for row in (await client.get("/api/devices")).json()]

@@ -178,7 +178,7 @@ async def test_a_department_sees_its_own(call: Callable[[str], httpx.AsyncClient
         assert (foreign.status_code, absent.status_code) == (404, 404)
         assert foreign.json()["detail"].replace("c00002", "c99999") == absent.json()["detail"]
     assert (await mine.post("/api/cases/c00002/accept", json={})).status_code == 404
-    other = (await call("operator").get("/api/cases/c00006")).json()["subject"]
+    other = (await call("operator").get("/api/cases/c00002")).json()["subject"]
     assert (await mine.get(f"/api/devices/{other}")).json()["cases"] == []
     assert (await mine.post("/api/cases/c00001/accept", json={})).json()["state"] == "accepted"
 
@@ -194,3 +194,72 @@ async def test_a_partner_comments(gate: Gate, access: Access, desk: FakeDesk) ->
         assert (refused.status_code, refused.json()["error"]) == (403, "partner")
         assert (await partner.post("/api/cases/c00006/comment", json={"reason": "on our way"})).status_code == 200
     assert desk.asked[-1][2] == "env"
+
+
+async def test_a_department_sees_the_devices_it_needs(
+    call: Callable[[str], httpx.AsyncClient], access: Access, gate: Gate, desk: FakeDesk
+) -> None:
+    """Street furniture is there for all; a truck only while it has a case of theirs, from shortly before it on."""
+    token, _ = access.tokens.create("waste", "department", 1, "console", departments=["waste_management"])
+    transport = httpx.ASGITransport(app=gate, client=("127.0.0.1", 50_000))
+    async with httpx.AsyncClient(transport=transport, base_url=ORIGIN,
+                                 headers={"Authorization": f"Bearer {token}"}) as waste:  # fmt: skip
+        theirs = {row["id"] for row in (await waste.get("/api/devices")).json() if row["kind"] == "truck"}
+        assert theirs == {"truck-001", "truck-002", "truck-003"}
+        lighting = {row["id"]: row for row in (await call("department").get("/api/devices")).json()}
+        everybody = {row["id"]: row for row in (await call("operator").get("/api/devices")).json()}
+        assert lighting == {id_: row for id_, row in everybody.items() if row["kind"] != "truck"}
+
+        assert (await waste.get("/api/devices/truck-001")).status_code == 200
+        for path in ("", "/series?quantity=speed", "/commands"):
+            foreign = await waste.get(f"/api/devices/truck-004{path}")
+            absent = await waste.get(f"/api/devices/truck-999{path}")
+            assert (foreign.status_code, absent.status_code) == (404, 404), path
+            assert foreign.json()["detail"].replace("truck-004", "truck-999") == absent.json()["detail"]
+
+        case = next(one for one in desk.book.values() if one.subject == "truck-001")
+        told = (await waste.get("/api/devices/truck-001/series?quantity=speed&start_ms=0&end_ms=1000")).json()
+        assert told["t_ms"] == []
+        week = f"start_ms={desk.city_ms - 7 * 86_400_000}&end_ms={desk.city_ms}"
+        told = (await waste.get(f"/api/devices/truck-001/series?quantity=speed&{week}")).json()
+        assert min(told["t_ms"]) >= case.since_ms - 3 * 3_600_000
+        whole = (await call("operator").get(f"/api/devices/truck-001/series?quantity=speed&{week}")).json()
+        assert min(whole["t_ms"]) < case.since_ms - 86_400_000
+
+        before = (await waste.get("/api/city")).json()["version"]
+        assert (await waste.get("/api/city")).json()["version"] == before
+        await call("operator").post(f"/api/cases/{case.id}/close", json={"reason": "fined"})
+        assert (await waste.get("/api/devices/truck-001")).status_code == 404
+        assert (await waste.get("/api/city")).json()["version"] != before
+
+
+async def test_orders_to_devices_of_others_are_not_told(
+    call: Callable[[str], httpx.AsyncClient], desk: FakeDesk
+) -> None:
+    """The list of orders holds those to devices that the department sees."""
+    for device in ("pole-0001", "truck-004"):
+        told = await call("operator").post(f"/api/devices/{device}/commands", json={"action": "report"})
+        assert told.status_code == 200
+    assert [one["device"] for one in (await call("department").get("/api/commands")).json()] == ["pole-0001"]
+    assert [one["device"] for one in (await call("operator").get("/api/commands")).json()] == ["truck-004", "pole-0001"]
+
+
+@pytest.mark.parametrize("role", sorted(ROLES))
+async def test_a_case_says_what_the_caller_can_do(call: Callable[[str], httpx.AsyncClient], role: str) -> None:
+    """`can` names steps that the role may take, and they are not refused for who asks."""
+    told = (await call(role).get("/api/cases/c00001")).json()["can"]
+    assert {f"step:{verb}" for verb in told} <= ROLES[role]
+    assert ("accept" in told) == ("step:accept" in ROLES[role])
+    for verb in told:
+        answer = await call(role).post(f"/api/cases/c00001/{verb}", json={})
+        assert answer.status_code != 403, verb
+
+
+async def test_replaced_rules_stand_in_the_audit_book(call: Callable[[str], httpx.AsyncClient], access: Access) -> None:
+    """Who replaced rules or policy, and by what, as a digest."""
+    assert (await call("admin").put("/api/rules", json={"tilt": {"limit": 4}})).status_code == 200
+    assert (await call("admin").put("/api/policy", json={})).status_code == 200
+    policy, rules = access.entries("audit", limit=2)
+    assert (rules.event, rules.subject, rules.actor) == ("rules_replaced", "tilt", "t-admin")
+    assert (policy.event, policy.subject) == ("policy_replaced", "as shipped")
+    assert rules.detail.startswith("sha256 ")

@@ -31,7 +31,7 @@ ROLES: dict[str, frozenset[str]] = {
     "admin": LOOK
     | DISPATCH
     | {"account", "audit", "users:read", "users", "metrics", "ingest", "backup"}
-    | {"registry", "registry:write", "command", "rules"},
+    | {"registry", "registry:write", "command", "rules", "channels"},
 }
 # What a token may be confined to although no person has it as a role.
 SCOPES: dict[str, frozenset[str]] = {

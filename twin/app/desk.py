@@ -21,6 +21,7 @@ from twin.access import Access
 from twin.app.accounts import Accounts
 from twin.app.actions import Counter
 from twin.app.album import Album
+from twin.app.exits import Exits
 from twin.app.heart import Heart
 from twin.app.heartbeat import Heartbeat
 from twin.app.letters import read_letter
@@ -33,6 +34,7 @@ from twin.app.register import CityRegister
 from twin.app.retention import Night
 from twin.app.rulebook import Rulebook
 from twin.app.scoring import score
+from twin.app.sight import MOST, Sight
 from twin.app.tables import Tables
 from twin.city import City
 from twin.deliver.cases import Cases
@@ -50,6 +52,8 @@ from twin.store.backup import back_up, elsewhere
 from twin.store.embedded import EmbeddedStore
 from twin.store.writer import StoreWriter
 from twin.tick import budgets, expectation, forecast
+from twin.whistle.ledger import Ledger
+from twin.whistle.lifecycle import verbs
 from twin.whistle.places import CityPlaces
 from twin.whistle.route import explain
 
@@ -88,6 +92,8 @@ class CityDesk:
     policybook: Policybook | None = None
     tables: Tables | None = None
     _places: tuple[int, CityPlaces] | None = None
+    exits: Exits | None = None
+    _sight: Sight | None = None
     _began_s: float = field(default_factory=time.monotonic)
 
     # ---- the city --------------------------------------------------------------------------------------------
@@ -218,6 +224,40 @@ class CityDesk:
     def parties(self, case: Case) -> frozenset[str]:
         cause = self.cases_.case(case.parent) if case.parent else None
         return self.partners.of(case) | (self.partners.of(cause) if cause is not None else frozenset())
+
+    def possible(self, case: Case) -> Sequence[str]:
+        return verbs(case.state)
+
+    @property
+    def sight(self) -> Sight:
+        if self._sight is None:
+            self._sight = Sight(self.city_, lambda of: self.cases(departments=of, limit=MOST), self.cases_.children)
+        return self._sight
+
+    def needed(self, departments: Sequence[str]) -> frozenset[str]:
+        return self.sight.needed(departments)
+
+    def seen_since(self, device: str, departments: Sequence[str]) -> int | None:
+        return self.sight.since_ms(device, departments)
+
+    def mutes(self) -> Sequence[Any]:
+        ledger = self.heart.world.ledger
+        return ledger.mutes(self.clock.now_ms()) if isinstance(ledger, Ledger) else ()
+
+    async def hush(self, verb: str, actor: str, reason: str, request: str, arguments: Mapping[str, Any]) -> None:
+        action = Action(request, actor, verb, "", reason, dict(arguments))
+        await asyncio.wrap_future(await asyncio.to_thread(self.counter.hand_in, action))
+
+    def dead_letters(self, limit: int = 100) -> Sequence[Mapping[str, Any]]:
+        return self.cases_.dead_letters(limit)
+
+    def channels(self) -> Sequence[Mapping[str, Any]]:
+        return self.exits.known() if self.exits is not None else ()
+
+    async def try_channel(self, channel: str, to: str) -> str:
+        if self.exits is None:
+            raise KeyError(channel)
+        return await self.exits.test(channel, to)
 
     def route(self, type: str, subject: str, at_ms: int = 0) -> Mapping[str, Any]:  # noqa: A002
         if self._places is None or self._places[0] != self.city_.version:

@@ -38,6 +38,7 @@ from twin.app.actions import Counter
 from twin.app.casebook import case_place, open_cases
 from twin.app.checkpoints import Checkpoints
 from twin.app.desk import CityDesk
+from twin.app.exits import Exits
 from twin.app.heart import Heart, StoppedHere
 from twin.app.heartbeat import Heartbeat
 from twin.app.history import History, digest_of
@@ -401,6 +402,7 @@ class Server:
         )
         desk.heartbeat, desk.rulebook = self.heartbeat, self.rulebook
         desk.policybook, desk.tables = self.policybook, self.tables
+        desk.exits = Exits(self.settings, lambda: self.city.files, self.sender.figures)
         token = secrets.token_urlsafe(24)
         web = self.settings.web
         public = urlsplit(web.public_url).hostname

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import uuid
-from datetime import UTC, datetime
 from pathlib import Path
 
 import typer
@@ -13,7 +11,6 @@ from rich.table import Table
 from devices.cities.load import load_city
 from devices.errors import DeviceError
 from devices.places import CityFiles
-from devices.topics import Topic
 from twin.command.client import CONFIG, JSON, OUT, fail, settings_of, veil_of, words
 from twin.errors import DeliveryFailed, SettingsError, TwinError
 from twin.records import Delivery
@@ -88,16 +85,12 @@ def try_(
 
 def _message(settings: Settings, name: str, to: str) -> Delivery:
     """The test message; to a device it is a text for its display."""
-    key = f"test:{uuid.uuid4().hex}"
-    text = {"en": "CityWhistle reaches you by this way.", "zh": "城哨可以通过此通道联系到您。"}
-    if name == "mqtt":
-        device = next((one for one in _city(settings).devices if one.id == to), None)
-        if device is None:
-            raise fail(f"--to names a device of the city; there is no {to!r}", 4)
-        topic = str(Topic(device.district, device.kind, device.id, "cmd"))
-        return Delivery(key, "", name, to, "test", {"topic": topic, "action": "text", "arguments": text})
-    payload = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "severity": 1, "text": text}
-    return Delivery(key, "", name, to, "test", payload)
+    from twin.app.exits import test_message
+
+    try:
+        return test_message(_city(settings), name, to)
+    except KeyError:
+        raise fail(f"--to names a device of the city; there is no {to!r}", 4) from None
 
 
 def _city(settings: Settings) -> CityFiles:

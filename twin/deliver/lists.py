@@ -141,6 +141,15 @@ class Lists:
             rows = connection.execute(query.order_by(DELIVERIES.c.queue).limit(_bound(limit))).mappings().all()
         return [dict(row) for row in rows]
 
+    def dead_letters(self, limit: int) -> list[dict[str, Any]]:
+        """Messages that were given up, newest first: case, key, channel, address, purpose, attempts, at_ms, detail."""
+        names = ("key", "channel", "address", "purpose", "attempts", "detail")
+        columns = (DELIVERIES.c.case_id.label("case"), DELIVERIES.c.sent_at_ms.label("at_ms"),
+                   *(DELIVERIES.c[name] for name in names))  # fmt: skip
+        query = select(*columns).where(DELIVERIES.c.state == "dead").order_by(DELIVERIES.c.queue.desc())
+        with self._engine.connect() as connection:
+            return [dict(row) for row in connection.execute(query.limit(_bound(limit))).mappings()]
+
     def delivery(self, key: str) -> Delivery | None:
         """One delivery with what it said; None where there is none of that key."""
         with self._engine.connect() as connection:

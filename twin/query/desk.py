@@ -169,6 +169,31 @@ class Desk(Protocol):
     def warnings(self, limit: int = 100) -> Sequence[Case]:
         """(reads the case database) Cases that the public is warned of or was, newest first, children too."""
 
+    def possible(self, case: Case) -> Sequence[str]:
+        """What a person may do to a case as it stands, in the order of a case's life."""
+
+    def needed(self, departments: Sequence[str]) -> frozenset[str]:
+        """Ids of the devices that these departments' people need to see; the same object while nothing has changed."""
+
+    def seen_since(self, device: str, departments: Sequence[str]) -> int | None:
+        """From when on a device's readings are theirs to see (0: all of them); None where they are not."""
+
+    def mutes(self) -> Sequence[Any]:
+        """Mutes and maintenance windows in force or to come: id, from_ms, until_ms, types, subjects, actor, reason."""
+
+    async def hush(self, verb: str, actor: str, reason: str, request: str, arguments: Mapping[str, Any]) -> None:
+        """Journal a `mute` (types, subjects, from_ms, until_ms) or `unmute` (mute), wait for its tick. Raises
+        IllegalStep."""
+
+    def dead_letters(self, limit: int = 100) -> Sequence[Mapping[str, Any]]:
+        """Messages that were given up, newest first: case, key, channel, address, purpose, attempts, at_ms, detail."""
+
+    def channels(self) -> Sequence[Mapping[str, Any]]:
+        """Every way out: channel, configured, departments, lanes ({address, waiting, failures, open, error})."""
+
+    async def try_channel(self, channel: str, to: str) -> str:
+        """Send a test message; what the other side said. Raises KeyError, SettingsError, DeliveryFailed."""
+
     def verify(self, head: str = "") -> Mapping[str, Any]:
         """Read the whole history of the cases: {ok, checked, head, flaw, n, case, detail}. Takes seconds."""
 

@@ -140,7 +140,7 @@ class Ledger:
 
     def mutes(self, now_ms: int) -> list[Mute]:
         """The mutes in force or to come."""
-        return [mute for mute in self._book.mutes.held.values() if mute.until_ms > now_ms]
+        return [mute for mute in list(self._book.mutes.held.values()) if mute.until_ms > now_ms]
 
     def snapshot(self) -> Snapshot:
         """The ledger as it is now, in a time that does not depend on what cases hold (a copy of references)."""

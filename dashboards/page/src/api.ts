@@ -41,6 +41,26 @@ export async function post<T>(path: string, body: unknown, key: string | null): 
   return (response.status === 204 ? null : await response.json()) as T;
 }
 
+/** A file as it is, for its photo or table. */
+export async function send<T>(path: string, file: Blob, key: string | null): Promise<T> {
+  const headers = { "Content-Type": file.type || "application/octet-stream", ...(key ? { "Idempotency-Key": key } : {}) };
+  return (await (await call(path, { method: "POST", headers, body: file })).json()) as T;
+}
+
+/** A change of what is there. */
+export async function patch<T>(path: string, body: unknown): Promise<T> {
+  return (await (await call(path, { method: "PATCH", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) })).json()) as T;
+}
+
+export async function put(path: string, body: unknown): Promise<void> {
+  await call(path, { method: "PUT", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
+}
+
+/** A removal that answers with how it stands then. */
+export async function removed<T>(path: string): Promise<T> {
+  return (await (await call(path, { method: "DELETE" })).json()) as T;
+}
+
 export async function remove(path: string): Promise<void> {
   await call(path, { method: "DELETE" });
 }

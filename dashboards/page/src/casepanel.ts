@@ -5,9 +5,11 @@ import { Chart } from "./chart";
 import { h } from "./dom";
 import { count, dayTime, number, span, unitName } from "./format";
 import { severityIcon } from "./icons";
+import { once } from "./forms";
 import { departmentName, ENDED } from "./queue";
 import type { Case, City, Delivery, Earlier, Series, Step } from "./records";
-import { named, spoken, stateName, stepName, t, tOr, typeName, type Word } from "./text";
+import { askStep, type Desk, stepButtons, stepWord } from "./steps";
+import { named, sentence, stateName, stepName, t, tOr, typeName, type Word } from "./text";
 
 const STAGES = ["found", "filed", "dispatched", "accepted", "closed"];
 const REACHED: Record<string, number> = { found: 0, filed: 1, dispatched: 2, accepted: 3, handled: 3, verified: 3, closed: 4, evaluated: 4, cancelled: 4 };
@@ -16,11 +18,13 @@ const MOST_CHILDREN = 200;
 export interface CaseActs {
   accept: ((one: Case) => void) | null; // null: the role may not
   close: ((one: Case) => void) | null;
+  resend: ((one: Case, key: string) => Promise<void>) | null;
   leave(): void;
   device(id: string): void;
   openCase(id: string): void;
   known(id: string): boolean;
   failed(error: unknown): void;
+  steps: Desk;
 }
 
 export interface Known {
@@ -57,16 +61,30 @@ export function drawCase(panel: HTMLElement, known: Known, city: City, nowMs: nu
       h("span", { class: `sev sev${level}` }, t(`severity${level}` as Word)),
       h("button", { type: "button", class: "quiet", "aria-label": t("back"), onclick: acts.leave }, "✕"),
     ),
-    h("section", {}, h("p", { class: "said" }, one[spoken()] || one.en), stages(one), buttons(one, acts)),
+    h("section", {}, h("p", { class: "said" }, sentence(one)), stages(one), buttons(known, acts)),
     h("section", {}, facts(one, city, nowMs, acts)),
     charted(one, city, nowMs, acts),
     evidence(one, city),
     childrenOf(known, acts),
     earlierOf(known, acts),
     historyOf(known, city),
-    deliveriesOf(known),
+    deliveriesOf(known, acts),
   ];
+  const again = panel.dataset["case"] === one.id;
+  const held = again && panel.contains(document.activeElement) ? holdOf(document.activeElement as HTMLElement) : "";
+  const opened = again && panel.querySelector<HTMLDetailsElement>(".othersteps")?.open === true;
   panel.replaceChildren(...parts.filter((part) => part !== null));
+  panel.dataset["case"] = one.id;
+  const others = panel.querySelector<HTMLDetailsElement>(".othersteps");
+  if (others) others.open = opened;
+  if (held) (panel.querySelector<HTMLElement>(held) ?? panel).focus({ preventScroll: true });
+}
+
+/** How to find what holds the focus once the panel has been drawn anew. */
+function holdOf(element: HTMLElement): string {
+  if (element.id) return `#${CSS.escape(element.id)}`;
+  const step = element.dataset["step"];
+  return step ? `[data-step="${CSS.escape(step)}"]` : element.tagName === "SUMMARY" ? ".othersteps summary" : "#panel-itself";
 }
 
 function stages(one: Case): HTMLElement {
@@ -82,20 +100,27 @@ function stages(one: Case): HTMLElement {
   );
 }
 
-function buttons(one: Case, acts: CaseActs): HTMLElement | null {
-  if (ENDED.includes(one.state)) return null;
-  if (one.state === "found" || one.state === "filed") {
-    return h("p", { class: "more waits" }, t(one.state === "found" ? "waitsFound" : "waitsFiled")); // nothing can be done yet
-  }
-  const { accept, close } = acts;
-  const taken = one.state !== "dispatched" || !accept;
-  if (taken && !close) return null;
-  return h(
-    "div",
-    { class: "acts" },
-    taken ? null : h("button", { type: "button", class: "primary", id: "accept", onclick: () => accept(one) }, t("accept"), h("kbd", { "aria-hidden": "true" }, "a")),
-    close && h("button", { type: "button", class: taken ? "primary" : "", id: "close", onclick: () => close(one) }, t("close"), h("kbd", { "aria-hidden": "true" }, "c")),
-  );
+function buttons(known: Known, acts: CaseActs): HTMLElement | null {
+  const one = known.case;
+  const asked = known.history.findLast((step) => ["extend", "approve", "deny"].includes(step.event));
+  const wished = asked?.event === "extend" ? asked : null;
+  const can = (one.can ?? []).filter((verb) => wished || (verb !== "approve" && verb !== "deny"));
+  const main = can.includes("accept") ? "accept" : one.state === "filed" && can.includes("dispatch") ? "dispatch" : can.includes("close") ? "close" : can.includes("handle") ? "handle" : "";
+  const key = (letter: string): HTMLElement => h("kbd", { "aria-hidden": "true" }, letter);
+  const button = (verb: string): HTMLElement => {
+    const sort = verb === main ? "primary" : "";
+    if (verb === "accept") return h("button", { type: "button", class: sort, id: "accept", onclick: () => acts.accept?.(one) }, t("accept"), key("a"));
+    if (verb === "close") return h("button", { type: "button", class: sort, id: "close", onclick: () => acts.close?.(one) }, t("close"), key("c"));
+    return h("button", { type: "button", class: sort, "data-step": verb, onclick: () => askStep(one, verb, acts.steps) }, `${stepWord(verb)}…`);
+  };
+  const answers = wished ? ["approve", "deny"].filter((verb) => can.includes(verb)) : [];
+  const shown = [...new Set([main, ...(can.includes("close") && one.state !== "filed" ? ["close"] : [])])].filter(Boolean);
+  const hours = Number(wished?.evidence?.["extra_s"] ?? 0);
+  const wish = wished ? h("p", { class: "waits" }, t("askedFor", span(hours * 1000), wished.reason)) : null;
+  const waits = one.state === "found" ? t("waitsFound") : one.state === "filed" && !one.parent ? t("waitsFiled") : "";
+  const others = stepButtons({ ...one, can }, [...shown, ...answers], acts.steps);
+  if (!waits && !shown.length && !others && !wish) return null;
+  return h("div", {}, wish, answers.length ? h("div", { class: "acts" }, ...answers.map(button)) : null, waits ? h("p", { class: "more waits" }, waits) : null, shown.length ? h("div", { class: "acts" }, ...shown.map(button)) : null, others);
 }
 
 function facts(one: Case, city: City, nowMs: number, acts: CaseActs): HTMLElement {
@@ -141,9 +166,10 @@ function charted(one: Case, city: City, nowMs: number, acts: CaseActs): HTMLElem
 /** A piece of evidence as text: numbers short, lists joined, objects as their pairs. */
 function told(value: unknown): string {
   if (value === null || value === undefined) return t("none");
+  if (typeof value === "boolean") return t(value ? "yes" : "no");
   if (typeof value === "number") return Number.isInteger(value) && value > 1e12 ? dayTime(value) : number(value, 3, 0);
   if (Array.isArray(value)) return value.slice(0, 20).map(told).join(", ");
-  if (typeof value === "object") return Object.entries(value as object).map(([k, v]) => `${k} ${told(v)}`).join(", ");
+  if (typeof value === "object") return Object.entries(value as object).map(([k, v]) => `${tOr(k, k)} ${told(v)}`).join(", ");
   return String(value);
 }
 
@@ -159,6 +185,7 @@ function evidence(one: Case, city: City): HTMLElement | null {
     const state = quantity?.role === "state" && typeof value === "number" ? quantity.states[value] : undefined;
     const measured = quantity && state === undefined && typeof value === "number" && ["observed", "expected", "low", "high"].includes(name);
     const text = name === "quantity" && quantity ? named(quantity, quantity.name) : state !== undefined && first.includes(name) ? stateName(state) : told(value);
+    if (name === "detector") return [h("dt", {}, t("detector")), h("dd", {}, typeName(String(value)))];
     return [h("dt", {}, tOr(name, name.replaceAll("_", " "))), h("dd", {}, measured ? `${text} ${unitName(quantity.unit)}` : text)];
   };
   return h("section", {}, h("h3", {}, t("evidence")), h("dl", { class: "pairs" }, ...given.flatMap(line)));
@@ -211,7 +238,7 @@ function historyOf(known: Known, city: City): HTMLElement {
   return h("section", {}, h("h3", {}, t("history")), h("ol", { class: "rowlist" }, ...known.history.map(row)));
 }
 
-function deliveriesOf(known: Known): HTMLElement {
+function deliveriesOf(known: Known, acts: CaseActs): HTMLElement {
   const row = (one: Delivery): HTMLElement =>
     h(
       "li",
@@ -220,9 +247,10 @@ function deliveriesOf(known: Known): HTMLElement {
       h(
         "span",
         {},
-        `${one.channel} · ${tOr(one.state, one.state)}`,
+        `${tOr(`channel_${one.channel}`, one.channel)} · ${tOr(one.state, one.state)}`,
         one.attempts > 1 ? ` · ${t("attempts", one.attempts)}` : "",
-        h("span", { class: "more" }, ` ${one.address} ${one.detail}`),
+        h("span", { class: "more" }, ` ${one.address} ${one.detail} `),
+        one.state === "dead" && acts.resend && known.case.can?.includes("resend") ? once(t("resend"), () => acts.resend!(known.case, one.key)) : null,
       ),
     );
   const body = known.deliveries.length ? h("ul", { class: "rowlist" }, ...known.deliveries.map(row)) : h("p", { class: "more" }, t("noDeliveries"));

@@ -13,7 +13,8 @@ interface Colours {
   text: string;
 }
 
-const MARGIN = { left: 46, right: 10, top: 10, bottom: 22 };
+const MARGIN = { left: 46, right: 10, top: 10, bottom: 22 }; // `left` at least; long labels get more
+const FONT = "12px system-ui, sans-serif";
 const MINUTE = 60_000;
 const STEPS = [MINUTE, 5 * MINUTE, 10 * MINUTE, 15 * MINUTE, 30 * MINUTE, 60 * MINUTE, 180 * MINUTE, 360 * MINUTE, 720 * MINUTE, 1440 * MINUTE];
 
@@ -24,6 +25,7 @@ export class Chart {
   private end = 1;
   private mark = 0; // a moment that is pointed out, 0: none
   private pointer = -1;
+  private left = MARGIN.left;
   private readonly context: CanvasRenderingContext2D;
 
   constructor(private readonly canvas: HTMLCanvasElement, private readonly readout: HTMLElement) {
@@ -88,9 +90,10 @@ export class Chart {
     context.clearRect(0, 0, width, height);
     const colours = this.colours();
     const [low, high] = this.extent();
-    const x = (ms: number): number => MARGIN.left + ((ms - this.start) / (this.end - this.start)) * (width - MARGIN.left - MARGIN.right);
+    const marks = this.marks(low, high);
+    const x = (ms: number): number => this.left + ((ms - this.start) / (this.end - this.start)) * (width - this.left - MARGIN.right);
     const y = (v: number): number => height - MARGIN.bottom - ((v - low) / (high - low)) * (height - MARGIN.top - MARGIN.bottom);
-    this.axes(width, height, low, high, x, y, colours);
+    this.axes(width, height, marks, x, y, colours);
     if (this.mark > this.start && this.mark < this.end) {
       context.fillStyle = colours.outside;
       context.globalAlpha = 0.1;
@@ -101,7 +104,7 @@ export class Chart {
     if (!series || (series.t_ms.length === 0 && !this.ahead())) return;
     context.save();
     context.beginPath();
-    context.rect(MARGIN.left, 0, width - MARGIN.left - MARGIN.right, height - MARGIN.bottom + 1);
+    context.rect(this.left, 0, width - this.left - MARGIN.right, height - MARGIN.bottom + 1);
     context.clip();
     for (const [from, to] of runs(series.t_ms)) {
       this.band(series, from, to, x, y, colours);
@@ -114,26 +117,34 @@ export class Chart {
     if (series.t_ms.length > 0) this.cross(series, x, y, height, colours);
   }
 
-  private axes(
-    width: number, height: number, low: number, high: number, x: (ms: number) => number, y: (v: number) => number, colours: Colours,
-  ): void { // prettier-ignore
+  /** The values that get a line, with their labels; the left margin becomes as wide as these need. */
+  private marks(low: number, high: number): [number, string][] {
     const { context, quantity } = this;
-    context.font = "11px system-ui, sans-serif";
+    const step = niceStep((high - low) / 4);
+    const told: [number, string][] =
+      quantity?.role === "state" ? quantity.states.map((state, i) => [i, stateName(state)]) : range(Math.ceil(low / step) * step, high, step).map((value) => [value, axisLabel(value, step)]);
+    context.font = FONT;
+    this.left = Math.max(MARGIN.left, ...told.map(([, text]) => context.measureText(text).width + 12));
+    return told;
+  }
+
+  private axes(
+    width: number, height: number, marks: [number, string][], x: (ms: number) => number, y: (v: number) => number, colours: Colours,
+  ): void { // prettier-ignore
+    const { context } = this;
+    context.font = FONT;
     context.strokeStyle = colours.grid;
     context.fillStyle = colours.text;
     context.lineWidth = 1;
     context.textAlign = "right";
     context.textBaseline = "middle";
-    const step = niceStep((high - low) / 4);
-    const marks = quantity?.role === "state" ? quantity.states.map((_, i) => i) : range(Math.ceil(low / step) * step, high, step);
-    for (const mark of marks) {
+    for (const [mark, text] of marks) {
       const at = Math.round(y(mark)) + 0.5;
       context.beginPath();
-      context.moveTo(MARGIN.left, at);
+      context.moveTo(this.left, at);
       context.lineTo(width - MARGIN.right, at);
       context.stroke();
-      const text = quantity?.role === "state" ? stateName(quantity.states[mark] ?? "") : short(mark, step);
-      context.fillText(text, MARGIN.left - 6, at, MARGIN.left - 8);
+      context.fillText(text, this.left - 6, at);
     }
     context.textAlign = "center";
     context.textBaseline = "alphabetic";
@@ -142,7 +153,7 @@ export class Chart {
     for (let ms = Math.ceil(this.start / ticks) * ticks; ms <= this.end; ms += ticks) {
       const text = ticks >= 1440 * MINUTE ? shortDay(ms) : shortTime(ms);
       const half = context.measureText(text).width / 2;
-      if (x(ms) - half < MARGIN.left - 20 || x(ms) + half > width) continue;
+      if (x(ms) - half < this.left - 20 || x(ms) + half > width) continue;
       context.fillText(text, x(ms), height - 6);
     }
   }
@@ -231,7 +242,7 @@ export class Chart {
 
   private nearest(series: Series): number {
     const { width } = this.canvas.getBoundingClientRect();
-    const ms = this.start + ((this.pointer - MARGIN.left) / (width - MARGIN.left - MARGIN.right)) * (this.end - this.start);
+    const ms = this.start + ((this.pointer - this.left) / (width - this.left - MARGIN.right)) * (this.end - this.start);
     let [low, high] = [0, series.t_ms.length - 1];
     while (low < high) {
       const middle = (low + high) >> 1;
@@ -242,7 +253,7 @@ export class Chart {
   }
 
   private cross(series: Series, x: (ms: number) => number, y: (v: number) => number, height: number, colours: Colours): void {
-    if (this.pointer < MARGIN.left) return;
+    if (this.pointer < this.left) return;
     const i = this.nearest(series);
     const { context } = this;
     context.strokeStyle = colours.text;
@@ -267,7 +278,7 @@ export class Chart {
       this.canvas.setAttribute("aria-label", t("noSeries"));
       return;
     }
-    const i = this.pointer >= MARGIN.left ? this.nearest(series) : series.t_ms.length - 1;
+    const i = this.pointer >= this.left ? this.nearest(series) : series.t_ms.length - 1;
     const unit = unitName(series.unit);
     const show = (value: number | null | undefined): string => {
       const state = quantity.role === "state" && typeof value === "number" ? quantity.states[value] : undefined;
@@ -283,7 +294,7 @@ export class Chart {
     const ahead = this.ahead();
     const last = ahead ? ahead.t_ms.length - 1 : 0;
     const coming = ahead ? t("chartAhead", show(ahead.expected[last]), show(ahead.low[last]), show(ahead.high[last])) : "";
-    if (coming && this.pointer < MARGIN.left) this.readout.append(` · ${coming}`);
+    if (coming && this.pointer < this.left) this.readout.append(` · ${coming}`);
     this.canvas.setAttribute("aria-label", coming ? `${said}. ${coming}` : said);
     this.canvas.lang = spoken();
   }
@@ -328,7 +339,12 @@ function range(from: number, to: number, step: number): number[] {
   return list;
 }
 
-function short(value: number, step: number): string {
-  if (Math.abs(value) >= 10_000) return `${(value / 1000).toLocaleString("en-GB", { maximumFractionDigits: 1 })}k`;
-  return value.toLocaleString("en-GB", { maximumFractionDigits: Math.max(0, -Math.floor(Math.log10(step))) });
+/** A value on the axis with as many digits as tell it from the next one, `step` away. */
+export function axisLabel(value: number, step: number): string {
+  const digits = (unit: number): number => Math.min(20, Math.max(0, -Math.floor(Math.log10(unit) + 1e-9)));
+  if (Math.abs(value) >= 10_000 && step >= 10) return `${fixed(value / 1000, digits(step / 1000))}k`;
+  return fixed(value, digits(step));
 }
+
+const fixed = (value: number, digits: number): string =>
+  value.toLocaleString("en-GB", { minimumFractionDigits: digits, maximumFractionDigits: digits }).replace(/^-(0(\.0*)?)$/, "$1");

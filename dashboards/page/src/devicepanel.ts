@@ -5,6 +5,7 @@ import { Chart } from "./chart";
 import { h } from "./dom";
 import { dayTime, number, span, unitName } from "./format";
 import { severityIcon } from "./icons";
+import { ordersOf } from "./orders";
 import { STATES } from "./map/fleet";
 import type { Case, City, Desired, Device, Quantity, Series, Value } from "./records";
 import { named, stateName, t, tOr, typeName, type Word } from "./text";
@@ -20,6 +21,7 @@ export interface DeviceActs {
   failed(error: unknown): void;
   now(): number;
   reveal: ((id: string) => Promise<string | null>) | null; // null: the role may not
+  command: boolean; // whether the role may give orders
 }
 
 /** Panel of one device; it keeps its chart and its chosen quantity while the values under it change. */
@@ -32,6 +34,7 @@ export class DevicePanel {
   private asked = 0;
   private values: HTMLElement | null = null;
   private wished = "";
+  private orders: ReturnType<typeof ordersOf> = null;
 
   constructor(private readonly panel: HTMLElement, private readonly city: City, private readonly acts: DeviceActs) {}
 
@@ -57,6 +60,9 @@ export class DevicePanel {
     const table = this.table(device);
     this.values.replaceWith(table);
     this.values = table;
+    this.orders?.refresh();
+    const wanted = this.desired(device);
+    this.panel.querySelector(".desired")?.replaceWith(...(wanted ? [wanted] : [h("section", { class: "desired", hidden: true })]));
     if (focused) table.querySelector<HTMLElement>(`[data-quantity="${CSS.escape(focused)}"]`)?.focus({ preventScroll: true });
   }
 
@@ -82,6 +88,7 @@ export class DevicePanel {
     const canvas = h("canvas", { class: "chart", role: "img", "aria-label": t("loading") });
     this.readout = h("p", { class: "readout" });
     this.values = this.table(device);
+    this.orders = ordersOf(device, kind, this.acts.command, (error) => this.acts.failed(error));
     const parts: (HTMLElement | null)[] = [
       h(
         "div",
@@ -93,11 +100,13 @@ export class DevicePanel {
       ),
       this.about(device),
       this.cases(device),
-      this.desired(device),
+      this.desired(device) ?? h("section", { class: "desired", hidden: true }),
       this.quantity ? h("section", { class: "charted" }, this.ranges(device), canvas, this.readout) : null,
       h("section", {}, h("h3", {}, t("values")), this.values),
+      this.orders?.section ?? null,
     ];
     this.panel.replaceChildren(...parts.filter((part) => part !== null));
+    delete this.panel.dataset["case"];
     this.chart = this.quantity ? new Chart(canvas, this.readout) : null;
   }
 
@@ -152,7 +161,7 @@ export class DevicePanel {
         h("span", { class: "tag" }, t(one.differs ? "desired_differs" : "desired_same")),
       );
     };
-    return h("section", {}, h("h3", {}, t("desired")), h("ul", { class: "rowlist" }, ...device.desired.map(row)));
+    return h("section", { class: "desired" }, h("h3", {}, t("desired")), h("ul", { class: "rowlist" }, ...device.desired.map(row)));
   }
 
   private cases(device: Device): HTMLElement | null {
@@ -225,9 +234,10 @@ export class DevicePanel {
       const series = await get<Series>(path);
       if (turn !== this.asked || chart !== this.chart) return;
       const quantity = this.city.kinds[device.kind]?.quantities.find((q) => q.name === series.quantity) ?? null;
-      // Where there is a forecast the chart goes on into the next day.
+      // Where there is a forecast the chart goes on into the next day, as far as it looks back.
       const ahead = series.forecast?.t_ms;
-      chart.show(series, quantity, start, ahead && ahead[0]! - end < 3_600_000 ? Math.max(end, ahead[ahead.length - 1]!) : end);
+      const far = ahead && ahead[0]! - end < HOUR ? Math.min(ahead[ahead.length - 1]!, end + this.range) : end;
+      chart.show(series, quantity, start, Math.max(end, far));
       if (this.readout && end - series.complete_to_ms > 120_000 && series.t_ms.length > 0) {
         this.readout.append(` · ${t("storedTo", dayTime(series.complete_to_ms))}`);
       }

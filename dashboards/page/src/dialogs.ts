@@ -1,12 +1,14 @@
 // The one dialog: asking for the reason of a closure, showing what was rejected. Escape leaves it, focus returns.
 
+import { clean } from "./clean";
 import { byId, h } from "./dom";
 import { t } from "./text";
 
 /** Open the dialog with a title and what `fill` makes; `shut` closes it. */
-export function present(title: string, fill: (shut: () => void) => Node[]): void {
+export function present(title: string, fill: (shut: () => void) => Node[], sort = ""): void {
   const dialog = byId("dialog") as HTMLDialogElement;
   const shut = (): void => dialog.close();
+  dialog.className = sort;
   dialog.replaceChildren(h("h2", { id: "dialogtitle" }, title), ...fill(shut));
   dialog.setAttribute("aria-labelledby", "dialogtitle");
   if (!dialog.open) dialog.showModal();
@@ -68,7 +70,7 @@ let fading = 0;
 /** Say something in passing. */
 export function toast(text: string): void {
   const box = byId("toast");
-  box.textContent = text;
+  box.textContent = clean(text);
   clearTimeout(fading);
   fading = window.setTimeout(() => (box.textContent = ""), 6000);
 }

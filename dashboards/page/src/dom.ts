@@ -1,5 +1,7 @@
 // Building elements. Text goes in as text only: nothing in this page parses HTML, so no reading can become code.
 
+import { clean } from "./clean";
+
 type Child = Node | string | null | undefined | false;
 type Attributes = Record<string, string | number | boolean | null | undefined | ((event: never) => void)>;
 
@@ -9,7 +11,7 @@ function dress(element: Element, attributes: Attributes, children: Child[]): voi
     if (typeof value === "function") element.addEventListener(name.slice(2), value as (event: Event) => void);
     else element.setAttribute(name, value === true ? "" : String(value));
   }
-  element.append(...children.filter((child): child is Node | string => Boolean(child)));
+  for (const child of children) if (child) element.append(typeof child === "string" ? clean(child) : child);
 }
 
 /** An element with attributes (`onclick` etc. take functions) and children; strings become text nodes. */
@@ -39,5 +41,6 @@ export function byId(id: string): HTMLElement {
 
 /** Set text only if it differs, so that screen readers and layout are left in peace. */
 export function setText(element: Element, text: string): void {
-  if (element.textContent !== text) element.textContent = text;
+  const told = clean(text);
+  if (element.textContent !== told) element.textContent = told;
 }

@@ -40,6 +40,23 @@ export function cityHour(ms: number): number {
   return Number(new Intl.DateTimeFormat("en-GB", { hour: "2-digit", hour12: false, ...(zone ? { timeZone: zone } : {}) }).format(ms)) % 24;
 }
 
+/** City time as a datetime-local field takes it, to the minute. */
+export function wall(ms: number): string {
+  const parts = new Intl.DateTimeFormat("en-GB", {
+    year: "numeric", month: "2-digit", day: "2-digit", hour: "2-digit", minute: "2-digit", hourCycle: "h23", ...(zone ? { timeZone: zone } : {}),
+  }).formatToParts(ms); // prettier-ignore
+  const of = (type: string): string => parts.find((part) => part.type === type)?.value ?? "";
+  return `${of("year").padStart(4, "0")}-${of("month")}-${of("day")}T${of("hour")}:${of("minute")}`;
+}
+
+/** What a datetime-local field says, as city time; an hour that the clocks skip is the one after it. */
+export function fromWall(text: string): number {
+  const wanted = Date.parse(`${text}Z`);
+  const off = (ms: number): number => Date.parse(`${wall(ms)}Z`) - Math.floor(ms / 60_000) * 60_000;
+  const first = wanted - off(wanted);
+  return wanted - off(first);
+}
+
 /** A duration in its two largest units. */
 export function span(ms: number): string {
   const seconds = Math.max(0, Math.round(ms / 1000));

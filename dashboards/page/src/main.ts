@@ -6,6 +6,7 @@ import { drawCase, fetchCase, type Known } from "./casepanel";
 import { DevicePanel } from "./devicepanel";
 import { showAccount, whoShort } from "./account";
 import { askReason, askWords, toast } from "./dialogs";
+import { clean } from "./clean";
 import { byId, h, setText } from "./dom";
 import { Find } from "./find";
 import { cityHour, clockTime, count, day, setZone } from "./format";
@@ -14,12 +15,14 @@ import { listen, type Moved } from "./live";
 import { askLogin, whoAmI, type Who } from "./login";
 import { Fleet, STATES } from "./map/fleet";
 import { type Hit, MapView } from "./map/view";
-import { departmentName, ENDED, Queue } from "./queue";
+import { type Given, openOffice, sectionsOf } from "./office/office";
+import { departmentName, ENDED, fits, Queue } from "./queue";
 import type { Beat, Case, City, Clock, Device } from "./records";
 import { showScores } from "./scorecard";
 import { recall, remember, type Settings, type ThemeChoice } from "./settings";
 import { drawStrip, Rate, showRejects } from "./strip";
-import { named, setLanguage, spoken, t, typeName, type Word } from "./text";
+import { type Desk } from "./steps";
+import { named, sentence, setLanguage, spoken, t, typeName, type Word } from "./text";
 
 const SMOOTHEST = 20; // above this speed of the city's clock trucks jump: their ways are no longer drawn between
 const CHART_MS = 10_000;
@@ -46,6 +49,7 @@ class Page {
   private started = false;
   private unheard = false; // the first whole queue has not come yet
   private chartAt = 0;
+  private turn = 0; // what the panel is to show was chosen so often: a slower, older answer is thrown away
   private refreshing = false;
   private theme: "dark" | "light" = "dark";
 
@@ -106,6 +110,7 @@ class Page {
       failed: (error) => this.failed(error),
       now: () => this.now(),
       reveal: this.may("reveal") ? (id) => this.reveal(id) : null,
+      command: this.may("command"),
     });
     this.dress();
     this.map.show(city, this.fleet, keep);
@@ -126,7 +131,7 @@ class Page {
   private hear(beat: Beat): void {
     this.beat = beat;
     this.tell(beat.clock);
-    if (beat.city_version !== this.city.version && !this.refreshing) {
+    if (beat.city_version !== this.fleet.version && !this.refreshing) {
       this.refreshing = true;
       this.loadCity(true).then(() => this.speak(), (error: unknown) => this.failed(error)).finally(() => (this.refreshing = false));
     }
@@ -153,10 +158,10 @@ class Page {
     this.drawQueue(new Set(fresh.map((one) => one.id)));
     if (fresh.length) {
       const worst = fresh.reduce((a, b) => (b.severity > a.severity ? b : a));
-      setText(byId("announce"), t("newWhistle", t(`severity${Math.min(4, Math.max(1, worst.severity))}` as Word), worst[spoken()] || typeName(worst.type)));
+      setText(byId("announce"), t("newWhistle", t(`severity${Math.min(4, Math.max(1, worst.severity))}` as Word), sentence(worst) || typeName(worst.type)));
     }
     const open = this.shown.case?.case.id;
-    if (open && (gone.includes(open) || changed.some((one) => one.id === open))) void this.openCase(open, false);
+    if (open && (gone.includes(open) || changed.some((one) => one.id === open))) void this.refreshCase(open);
   }
 
   private moved(moved: Moved): void {
@@ -212,13 +217,17 @@ class Page {
     const open = [...this.cases.values()].filter((one) => !one.parent).sort(newest);
     const known = new Set(open.map((one) => one.id));
     const all = this.alsoClosed ? [...open, ...this.closed.filter((one) => !known.has(one.id))].sort(newest) : open;
-    const todo = open.filter((one) => one.state === "dispatched");
-    this.queue.show(this.queue.todo ? todo.sort(gravest) : all, this.now(), fresh);
-    setText(byId("queuecount"), `${count(open.length)} ${t("open")}`);
+    const todo = open.filter((one) => one.state === "dispatched" || (one.state === "filed" && this.may("step:dispatch")));
+    const least = Number((byId("least") as HTMLSelectElement).value || 1);
+    const wish = (byId("filter") as HTMLInputElement).value.trim();
+    this.queue.narrowed = wish !== "" || least > 1;
+    const narrow = (list: Case[]): Case[] => (this.queue.narrowed ? list.filter((one) => fits(one, this.city, wish, least)) : list);
+    this.queue.show(narrow(this.queue.todo ? todo.sort(gravest) : all), this.now(), fresh);
+    setText(byId("queuecount"), this.queue.narrowed ? t("filtered", count(narrow(open).length), count(open.length)) : `${count(open.length)} ${t("open")}`);
     setText(byId("todo"), `${t("todo")} ${count(todo.length)}`);
     const pins = open.filter((one) => one.lon !== null && one.lat !== null);
     this.map.setPins(pins.map((one) => ({ id: one.id, lon: one.lon!, lat: one.lat!, severity: one.severity, subject: one.subject })));
-    document.title = `${open.length ? `(${open.length}) ` : ""}${t("product")} · ${named({ en: this.city.name, zh: this.city.name_zh }, this.city.name)}`;
+    document.title = clean(`${open.length ? `(${open.length}) ` : ""}${t("product")} · ${named({ en: this.city.name, zh: this.city.name_zh }, this.city.name)}`);
   }
 
   private async fetchClosed(): Promise<void> {
@@ -232,13 +241,9 @@ class Page {
 
   private census(): void {
     const counts = this.fleet.census();
-    const item = (text: string, optional: boolean, n?: number): HTMLElement =>
-      h("li", { class: optional ? "optional" : "" }, n === undefined ? text : h("b", {}, count(n)), n === undefined ? "" : ` ${text}`);
-    const states = [3, 2, 1, 4, 5].filter((state) => counts[state]! > 0);
-    byId("census").replaceChildren(
-      item(t("devices", count(this.fleet.n)), false),
-      ...states.map((state) => item(t(`census_${STATES[state]!}` as Word), state === 1 || state === 5, counts[state]!)),
-    );
+    const item = (text: string, n?: number): HTMLElement => h("li", {}, n === undefined ? text : h("b", {}, count(n)), n === undefined ? "" : ` ${text}`);
+    const told = (states: number[]): HTMLElement[] => states.filter((state) => counts[state]! > 0).map((state) => item(t(`census_${STATES[state]!}` as Word), counts[state]!));
+    byId("census").replaceChildren(...told([3, 2, 4]), item(t("devices", count(this.fleet.n))), ...told([1, 5]));
   }
 
   private health(): void {
@@ -282,6 +287,18 @@ class Page {
     byId("todo").title = t("todoLabel");
     setText(byId("skip"), t("skip"));
     setText(byId("scores"), t("scoreOpen"));
+    setText(byId("office"), t("officeOpen"));
+    byId("office").hidden = sectionsOf((permission) => this.may(permission)).length === 0;
+    (byId("filter") as HTMLInputElement).placeholder = t("filter");
+    label("filter", "filterLabel");
+    label("least", "leastLabel");
+    const least = byId("least") as HTMLSelectElement;
+    const chosen = least.value;
+    least.replaceChildren(...[1, 2, 3, 4].map((n) => {
+      const word = t(`severity${n}` as Word);
+      return h("option", { value: String(n) }, n === 1 ? t("leastAll") : n === 4 ? word : t("leastFrom", word));
+    })); // prettier-ignore
+    least.value = chosen || "1";
     setText(byId("language"), t("language"));
     byId("language").lang = spoken() === "zh" ? "en" : "zh-CN";
     label("language", "languageLabel");
@@ -323,6 +340,9 @@ class Page {
 
   private wire(): void {
     byId("scores").onclick = () => void showScores((error) => this.failed(error)).catch((error: unknown) => this.failed(error));
+    byId("office").onclick = () => this.office();
+    byId("filter").oninput = () => this.drawQueue();
+    byId("least").onchange = () => this.drawQueue();
     byId("language").onclick = () => this.choose({ language: spoken() === "zh" ? "en" : "zh" });
     byId("theme").onclick = () => {
       const next: Record<ThemeChoice, ThemeChoice> = { auto: "dark", dark: "light", light: "auto" };
@@ -348,6 +368,27 @@ class Page {
     document.addEventListener("keydown", (event) => this.key(event));
   }
 
+  private office(): void {
+    const given: Given = {
+      who: this.who,
+      city: this.city,
+      may: (permission) => this.may(permission),
+      now: () => this.now(),
+      known: (id) => this.fleet.rowOf(id) >= 0,
+    };
+    openOffice(given, { case: (id) => void this.openCase(id), device: (id) => void this.openDevice(id, true) });
+  }
+
+  /** What the steps of a case need of the page. */
+  private steps(): Desk {
+    return {
+      city: this.city,
+      open: [...this.cases.values()],
+      now: () => this.now(),
+      done: (id) => void this.refreshCase(id),
+    };
+  }
+
   /** Show only what nobody has accepted, gravest first; or everything, newest first. */
   private onlyTodo(): void {
     this.queue.todo = !this.queue.todo;
@@ -367,7 +408,8 @@ class Page {
   private key(event: KeyboardEvent): void {
     const target = event.target as HTMLElement;
     const dialog = target.closest("dialog"); // one that was just closed may still hold the focus for a frame
-    const typing = dialog ? dialog.open : target.closest("input, textarea") !== null;
+    const typing = dialog ? dialog.open : target.closest("input, textarea, select") !== null;
+    if (target.id === "filter" && event.key === "Escape") target.blur();
     if (event.ctrlKey || event.metaKey || event.altKey || typing) return;
     const one = this.shown.case?.case;
     if (event.key === "j" || event.key === "k") {
@@ -384,9 +426,10 @@ class Page {
 
   private async openCase(id: string, go = true): Promise<void> {
     this.queue.select(id);
+    const turn = ++this.turn;
     try {
       const known = await fetchCase(id);
-      if (this.queue.selected !== id) return; // another one was chosen meanwhile
+      if (this.turn !== turn) return;
       if (!known) {
         toast(t("gone"));
         return;
@@ -403,23 +446,43 @@ class Page {
     }
   }
 
+  /** The case that is shown has changed: draw it anew, unless the operator has left it or is on the way elsewhere. */
+  private async refreshCase(id: string): Promise<void> {
+    const turn = this.turn;
+    try {
+      const known = this.shown.case?.case.id === id ? await fetchCase(id) : null;
+      if (!known || this.turn !== turn) return;
+      this.shown = { case: known };
+      this.drawKnown(known);
+    } catch (error) {
+      this.failed(error);
+    }
+  }
+
   private drawKnown(known: Known): void {
     drawCase(byId("panel"), known, this.city, this.now(), {
       accept: this.may("step:accept") ? (one) => void this.accept(one) : null,
       close: this.may("step:close") ? (one) => void this.close(one) : null,
+      resend: async (one, key) => {
+        await post(`/api/cases/${encodeURIComponent(one.id)}/resend`, { key, reason: "" }, newKey());
+        await this.refreshCase(one.id);
+      },
       leave: () => this.leave(),
       device: (id) => void this.openDevice(id, true),
       openCase: (id) => void this.openCase(id),
       known: (id) => this.fleet.rowOf(id) >= 0,
       failed: (error) => this.failed(error),
+      steps: this.steps(),
     });
   }
 
   private async openDevice(id: string, go: boolean): Promise<void> {
     const about = this.shown.case?.case;
     const quantity = about?.subject === id ? about.evidence["quantity"] : undefined;
+    const turn = ++this.turn;
     try {
       const device = await get<Device>(`/api/devices/${encodeURIComponent(id)}`);
+      if (this.turn !== turn) return;
       this.shown = { device: id };
       this.chartAt = performance.now();
       this.queue.select("");
@@ -434,6 +497,7 @@ class Page {
   }
 
   private leave(): void {
+    this.turn++;
     this.shown = {};
     this.queue.select("");
     this.map.select(-1);
@@ -442,13 +506,13 @@ class Page {
   }
 
   private async accept(one: Case): Promise<void> {
-    if (!this.may("step:accept") || one.state === "accepted" || ENDED.includes(one.state)) return;
+    if (!one.can?.includes("accept")) return;
     await this.act(one, "accept", {}, "accepted");
   }
 
   private async close(one: Case): Promise<void> {
-    if (!this.may("step:close") || ENDED.includes(one.state)) return;
-    const reason = await askReason(one[spoken()] || one.en);
+    if (!one.can?.includes("close")) return;
+    const reason = await askReason(sentence(one));
     if (reason) await this.act(one, "close", { reason }, "closed");
   }
 
@@ -461,7 +525,7 @@ class Page {
       else this.cases.set(after.id, after);
       this.drawQueue();
       toast(t(said, `${typeName(after.type)}, ${after.subject} (${departmentName(this.city, after.department)})`));
-      if (this.shown.case?.case.id === one.id) await this.openCase(one.id, false); // unless the operator has left it
+      await this.refreshCase(one.id);
     } catch (error) {
       this.failed(error);
       for (const button of buttons) button.disabled = false;
@@ -496,7 +560,7 @@ class Page {
       lines.push(h("div", {}, h("b", {}, fleet.ids[hit.row]!), h("span", {}, ` ${named(this.city.kinds[kind], kind)} · ${state}${origin === "recorded" ? ` · ${t("recorded")}` : ""}`)));
     }
     const one = hit.pin ? this.cases.get(hit.pin.id) : undefined;
-    if (one) lines.push(h("div", {}, one[spoken()] || one.en));
+    if (one) lines.push(h("div", {}, sentence(one)));
     tip.replaceChildren(...lines);
     const { width, height } = byId("map").getBoundingClientRect();
     const [w, high] = [tip.offsetWidth, tip.offsetHeight];

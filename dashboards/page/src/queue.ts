@@ -4,7 +4,7 @@ import type { Case, City } from "./records";
 import { h, setText } from "./dom";
 import { count, span } from "./format";
 import { severityIcon } from "./icons";
-import { commonName, named, spoken, t, tOr, typeName, type Word } from "./text";
+import { commonName, named, sentence, spoken, t, tOr, typeName, type Word } from "./text";
 
 export const ENDED = ["closed", "evaluated", "cancelled"];
 
@@ -24,6 +24,7 @@ export class Queue {
   private ids: string[] = [];
   selected = "";
   todo = false; // only what nobody has accepted is shown
+  narrowed = false; // words or a severity leave some out
 
   constructor(private readonly list: HTMLElement, private readonly open: (id: string) => void) {}
 
@@ -59,7 +60,7 @@ export class Queue {
     }
     this.ids = cases.map((one) => one.id);
     if (cases.length === 0) {
-      setText(this.empty, t(this.todo ? "todoEmpty" : "queueEmpty"));
+      setText(this.empty, t(this.narrowed ? "filterEmpty" : this.todo ? "todoEmpty" : "queueEmpty"));
       this.list.append(this.empty);
     } else this.empty.remove();
     this.mark();
@@ -106,7 +107,7 @@ export class Queue {
       h("span", { class: "icon" }, severityIcon(one.severity)),
       h("span", { class: "title" }, h("span", { class: `sev sev${level}` }, t(`severity${level}` as Word)), ` · ${typeName(one.type)}`),
       age,
-      h("span", { class: "sentence" }, one[spoken()] || one.en || typeName(one.type)),
+      h("span", { class: "sentence" }, sentence(one) || typeName(one.type)),
       h(
         "span",
         { class: "meta" },
@@ -120,6 +121,14 @@ export class Queue {
     this.times(line, nowMs);
     return line;
   }
+}
+
+/** Whether a case has all the words, in what the queue says of it. */
+export function fits(one: Case, city: City | null, wish: string, least: number): boolean {
+  if (one.severity < least) return false;
+  if (!wish) return true;
+  const said = [one.id, typeName(one.type), one.subject, sentence(one), one.department ? departmentName(city, one.department) : ""].join(" ").toLowerCase();
+  return wish.toLowerCase().split(/\s+/).every((word) => said.includes(word));
 }
 
 export function departmentName(city: City | null, id: string): string {

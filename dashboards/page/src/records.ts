@@ -15,10 +15,28 @@ export interface Quantity {
   zh: string;
 }
 
+/** What a device can be told; an argument without bounds is text. */
+export interface OrderKind extends Named {
+  arguments: Record<string, { low: number | null; high: number | null; needed: boolean }>;
+}
+
+export interface Order {
+  id: string;
+  device: string;
+  action: string;
+  arguments: Record<string, unknown>;
+  actor: string;
+  reason: string;
+  at_ms: number;
+  state: string;
+  detail?: string;
+}
+
 export interface Kind {
   en: string;
   zh: string;
   cadence_s: number;
+  orders?: Record<string, OrderKind>;
   quantities: Quantity[];
 }
 
@@ -74,6 +92,7 @@ export interface Case {
   en: string;
   zh: string;
   evidence: Record<string, unknown>;
+  can?: string[]; // the steps that are the caller's to take; of a case that was asked for by its id
 }
 
 export interface Step {

@@ -1,8 +1,10 @@
 // Every word of the page, English and Chinese side by side. {0}, {1} are filled in.
 
+import { OFFICE_WORDS } from "./officewords";
 import type { Language, Named } from "./records";
 
 const WORDS = {
+  ...OFFICE_WORDS,
   product: ["CityWhistle", "数字吹哨"],
   queue: ["Whistles", "吹哨队列"],
   queueEmpty: ["Nothing whistles. All devices behave as expected.", "暂无吹哨，所有设备运行正常。"],
@@ -23,7 +25,7 @@ const WORDS = {
   state_evaluated: ["evaluated", "已评价"],
   state_cancelled: ["cancelled", "已撤销"],
   next_found: ["looking for a cause", "正在查找原因"],
-  next_filed: ["being sent", "派遣中"],
+  next_filed: ["to be dispatched", "待派遣"],
   next_dispatched: ["to be accepted", "待受理"],
   next_accepted: ["in hand", "处置中"],
   next_handled: ["to be verified", "待核查"],
@@ -32,11 +34,11 @@ const WORDS = {
   todoLabel: ["Show only whistles that nobody has accepted, the most severe first", "仅显示待受理的吹哨，按严重程度排序"],
   todoEmpty: ["Nothing waits for you: every open whistle has been accepted.", "没有待受理的吹哨，全部已受理。"],
   waitsFound: ["The twin looks for a common cause first; then it is sent.", "系统正在查找共同原因，随后派遣。"],
-  waitsFiled: ["It is on its way to the department.", "正在派遣至责任部门。"],
+  waitsFiled: ["It is with no department: kept quiet, returned, or just being sent.", "目前未派遣至责任部门：静默中、已退回或正在派遣。"],
   evidenceChart: ["What the device said", "设备读数"],
   census_odd: ["odd", "有迹象"],
   census_case: ["with a case", "有案件"],
-  census_urgent: ["with an urgent case", "有紧急案件"],
+  census_urgent: ["urgent", "有紧急案件"],
   census_silent: ["silent", "无上报"],
   census_unseen: ["never heard", "从未上报"],
   device_fine: ["as expected", "正常"],
@@ -93,7 +95,7 @@ const WORDS = {
   observed: ["Observed", "实测"],
   expected: ["Expected", "预期"],
   band: ["Expected band", "预期区间"],
-  age: ["Age", "时效"],
+  age: ["Age", "距今"],
   chartRange: ["Range of the chart", "曲线时间范围"],
   range1h: ["1 h", "1小时"],
   range6h: ["6 h", "6小时"],
@@ -125,7 +127,7 @@ const WORDS = {
   duplicate: ["Duplicate", "重复"],
   missing: ["Missing", "缺失"],
   rejected: ["Rejected", "拒收"],
-  accounting: ["Accounting of readings", "读数账目"],
+  accounting: ["Accounting of readings", "数据对账"],
   showRejects: ["Show rejected messages", "查看拒收报文"],
   rejectsTitle: ["Rejected messages, newest first", "拒收报文（最新在前）"],
   reason: ["Reason", "原因"],
@@ -211,8 +213,8 @@ const WORDS = {
   neighbours_z: ["Neighbours, scales off", "邻居偏离"],
   minutesAbove: ["Minutes above", "超限分钟"],
   photoOf: ["Photo of {0}", "{0}的照片"],
-  scoreCard: ["Score card", "绩效评分"],
-  scoreOpen: ["Scores", "评分"],
+  scoreCard: ["Score card", "考核评价"],
+  scoreOpen: ["Scores", "考核"],
   scoreFrom: ["From", "开始日期"],
   scoreTo: ["To (in the period)", "结束日期（含）"],
   scoreShow: ["Show", "查看"],
@@ -274,6 +276,7 @@ const TYPES: Record<string, readonly [string, string]> = {
   unpermitted_loading: ["Unpermitted loading", "违规装载"], cover_open: ["Cover open", "未密闭运输"], overload: ["Overload", "超载"],
   speeding: ["Speeding", "超速"], terminal_tampering: ["Terminal tampering", "破坏终端"], phantom_trip: ["Phantom trip", "去向不明"],
   handover_failures: ["Handover failures", "切换失败"], charger_occupied: ["Charger occupied", "充电位占用"],
+  clock_skew: ["Clock off", "时钟偏差"], sensor: ["Sensors in general", "传感器（通用）"],
   meter_wrong: ["Meter wrong", "电表异常"], clock_off: ["Clock off", "时钟偏差"],
 }; // prettier-ignore
 
@@ -346,9 +349,25 @@ export function named(both: Named | undefined, otherwise: string): string {
   return both?.[language] || both?.en || otherwise;
 }
 
+const UNITS: [RegExp, string][] = [[/\bug\/m3/g, "µg/m³"], [/(\d ?)Cel\b/g, "$1°C"]];
+const HAN = "[\\u3400-\\u9fff]";
+const MARKS: [RegExp, string][] = [[",", "，"], [":", "："], [";", "；"]].map(([from, to]) => [new RegExp(`(?<=${HAN})${from} ?|${from} ?(?=${HAN})`, "g"), to!]);
+
+/** A sentence of the city in the chosen language, with the units and marks that its readers write. */
+export function sentence(both: Named): string {
+  const told = both[language] || both.en;
+  const marks = language === "zh" && both.zh ? MARKS : [];
+  return [...UNITS, ...marks].reduce((text, [from, to]) => text.replace(from, to), told);
+}
+
 export function typeName(type: string): string {
   const pair = TYPES[type];
   return pair ? pick(pair) : type.replaceAll("_", " ");
+}
+
+/** Every known case type with its name, by name. */
+export function typeNames(): [string, string][] {
+  return Object.keys(TYPES).map((type) => [type, typeName(type)] as [string, string]).sort((a, b) => a[1].localeCompare(b[1], language));
 }
 
 export function commonName(id: string): string {

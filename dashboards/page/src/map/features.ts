@@ -1,7 +1,11 @@
 // The base map's GeoJSON as flat arrays: rings and lines in offsets from the city's centre, with a box each and a grid
 // over all, so that a tile asks only for what lies in it.
 
+import { clean } from "../clean";
 import { mercatorX, mercatorY } from "./camera";
+
+const WIDE = 4096; // cells of the grid
+const LONGEST = 48; // letters of a name on the map
 
 export type Layer = "green" | "water" | "square" | "building" | "rail" | "road" | "stream" | "place";
 
@@ -62,6 +66,12 @@ function* listsOf(geometry: Geometry): Generator<[number, number][]> {
   else if (type === "MultiPolygon") for (const part of coordinates as [number, number][][][]) yield* part;
 }
 
+/** A name as it is drawn: in one line, of a length that leaves room for others, without marks that disorder the line. */
+function shown(name: string): string {
+  const letters = [...clean(name).replace(/\s+/g, " ").trim()];
+  return letters.length > LONGEST ? `${letters.slice(0, LONGEST - 1).join("")}…` : letters.join("");
+}
+
 /** One GeoJSON feature as a Feature; null for what the map doesn't draw. */
 export function readFeature(told: Told, origin: [number, number]): Feature | null {
   if (!told.geometry) return null;
@@ -84,18 +94,23 @@ export function readFeature(told: Told, origin: [number, number]): Feature | nul
     lines.push(line);
   }
   const name = told.properties?.["name"];
-  return { ...sort, name: typeof name === "string" ? name : "", fill: areal, lines, box };
+  return { ...sort, name: typeof name === "string" ? shown(name) : "", fill: areal, lines, box };
 }
 
 /** All features of a layer with a grid over them. */
 export class Features {
   readonly all: Feature[] = [];
   private readonly cells = new Map<string, number[]>();
+  private readonly wide: number[] = []; // those over so many cells that the grid does not help
   private readonly size = 2 ** -14; // a tile of zoom 14
 
   add(feature: Feature): void {
     const i = this.all.push(feature) - 1;
     const [west, north, east, south] = feature.box.map((edge) => Math.floor(edge / this.size)) as Feature["box"];
+    if (!((east - west + 1) * (south - north + 1) <= WIDE)) {
+      this.wide.push(i);
+      return;
+    }
     for (let y = north; y <= south; y++) {
       for (let x = west; x <= east; x++) {
         const cell = this.cells.get(`${x},${y}`);
@@ -111,7 +126,7 @@ export class Features {
     const [y0, y1] = [Math.floor(north / this.size), Math.floor(south / this.size)];
     const hit = (f: Feature): boolean => f.box[0] <= east && f.box[2] >= west && f.box[1] <= south && f.box[3] >= north;
     if ((x1 - x0 + 1) * (y1 - y0 + 1) > 64) return this.all.filter(hit);
-    const found = new Set<number>();
+    const found = new Set<number>(this.wide);
     for (let y = y0; y <= y1; y++) {
       for (let x = x0; x <= x1; x++) for (const i of this.cells.get(`${x},${y}`) ?? []) found.add(i);
     }

@@ -1,0 +1,303 @@
+"""The office and the steps of a case in a real browser: what each role finds there, and that it does what it says."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from argon2 import PasswordHasher
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import BrowserContext, Page, expect
+
+from dashboards.serve import Running
+from tests.dashboards.fake_desk import FakeDesk
+from tests.dashboards.test_page import browser, context, pytestmark, serious  # noqa: F401 - fixtures
+from twin.access import Access, Veil
+
+WORD = "correct horse battery"
+ALL = {"Orders", "Quiet", "Letters", "Channels", "Strangers", "Versions", "Rules", "Users", "Tokens", "Books"}
+
+
+@pytest.fixture
+def access(tmp_path: Path) -> Access:
+    made = Access(tmp_path / "users.db", hasher=PasswordHasher(time_cost=1, memory_cost=64, parallelism=1))
+    made.users.add("boss", WORD, "admin", "console", full_name="Ms Boss")
+    made.users.add("send", WORD, "dispatcher", "console")
+    made.users.add("lamp", WORD, "department", "console", departments=["lighting"])
+    made.users.add("checks", WORD, "auditor", "console")
+    return made
+
+
+@pytest.fixture
+def enter(
+    context: BrowserContext,  # noqa: F811
+    serving: Callable[..., Running],
+    desk: FakeDesk,
+    access: Access,
+) -> Iterator[Callable[[str], Page]]:
+    """Log in as somebody; a script error or a policy violation fails the test."""
+    running = serving(desk, beat_s=0.1, access=access, veil=Veil(b"k" * 32, {"truck-001": "沪A12345"}))
+    wrong: list[str] = []
+
+    def go(user: str) -> Page:
+        page = context.new_page()
+        page.on("pageerror", lambda error: wrong.append(str(error)))
+        page.on("console", lambda told: wrong.append(told.text) if "Content Security Policy" in told.text else None)
+        page.goto(running.url)
+        page.locator("#loginuser").fill(user)
+        page.locator("#loginpassword").fill(WORD)
+        page.keyboard.press("Enter")
+        page.wait_for_selector(".whistle")
+        return page
+
+    yield go
+    assert wrong == []
+
+
+def office(page: Page, section: str) -> None:
+    """Open a section of the office."""
+    if not page.locator("#dialog.wide").is_visible():
+        page.locator("#office").click()
+    page.locator(f"[data-section={section}]").click()
+    expect(page.locator(".office .place [role=status]", has_text="Loading")).to_have_count(0)
+
+
+@pytest.mark.parametrize(
+    ("user", "sections"),
+    [
+        ("boss", ALL),
+        ("send", ALL - {"Users", "Tokens", "Books"}),
+        ("checks", ALL),
+        ("lamp", {"Rules"}),
+    ],
+)
+def test_each_role_finds_its_sections(enter: Callable[[str], Page], user: str, sections: set[str]) -> None:
+    """Every section that the role has opens without a refusal, and axe finds nothing serious in it."""
+    page = enter(user)
+    page.locator("#office").click()
+    found = {one.get_attribute("data-section") for one in page.locator("[data-section]").all()} - {"officeBacktest"}
+    assert found == {f"office{name}" for name in sections}
+    for name in sorted(sections):
+        office(page, f"office{name}")
+        expect(page.locator(".office .place > .trouble")).to_have_count(0)
+        assert serious(Axe().run(page).response) == set(), name
+    page.keyboard.press("Escape")
+    expect(page.locator("#dialog")).to_be_hidden()
+    expect(page.locator("#office")).to_be_focused()
+
+
+def test_users_are_added_changed_and_removed(enter: Callable[[str], Page], access: Access) -> None:
+    """A department's user is made, a weak password told, disabled and removed; all of it is in the book."""
+    page = enter("boss")
+    office(page, "officeUsers")
+    page.get_by_text("New user…").click()
+    page.locator("#username").fill("wang.fang")
+    page.locator("#userfull").fill("王芳")
+    page.locator("#userpassword").fill("aaaaaaaaaaaaaa")
+    page.locator("#userrole").select_option("department")
+    page.locator("#userdepartments").select_option(["lighting", "environment"])
+    page.get_by_role("button", name="Add the user").click()
+    expect(page.locator(".office .trouble:not(:empty)")).to_contain_text("too easy")
+    page.locator("#userpassword").fill("a lamp in the night")
+    page.get_by_role("button", name="Add the user").click()
+    row = page.locator(".office tr", has_text="wang.fang")
+    expect(row).to_contain_text("Department · Street lighting, Environment")
+    row.get_by_role("button", name="Disable").click()
+    expect(row).to_contain_text("disabled")
+    row.get_by_role("button", name="Remove", exact=True).click()
+    assert access.users.get("wang.fang") is not None  # only asked so far
+    row.get_by_role("button", name="Remove: really").click()
+    expect(row).to_have_count(0)
+    assert access.users.get("wang.fang") is None
+    mine = page.locator(".office tr", has_text="boss")
+    mine.get_by_role("button", name="Disable").click()
+    expect(mine.locator(".trouble:not(:empty)")).to_contain_text("last administrator")
+    office(page, "officeBooks")
+    page.locator("#book").select_option("audit")
+    for said in ("user added", "user disabled", "user removed"):
+        expect(page.locator(".office table")).to_contain_text(said)
+
+
+def test_a_token_is_shown_once(enter: Callable[[str], Page], access: Access) -> None:
+    """What is shown opens the API; afterwards only its name is there, and revoking it closes the door."""
+    page = enter("boss")
+    office(page, "officeTokens")
+    page.get_by_text("New token…").click()
+    page.locator("#tokenname").fill("nightly")
+    page.get_by_role("button", name="Make the token").click()
+    secret = page.locator("#tokensecret").inner_text()
+    caller = access.tokens.caller(secret)
+    assert caller is not None
+    assert caller.role == "auditor"
+    page.get_by_role("button", name="I have copied it").click()
+    expect(page.locator(".office tr", has_text="nightly")).to_be_visible()
+    expect(page.locator("#dialog")).not_to_contain_text(secret)
+    row = page.locator(".office tr", has_text="nightly")
+    row.get_by_role("button", name="Revoke", exact=True).click()
+    row.get_by_role("button", name="Revoke: really").click()
+    expect(row).to_have_count(0)
+    assert access.tokens.caller(secret) is None
+
+
+def test_an_auditor_proves_the_books(enter: Callable[[str], Page], access: Access) -> None:
+    """Every line is there with who and why; whole books are told so, and the first altered line is named."""
+    access.record("reveals", "mei", "revealed plate", "truck-001", "the police asks <b>now</b>", "CW-20260624-000001")
+    for i in range(130):
+        access.record("audit", "boss", "logged_in", f"n{i}")
+    page = enter("checks")
+    office(page, "officeBooks")
+    expect(page.locator(".office table")).to_contain_text("the police asks <b>now</b>")
+    page.locator("#prove").click()
+    expect(page.locator("#proofs .good")).to_have_count(3)
+    page.locator("#book").select_option("audit")
+    expect(page.locator(".office tbody tr")).to_have_count(100)
+    page.get_by_role("button", name="Older lines").click()
+    expect(page.locator(".office tbody tr").nth(120)).to_be_visible()
+    with access._file.write() as link:
+        link.execute("UPDATE entries SET subject = 'n99' WHERE book = 'audit' AND subject = 'n100'")
+    page.locator("#prove").click()
+    expect(page.locator("#proofs .late")).to_have_count(1)
+    expect(page.locator("#proofs .late")).to_contain_text("NOT whole")
+
+
+def test_a_maintenance_window_by_hand(enter: Callable[[str], Page], desk: FakeDesk) -> None:
+    """Made in the city's own time, listed, and ended at the second press."""
+    page = enter("send")
+    office(page, "officeQuiet")
+    page.get_by_text("New maintenance window…").click()
+    page.locator("#quietsubjects").fill("feeder-01， cabinet-002")
+    page.locator("#quietuntil").fill("2025-07-30T06:30")  # Helsinki: three hours before UTC
+    page.locator("#quietreason").fill("cable works")
+    page.get_by_role("button", name="Keep quiet").click()
+    row = page.locator(".office tbody tr")
+    expect(row).to_contain_text("feeder-01, cabinet-002")
+    expect(row).to_contain_text("30 Jul, 06:30:00")
+    (verb, _, actor, reason, told) = desk.asked[-1]
+    assert (verb, actor, reason) == ("mute", "send", "cable works")
+    assert told["until_ms"] == 1_753_846_200_000
+    assert told["subjects"] == ["feeder-01", "cabinet-002"]
+    row.get_by_role("button", name="End now", exact=True).click()
+    row.get_by_role("button", name="End now: really").click()
+    expect(page.locator(".office .place")).to_contain_text("Nothing is kept quiet")
+
+
+def test_dead_letters_and_channels(enter: Callable[[str], Page], desk: FakeDesk) -> None:
+    """A message that was given up is sent again from its list; a channel is tried, and what it said is shown."""
+    page = enter("boss")
+    office(page, "officeLetters")
+    with page.expect_response(lambda response: response.url.endswith("/resend")):
+        page.get_by_role("button", name="Send again").click()
+    assert desk.asked[-1][0] == "resend"
+    office(page, "officeChannels")
+    expect(page.locator(".office table")).to_contain_text("6 failures in a row")
+    page.get_by_text("Try a channel…").click()
+    page.get_by_role("button", name="Send a test message").click()
+    expect(page.locator("#testsaid")).to_have_text("It arrived: 202 Accepted")
+    page.locator("#testto").fill("nowhere")
+    page.get_by_role("button", name="Send a test message").click()
+    expect(page.locator("#testsaid")).to_have_text("It did not arrive: connection refused")
+
+
+def test_a_section_that_fails_says_so_and_can_be_tried_again(enter: Callable[[str], Page], desk: FakeDesk) -> None:
+    """An error is words and a button, not an empty box."""
+    page = enter("send")
+    page.route("**/api/letters*", lambda route: route.abort())
+    office(page, "officeLetters")
+    expect(page.locator(".office .place > .trouble")).to_contain_text("No connection")
+    page.unroute("**/api/letters*")
+    page.get_by_role("button", name="Try again").click()
+    expect(page.locator(".office table")).to_contain_text("c00001")
+
+
+def test_a_dispatcher_transfers_and_sends_a_returned_case(enter: Callable[[str], Page], desk: FakeDesk) -> None:
+    """Transfer asks for department and reason; what is with nobody is offered for dispatch, and waits in the queue."""
+    page = enter("send")
+    page.locator(".whistle", has_text="Lamp out").click()
+    page.get_by_text("Other steps").click()
+    page.locator("[data-step=transfer]").click()
+    page.locator("#stepdepartment").select_option("environment")
+    page.locator("#stepreason").fill("theirs")
+    page.locator("#dialog .primary").click()
+    expect(page.locator("#dialog")).to_be_hidden()
+    expect(page.locator("#panel .pairs").first).to_contain_text("Environment")
+    assert desk.book["c00001"].department == "environment"
+    page.locator("[data-step=return]").click()
+    page.locator("#stepreason").fill("nobody's")
+    page.locator("#dialog .primary").click()
+    expect(page.locator(".whistle", has_text="Lamp out")).to_contain_text("to be dispatched")
+    page.locator("#todo").click()
+    expect(page.locator(".whistle", has_text="Lamp out")).to_be_visible()
+
+
+def test_a_department_reports_handled_and_asks_for_time(enter: Callable[[str], Page], desk: FakeDesk) -> None:
+    """What it may: accept, more time in hours, handled, a remark; no close, no transfer."""
+    page = enter("lamp")
+    page.locator(".whistle").click()
+    page.locator("#accept").click()
+    expect(page.locator("#panel .steps .now")).to_have_text("accepted")
+    page.get_by_text("Other steps").click()
+    offered = {one.get_attribute("data-step") for one in page.locator("#panel [data-step]").all()}
+    assert offered == {"handle", "return", "extend", "comment", "attach"}
+    page.locator("[data-step=extend]").click()
+    page.locator("#stephours").fill("1.5")
+    page.locator("#stepreason").fill("the part comes tomorrow")
+    page.locator("#dialog .primary").click()
+    expect(page.locator("#dialog")).to_be_hidden()
+    assert desk.asked[-1][0] == "extend"
+    assert desk.asked[-1][4] == {"extra_s": 5400}
+    page.locator("#panel .acts [data-step=handle]").click()
+    page.locator("#dialog .primary").click()
+    expect(page.locator("#panel .steps .now")).to_have_text("handled")
+
+
+def test_an_order_and_the_devices_answer(enter: Callable[[str], Page], desk: FakeDesk) -> None:
+    """A lamp is dimmed from its panel within its bounds; the order is listed with its state."""
+    page = enter("send")
+    page.locator("#find").fill("pole-0007")
+    page.keyboard.press("Enter")
+    page.get_by_text("Tell the device…").click()
+    page.locator("#order_level").fill("0.4")
+    page.locator("#orderreason").fill("film team")
+    page.get_by_role("button", name="Send", exact=True).click()
+    expect(page.locator("#orders")).to_contain_text(re.compile(r"dim the lamp \(0.4\)\s+done"))
+    assert desk.told[0]["arguments"] == {"level": 0.4}
+    page.locator("#order_level").fill("7")
+    page.get_by_role("button", name="Send", exact=True).click()
+    assert len(desk.told) == 1  # the field itself refuses it
+    office(page, "officeOrders")
+    page.locator(".office .link", has_text="pole-0007").click()
+    expect(page.locator("#panel h2")).to_have_text("pole-0007")
+
+
+def test_a_department_has_no_orders_and_not_every_truck(enter: Callable[[str], Page]) -> None:
+    """No form to tell a device; trucks without a case of its own are not on its map."""
+    page = enter("lamp")
+    kinds = page.evaluate(
+        "() => { const { fleet } = window.citywhistle.seen; return [...fleet.kind].map((k) => fleet.kinds[k]) }"
+    )
+    assert "pole" in kinds
+    assert "truck" not in kinds
+    page.locator("#find").fill("truck")
+    expect(page.locator("#findings li")).to_have_count(0)
+    page.locator("#find").fill("pole-0007")
+    page.keyboard.press("Enter")
+    expect(page.locator("#panel h2")).to_have_text("pole-0007")
+    expect(page.get_by_text("Tell the device…")).to_have_count(0)
+
+
+def test_the_queue_is_filtered(enter: Callable[[str], Page]) -> None:
+    """By words of type, device and department, and by severity; an empty answer says why."""
+    page = enter("send")
+    expect(page.locator(".whistle")).to_have_count(2)
+    page.locator("#filter").fill("lighting lamp")
+    expect(page.locator(".whistle")).to_have_count(1)
+    expect(page.locator("#queuecount")).to_have_text("1 of 2 open")
+    page.locator("#filter").fill("")
+    page.locator("#least").select_option("3")
+    expect(page.locator(".whistle")).to_contain_text("Backhaul down")
+    page.locator("#least").select_option("4")
+    expect(page.locator("#whistles")).to_contain_text("No whistle fits the filter")
+    page.locator("#language").click()
+    expect(page.locator("#whistles")).to_contain_text("没有符合筛选条件的吹哨")

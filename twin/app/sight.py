@@ -1,0 +1,82 @@
+"""What a department's people need to see of the city: street furniture of their areas, trucks of their open cases.
+
+Poles, cells, feeders and gateways stand in the street for everybody to see; where a truck is and was is about the
+people who drive it. docs/privacy.md says the same in words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from twin.city import City
+from twin.records import Case
+
+MOST = 500  # newest open cases that are looked through; a page shows no more
+BEFORE_MS = 3 * 3_600_000  # of a moving device's way, before the first evidence of its case
+DRIVEN = ("truck",)  # kinds that a person drives
+
+
+@dataclass(slots=True)
+class Sight:
+    """Asked for by departments; what stands still is remembered until the city is another."""
+
+    city: City  # its files and version are read anew each time
+    open_cases: Callable[[Sequence[str]], Sequence[Case]]
+    children: Callable[[str], Sequence[Case]]
+    _fixed: dict[tuple[str, ...], tuple[int, frozenset[str]]] = field(default_factory=dict)
+    _whole: dict[tuple[str, ...], tuple[int, frozenset[str], frozenset[str]]] = field(default_factory=dict)
+
+    def needed(self, departments: Sequence[str]) -> frozenset[str]:
+        """Ids of devices; the same object again while nothing has changed."""
+        key = tuple(sorted(departments))
+        version = self.city.version
+        about = frozenset(self.about(key))
+        known = self._whole.get(key)
+        if known is not None and known[0] == version and known[1] == about:
+            return known[2]
+        whole = self._standing(key, version) | about
+        self._whole[key] = (version, about, whole)
+        return whole
+
+    def about(self, departments: Sequence[str]) -> list[str]:
+        """Devices that open cases of the departments are about, the symptoms under them too."""
+        found: list[str] = []
+        for case in self.open_cases(departments):
+            found.append(case.subject)
+            if case.children:
+                found += [child.subject for child in self.children(case.id)]
+        return [one for one in found if self.city.describe(one) is not None]
+
+    def since_ms(self, device: str, departments: Sequence[str]) -> int | None:
+        """From when on a device's readings are theirs to see: 0 of street furniture, of a truck some hours before its
+        oldest open case; None where it is not."""
+        known = self.city.describe(device)
+        if known is None or device not in self.needed(departments):
+            return None
+        if known.kind not in DRIVEN:
+            return 0
+        cases = [case for case in self.open_cases(departments) if self._touches(case, device)]
+        return min((case.since_ms for case in cases), default=0) - BEFORE_MS if cases else None
+
+    def _touches(self, case: Case, device: str) -> bool:
+        return case.subject == device or (
+            case.children > 0 and any(child.subject == device for child in self.children(case.id))
+        )
+
+    def _standing(self, key: tuple[str, ...], version: int) -> frozenset[str]:
+        """Everything that nobody drives, within the departments' areas."""
+        known = self._fixed.get(key)
+        if known is not None and known[0] == version:
+            return known[1]
+        offices = {one.id: set(one.areas) for one in self.city.files.departments}
+        areas = [offices.get(name, {""}) for name in key]  # an office that is no more has no area
+        everywhere = any(not one for one in areas)
+        within = set().union(*areas) if areas else set()
+        found = frozenset(
+            one.id
+            for one in self.city.files.devices
+            if one.kind not in DRIVEN and (everywhere or within.intersection(self.city.areas(one.id)))
+        )
+        self._fixed[key] = (version, found)
+        return found
