@@ -97,8 +97,10 @@ class Hot:
             raise StoreBroken(f"the store {path} cannot be opened: {error}; restore it from a backup") from error
         except duckdb.Error as error:
             raise StoreBroken(f"the store {path} cannot be opened: {error}; restore it from a backup") from error
+        self.view = View((), (), {})
         try:
             self._prepare()
+            self._refresh()
         except BaseException as error:
             self._link.close()
             if isinstance(error, StoreDown | duckdb.Error) and "No space" not in str(error):
@@ -107,8 +109,6 @@ class Hot:
                     "its folder away: the journal then fills in what it still holds"
                 ) from error
             raise
-        self.view = View((), (), {})
-        self._refresh()
         self._open: dict[str, tuple[Segment, set[str]]] = {}  # by kind: the segment appended to, its quantities
 
     def position(self) -> int:
