@@ -199,11 +199,11 @@ def influx_cost(quantities: int) -> float:
     columns.values = dict(list(columns.values.items())[:quantities])
     heads = line.Heads(Rows(("truck", i, f"tr-{i:05d}") for i in range(10_000)))
     entry = [(1, Batch((columns,), len(columns)))]
-    heads.encode(entry)
+    list(heads.bodies(entry, 50_000))
     gc.collect()
     began = time.process_time()
-    for lot in line.lots(heads.encode(entry), 50_000):
-        line.pack(lot)
+    for body in heads.bodies(entry, 50_000):
+        line.pack(body)
     return (time.process_time() - began) / len(columns) * 1e6
 
 

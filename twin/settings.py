@@ -75,6 +75,8 @@ class StoreSettings:
     bucket: str = _key("citywhistle", "InfluxDB bucket")
     token_file: str = _key("", "file that holds the InfluxDB token alone")
     retention_days: float = _key(30.0, "raw readings older than this are dropped; 0: never")
+    kinds_days: str = _key("", 'kinds whose raw readings stay otherwise, like "truck=14, cell=7" (days; 0: for ever)')
+    rollup_days: float = _key(0.0, "steps of five minutes older than this are dropped; 0: never (embedded)")
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from twin.channels.protocol import Channel
 from twin.detect.rules import default_rules, parse_rules
 from twin.errors import SettingsError
 from twin.settings import ChannelSettings, Settings, read_secret
+from twin.store import keep_of
 from twin.whistle.policy import Policy, parse_policy
 
 ALWAYS = ("webhook", "mqtt")  # there without a table of their own
@@ -52,6 +53,7 @@ def check_settings(settings: Settings) -> list[str]:
     city_policy(files, settings)
     plates_of(settings)
     check_days(settings)
+    keep_of(settings.store)
     return [
         f"department {department} is reached by {channel}, and there is no [channels.{channel}]"
         for department, channel in unreached(files, settings).items()

@@ -14,13 +14,14 @@ import typer
 from rich.progress import Progress
 
 from devices.kinds import KINDS
-from twin.command.client import CONFIG, ERR, JSON, OUT, Client, fail, read_note, runs_in, settings_of, words
+from twin.command.client import CONFIG, COPY_S, ERR, JSON, OUT, Client, fail, read_note, runs_in, settings_of, words
 from twin.errors import TwinError
 from twin.settings import Settings
+from twin.store import keep_of
 from twin.store.backup import back_up, check, elsewhere, open_copy, restore
 from twin.store.embedded import EmbeddedStore
 from twin.store.export import export
-from twin.store.protocol import Rows
+from twin.store.protocol import DAY_MS, Rows
 
 app = typer.Typer(no_args_is_help=True, help="The store of series: what it holds, backups, setting one up.")
 
@@ -178,7 +179,7 @@ def init(
     try:
         token = initialise(
             told.url or "http://127.0.0.1:8086", told.org, told.bucket, token=secrets[0], user=user,
-            password=secrets[1], retention_days=told.retention_days,
+            password=secrets[1], retention_days=keep_of(told).longest_ms / DAY_MS,
         )  # fmt: skip
         token_file.parent.mkdir(parents=True, exist_ok=True)
         with os.fdopen(os.open(token_file, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "w") as out:
@@ -274,7 +275,7 @@ def _copy(config: Path | None, to: Path) -> Iterator[Path]:
     """A backup at `to`; what was made of it is removed where something fails."""
     try:
         if _running(config):
-            made = Path(Client(config).post("/api/store/backup", {})["path"])
+            made = Path(Client(config).post("/api/store/backup", {}, within_s=COPY_S)["path"])
             try:
                 shutil.copytree(made, to)
             finally:
@@ -295,7 +296,7 @@ def readable(config: Path | None) -> Iterator[tuple[EmbeddedStore, Rows]]:
         with _opened(config) as opened:
             yield opened
         return
-    made = Path(Client(config).post("/api/store/backup", {})["path"])
+    made = Path(Client(config).post("/api/store/backup", {}, within_s=COPY_S)["path"])
     try:
         store, rows = open_copy(made)
         try:

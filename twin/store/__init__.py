@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from devices.kinds import KINDS
 from twin.errors import SettingsError
 from twin.settings import StoreSettings, read_secret
-from twin.store.protocol import Buckets, Rows, Snapshot, Store
+from twin.store.protocol import DAY_MS, Buckets, Rows, Snapshot, Store
+from twin.store.writer import Keep
 
-__all__ = ["STORES", "Buckets", "Rows", "Snapshot", "Store", "open_store"]
+__all__ = ["STORES", "Buckets", "Keep", "Rows", "Snapshot", "Store", "keep_of", "open_store"]
 
 Opener = Callable[[StoreSettings, Path, Rows, str], Store]
 
@@ -52,3 +54,19 @@ def open_store(settings: StoreSettings, folder: Path, rows: Rows, journal: str =
     if opener is None:
         raise SettingsError(f"[store] kind = {settings.kind!r} is unknown (known: {', '.join(STORES)})")
     return opener(settings, folder, rows, journal)
+
+
+def keep_of(settings: StoreSettings) -> Keep:
+    """How long the settings keep what. Raises SettingsError for kinds or days that cannot be."""
+    kinds: dict[str, int] = {}
+    for one in filter(None, (part.strip() for part in settings.kinds_days.split(","))):
+        kind, _, days = (part.strip() for part in one.partition("="))
+        try:
+            kinds[kind] = round(float(days) * DAY_MS)
+        except (ValueError, OverflowError):
+            kinds[kind] = -1
+        if kind not in KINDS or kinds[kind] < 0:
+            raise SettingsError(
+                f"[store] kinds_days: {one!r} (give KIND=DAYS, like truck=14; the kinds are {', '.join(KINDS)})"
+            )
+    return Keep(round(settings.retention_days * DAY_MS), round(settings.rollup_days * DAY_MS), kinds)

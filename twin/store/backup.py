@@ -18,7 +18,8 @@ from typing import Any
 from twin.errors import StoreBroken
 from twin.store.embedded import EmbeddedStore
 from twin.store.protocol import Rows
-from twin.store.sealed import Reader, sync_folder
+from twin.store.sealed import sync_folder
+from twin.store.shelf import Reader
 
 NOTE = "backup.json"
 FORMAT = 1
@@ -41,7 +42,7 @@ def back_up(store: EmbeddedStore, names: Iterable[tuple[str, int, str]], folder:
 
     `names`: (kind, row, device) of every device. Raises StoreDown, StoreBroken, FileExistsError, OSError.
     """
-    store.seal()  # what is sealed is linked, not copied
+    store.seal(compact=False)  # what is sealed is linked, not copied
     folder.mkdir(parents=True)
     position = store.position()  # at least so far
     try:

@@ -26,7 +26,7 @@ from twin.store.hot import NEVER, File, Hot, View
 from twin.store.protocol import Buckets, Rows, Snapshot, look_back_ms, no_readings
 from twin.store.rollup import STEP_MS, read_rollup
 from twin.store.seal import Sealer
-from twin.store.sealed import Shelf
+from twin.store.shelf import Shelf
 
 LOG = logging.getLogger(__name__)
 
@@ -119,7 +119,8 @@ class EmbeddedStore:
         aligned = bucket_ms % STEP_MS == 0 and start_ms % STEP_MS == 0 and end_ms % STEP_MS == 0
 
         def look(view: View) -> Buckets:
-            rollups = [f for f in _within(view, kind, "rollup", start_ms, end_ms) if aligned]
+            low = max(start_ms, view.floor(kind, "rollup"))
+            rollups = [f for f in _within(view, kind, "rollup", low, end_ms) if aligned]
             covered = {name for rollup in rollups for name in rollup.parts}
             steps = []
             for part in self._parts(view, kind, [quantity], start_ms, end_ms, row, covered, whole=False):
@@ -127,7 +128,7 @@ class EmbeddedStore:
                     there = ~np.isnan(part.values[quantity])
                     steps.append(shape.downsample(part.t[there], part.values[quantity][there], bucket_ms))
             for rollup in rollups:
-                told = read_rollup(self._shelf.reader(rollup.name), row, quantity, start_ms, end_ms)
+                told = read_rollup(self._shelf.reader(rollup.name), row, quantity, low, end_ms)
                 steps.append(shape.coarser(told, bucket_ms))
             return shape.merge(steps) if steps else shape.downsample(*no_readings(), bucket_ms)
 
@@ -156,14 +157,22 @@ class EmbeddedStore:
         view = self._hot.view
         kinds = {kind} if kind is not None else {s.kind for s in view.segments} | {f.kind for f in view.files}
         for each in sorted(kinds):
-            self._hot.prune(before_ms, each)
-            gone = [f for f in self._hot.view.files if f.kind == each and f.level == "raw" and f.end_ms < before_ms]
-            if gone:
-                self._hot.exchange([], gone=gone)
-                self._shelf.drop(f.name for f in gone)
+            self._prune(before_ms, each, "raw")
             with self._newest_lock:
                 if each in self._newest:
                     self._newest[each].forget(before_ms)
+
+    def prune_rollups(self, before_ms: int) -> None:
+        """Forget steps of roll-ups at once for queries; files go when all that they hold is older."""
+        for kind in sorted({f.kind for f in self._hot.view.files if f.level == "rollup"}):
+            self._prune(before_ms, kind, "rollup")
+
+    def _prune(self, before_ms: int, kind: str, level: str) -> None:
+        self._hot.prune(before_ms, kind, level)
+        gone = [f for f in self._hot.view.files if (f.kind, f.level) == (kind, level) and f.end_ms < before_ms]
+        if gone:
+            self._hot.exchange([], gone=gone)
+            self._shelf.drop(f.name for f in gone)
 
     def export(self, kind: str, start_ms: int, end_ms: int) -> list[Columns]:
         """All readings of a kind in a span, source by source, whole but unsorted: for export and back-testing."""
@@ -200,9 +209,9 @@ class EmbeddedStore:
         """Sealed files that are gone or damaged; what they held is left out of every answer."""
         return sorted(self._sealer.lost & {file.name for file in self._hot.view.files})
 
-    def seal(self) -> None:
-        """Seal everything now, compact and roll up the days that are over."""
-        self._sealer.work(least_rows=1)
+    def seal(self, *, compact: bool = True) -> None:
+        """Seal everything now; compact and roll up the days that are over."""
+        self._sealer.work(least_rows=1, compact=compact)
 
     def copy_to(self, folder: Path) -> dict[str, int]:
         """Copy everything into an empty folder, as of one moment; sizes in bytes by name. Appends wait for it.

@@ -21,15 +21,21 @@ from twin.errors import StoreBroken, StoreDown
 from twin.records import Columns
 from twin.store.shape import INTEGERS
 
-SCHEMA = 1
+SCHEMA = 2
 NEVER = -(2**62)
 TYPES = {
     "row": "INTEGER", "t": "BIGINT", "boot": "BIGINT", "seq": "BIGINT", "arrived": "BIGINT", "flags": "UTINYINT",
 }  # fmt: skip
 DTYPES = {"row": np.int32, "t": np.int64, "boot": np.int64, "seq": np.int64, "arrived": np.int64, "flags": np.uint8}
 
+
+def _levels(cursor: duckdb.DuckDBPyConnection) -> None:
+    """1 to 2: what is pruned is remembered by level, too; until then roll-ups were kept for ever."""
+    cursor.execute("ALTER TABLE pruned ADD COLUMN level VARCHAR DEFAULT 'raw'")
+
+
 # From schema n to n + 1. A backup of the file is made before the first step; see docs/store.md.
-MIGRATIONS: dict[int, Callable[[duckdb.DuckDBPyConnection], None]] = {}
+MIGRATIONS: dict[int, Callable[[duckdb.DuckDBPyConnection], None]] = {1: _levels}
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +70,16 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """The catalogue at one moment: every reading is in exactly one of these. `floors`: by kind, what is pruned."""
+    """The catalogue at one moment: every reading is in exactly one of these. `floors`: by kind and level, what is
+    pruned."""
 
     segments: tuple[Segment, ...]
     files: tuple[File, ...]
-    floors: Mapping[str, int]
+    floors: Mapping[tuple[str, str], int]
 
-    def floor(self, kind: str) -> int:
-        """Readings of a kind older than this are pruned."""
-        return self.floors.get(kind, NEVER)
+    def floor(self, kind: str, level: str = "raw") -> int:
+        """Readings (or steps of roll-ups) of a kind older than this are pruned."""
+        return self.floors.get((kind, level), NEVER)
 
 
 class Hot:
@@ -159,12 +166,13 @@ class Hot:
                     cursor.execute("DELETE FROM segment WHERE id = ?", [segment.id])
             self._refresh()
 
-    def prune(self, before_ms: int, kind: str) -> None:
-        """Remember that readings of a kind older than `before_ms` are gone."""
+    def prune(self, before_ms: int, kind: str, level: str = "raw") -> None:
+        """Remember that readings (or steps of roll-ups) of a kind older than `before_ms` are gone."""
         with self.write_lock, self.cursor() as cursor:
+            floor = max(before_ms, self.view.floor(kind, level))
             with transaction(cursor):
-                cursor.execute("DELETE FROM pruned WHERE kind = ?", [kind])
-                cursor.execute("INSERT INTO pruned VALUES (?, ?)", [kind, max(before_ms, self.view.floor(kind))])
+                cursor.execute("DELETE FROM pruned WHERE kind = ? AND level = ?", [kind, level])
+                cursor.execute("INSERT INTO pruned (kind, before_ms, level) VALUES (?, ?, ?)", [kind, floor, level])
             self._refresh()
 
     def count(self, view: View) -> int:
@@ -284,7 +292,8 @@ class Hot:
                 "SELECT name, kind, level, span_ms, start_ms, end_ms, n, bytes, bucket_ms, parts FROM sealed"
                 " ORDER BY kind, start_ms, name"
             ).fetchall()
-            floors = dict(cursor.execute("SELECT kind, before_ms FROM pruned").fetchall())
+            pruned = cursor.execute("SELECT kind, level, before_ms FROM pruned").fetchall()
+            floors = {(kind, level): before_ms for kind, level, before_ms in pruned}
         told = [(*row[:9], tuple(row[9])) for row in files]
         self.view = View(tuple(Segment(*row) for row in segments), tuple(File(*values) for values in told), floors)
 
@@ -344,7 +353,7 @@ def _create(cursor: duckdb.DuckDBPyConnection) -> None:
         cursor.execute("CREATE SEQUENCE segments")
         cursor.execute("CREATE SEQUENCE names")
         cursor.execute("CREATE TABLE segment (id BIGINT, kind VARCHAR, open BOOLEAN)")
-        cursor.execute("CREATE TABLE pruned (kind VARCHAR, before_ms BIGINT)")
+        cursor.execute("CREATE TABLE pruned (kind VARCHAR, before_ms BIGINT, level VARCHAR DEFAULT 'raw')")
         cursor.execute(
             "CREATE TABLE sealed (name VARCHAR, kind VARCHAR, level VARCHAR, span_ms BIGINT, start_ms BIGINT,"
             " end_ms BIGINT, n BIGINT, bytes BIGINT, bucket_ms BIGINT, parts VARCHAR[])"

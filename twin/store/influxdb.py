@@ -68,11 +68,11 @@ class InfluxStore:
         fresh = [(n, batch) for n, batch in entries if n > kept]
         if not fresh:
             return
-        for lot in line.lots(self._heads.encode(fresh), LOT_LINES):
-            self._write(lot)
+        for body in self._heads.bodies(fresh, LOT_LINES):
+            self._write(body)
         last = fresh[-1][0]
         at = time.time_ns() // HOUR_NS * HOUR_NS  # one point an hour: young enough for any retention
-        self._send([f"{POSITION},journal={line.escape(self._journal)} n={last}i {at}".encode()])
+        self._send(f"{POSITION},journal={line.escape(self._journal)} n={last}i {at}".encode())
         self._position = last
 
     def position(self) -> int:
@@ -156,26 +156,27 @@ class InfluxStore:
         """Close the connections."""
         self._client.close()
 
-    def _write(self, lines: Sequence[bytes]) -> None:
+    def _write(self, body: bytes) -> None:
         """Write lines, setting aside by bisection those that the server calls bad (400 keeps nothing of a request)."""
         try:
-            self._send(lines)
+            self._send(body)
         except ApiException as error:
             reason = reason_of(error)
+            middle = body.find(b"\n", len(body) // 2)
+            middle = middle if middle >= 0 else body.find(b"\n")
             if error.status == 422:  # the rest of the request has been kept
                 self._aside.keep(b"(one or more of the lines written together)", reason)
-            elif len(lines) == 1:
-                self._aside.keep(lines[0], reason)
+            elif middle < 0:
+                self._aside.keep(body, reason)
             else:
-                self._write(lines[: len(lines) // 2])
-                self._write(lines[len(lines) // 2 :])
+                self._write(body[:middle])
+                self._write(body[middle + 1 :])
 
-    def _send(self, lines: Sequence[bytes]) -> None:
+    def _send(self, body: bytes) -> None:
         """One request. Raises ApiException for 400, 413 and 422 alone, else StoreDown."""
-        body = line.pack(lines)
         try:
             self._writing.post_write(
-                self._org, self._bucket, body, precision="ns", content_encoding="gzip",
+                self._org, self._bucket, line.pack(body), precision="ns", content_encoding="gzip",
                 content_type="text/plain; charset=utf-8",
             )  # fmt: skip
         except ApiException as error:

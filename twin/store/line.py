@@ -1,6 +1,6 @@
 """Columns to line protocol, fast: one measurement a kind, the device as the only tag, every number a float field.
 
-    pole,device=p-7 lag=40.0,voltage=229.5,pm25=12.0 1700000000000000042
+    pole,device=p-7 lag=40,voltage=229.5,pm25=12.0 1700000000000000042
 
 `lag` is arrival minus event time, ms, so that the time of arrival is kept and no line is without a field. Within the
 millisecond stand the boot and sequence number: two readings of one device in one millisecond stay two, and a reading
@@ -9,26 +9,29 @@ that is sent again overwrites itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
+from collections.abc import Iterable, Iterator
 
-import msgspec
 import numpy as np
 from isal import isal_zlib
 
-from twin.records import F64, I64, NOT_ACCOUNTABLE, Batch, Columns
+from twin.records import I64, NOT_ACCOUNTABLE, Batch, Columns
+from twin.store import digits
 from twin.store.protocol import Rows
+from twin.store.shape import join, take
 
 NS = 1_000_000  # nanoseconds in a millisecond
 BOOT_STEP = 7919  # a prime: another boot's numbers land elsewhere in the millisecond
 
 
 def escape(text: str) -> str:
-    """A measurement, tag value or field name as line protocol wants it; line ends, which it cannot hold, as spaces."""
+    """A measurement, tag value or field name as line protocol wants it; line ends and NUL, which it cannot hold, as
+    spaces."""
     text = text.replace("\\", "\\\\") if text.endswith("\\") else text
     for letter in (" ", ",", "="):
         text = text.replace(letter, "\\" + letter)
-    return text.replace("\n", "\\ ").replace("\r", "\\ ")
+    for end in "\n\r\0":
+        text = text.replace(end, "\\ ")
+    return text
 
 
 def stamps(n: int, columns: Columns) -> I64:
@@ -49,23 +52,16 @@ def stamps(n: int, columns: Columns) -> I64:
     return np.asarray(columns.t * NS + inside, np.int64)
 
 
-def encode(n: int, columns: Columns, prefix: Callable[[int], bytes]) -> list[bytes]:
-    """Each reading of entry `n` as a line without its end. `prefix` gives `kind,device=id lag=` of a row."""
+def encode(columns: Columns, stamps_ns: I64, heads: digits.Block) -> bytes:
+    """Readings as lines, each with its end. `heads`: `kind,device=id lag=` of each."""
     count = len(columns)
-    if count == 0:
-        return []
-    heads = {int(row): prefix(int(row)) for row in np.unique(columns.row)}
-    pieces: list[list[bytes]] = [[heads[row] for row in columns.row.tolist()]]
-    pieces.append(_texts(b"", np.asarray(columns.arrived - columns.t, np.float64)))
+    blocks = [heads, digits.floats(np.asarray(columns.arrived - columns.t, np.float64))]
     for name, values in columns.values.items():
-        label = b"," + escape(name).encode() + b"="
-        told = _texts(label, values)
-        if not np.isfinite(values).all():
-            missing = label + b"null"
-            told = [each if each != missing else b"" for each in told]
-        pieces.append(told)
-    pieces.append(_texts(b" ", stamps(n, columns)))
-    return list(map(b"".join, zip(*pieces, strict=True)))
+        label = digits.constant(b"," + escape(name).encode() + b"=", count)
+        there = np.isfinite(values)
+        blocks += [label if there.all() else label * there[:, None], digits.floats(values)]
+    blocks += [digits.constant(b" ", count), digits.integers(stamps_ns), digits.constant(b"\n", count)]
+    return digits.texts(blocks)
 
 
 class Heads:
@@ -73,37 +69,45 @@ class Heads:
 
     def __init__(self, rows: Rows) -> None:
         self._rows = rows
-        self._heads: dict[tuple[str, int], bytes] = {}
+        self._known: dict[str, list[bytes]] = {}  # by kind and row; b"" where nobody asked yet
+        self._blocks: dict[str, digits.Block] = {}
 
-    def encode(self, entries: Iterable[tuple[int, Batch]]) -> list[bytes]:
-        """All readings of journal entries as lines."""
-        lines: list[bytes] = []
+    def bodies(self, entries: Iterable[tuple[int, Batch]], most: int) -> Iterator[bytes]:
+        """All readings of journal entries as lines parted by line feeds, at most `most` in a body."""
+        kinds: dict[str, list[tuple[int, Columns]]] = {}
         for n, batch in entries:
             for columns in batch.columns:
-                lines += encode(n, columns, partial(self._head, columns.kind))
-        return lines
+                if len(columns):
+                    kinds.setdefault(columns.kind, []).append((n, columns))
+        held, lines = [], 0
+        for parts in kinds.values():
+            whole = join([columns for _, columns in parts])
+            instants = np.concatenate([stamps(n, columns) for n, columns in parts])
+            for start in range(0, len(whole), most):
+                some = np.arange(start, min(start + most, len(whole)))
+                if lines + len(some) > most:
+                    yield b"".join(held)[:-1]
+                    held, lines = [], 0
+                part = whole if len(some) == len(whole) else take(whole, some)
+                held.append(encode(part, instants[some], self._of(part)))
+                lines += len(some)
+        if held:
+            yield b"".join(held)[:-1]
 
-    def _head(self, kind: str, row: int) -> bytes:
-        found = self._heads.get((kind, row))
-        if found is None:
-            device = escape(self._rows.device(kind, row))
-            found = self._heads[kind, row] = f"{escape(kind)},device={device} lag=".encode()
-        return found
+    def _of(self, columns: Columns) -> digits.Block:
+        known = self._known.setdefault(columns.kind, [])
+        most = int(columns.row.max()) + 1
+        known.extend(b"" for _ in range(most - len(known)))
+        fresh = [row for row in np.unique(columns.row).tolist() if not known[row]]
+        for row in fresh:
+            device = escape(self._rows.device(columns.kind, row))
+            known[row] = f"{escape(columns.kind)},device={device} lag=".encode()
+        if fresh:
+            self._blocks[columns.kind] = digits.padded(known)
+        return self._blocks[columns.kind][columns.row]
 
 
-def pack(lines: Sequence[bytes], level: int = 1) -> bytes:
+def pack(body: bytes, level: int = 1) -> bytes:
     """Lines as one gzip body."""
     packer = isal_zlib.compressobj(level, isal_zlib.DEFLATED, 31)
-    return packer.compress(b"\n".join(lines)) + packer.flush()
-
-
-def lots(lines: Sequence[bytes], size: int) -> Iterator[Sequence[bytes]]:
-    """Lines in bodies of at most `size`."""
-    for start in range(0, len(lines), size):
-        yield lines[start : start + size]
-
-
-def _texts(label: bytes, values: F64 | I64) -> list[bytes]:
-    """Each value behind its label: the shortest text that reads back as the same number; `null` for NaN, infinities."""
-    text = msgspec.json.encode(values.tolist())[1:-1]
-    return (label + text.replace(b",", b"\n" + label)).split(b"\n")
+    return bytes(packer.compress(body) + packer.flush())

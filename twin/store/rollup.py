@@ -15,7 +15,8 @@ import numpy as np
 from twin.records import F64
 from twin.store.hot import quoted
 from twin.store.protocol import Buckets
-from twin.store.sealed import PREFIX, Reader
+from twin.store.sealed import PREFIX
+from twin.store.shelf import Reader
 
 STEP_MS = 300_000
 GROUP_ROWS = 32_768

@@ -18,7 +18,8 @@ from twin.store import shape
 from twin.store.hot import File, Hot, Segment
 from twin.store.protocol import DAY_MS, Rows
 from twin.store.rollup import STEP_MS, write_rollup
-from twin.store.sealed import Inexact, Shelf, bucket_for, sync_folder, write_file
+from twin.store.sealed import Inexact, bucket_for, sync_folder, write_file
+from twin.store.shelf import Shelf
 
 LOG = logging.getLogger(__name__)
 
@@ -90,12 +91,13 @@ class Sealer:
         for path in unknown:
             path.unlink(missing_ok=True)
 
-    def work(self, least_rows: int) -> None:
+    def work(self, least_rows: int, *, compact: bool = True) -> None:
         """One round: seal what is large enough, then compact and roll up days that are over."""
         with self._work_lock:
             for segment in self._hot.rotate(least_rows):
                 self._seal(segment)
-            self._compact()
+            if compact:
+                self._compact()
 
     def _run(self, every_s: float) -> None:
         while True:

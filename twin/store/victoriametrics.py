@@ -55,11 +55,11 @@ class VictoriaStore:
         fresh = [(n, batch) for n, batch in entries if n > durable]
         if not fresh:
             return
-        for lot in line.lots(self._heads.encode(fresh), LOT_LINES):
-            self._send(lot)
+        for body in self._heads.bodies(fresh, LOT_LINES):
+            self._send(body)
         self._sent.append((self._monotonic(), fresh[-1][0]))
         name, field = POSITION.rsplit("_", 1)
-        self._send([f"{name},journal={line.escape(self._journal)} {field}={durable} {time.time_ns()}".encode()])
+        self._send(f"{name},journal={line.escape(self._journal)} {field}={durable} {time.time_ns()}".encode())
 
     def position(self) -> int:
         """The last entry whose rows were sent a flush margin ago."""
@@ -139,9 +139,9 @@ class VictoriaStore:
         """Close the connections."""
         self._client.close()
 
-    def _send(self, lines: Sequence[bytes]) -> None:
+    def _send(self, body: bytes) -> None:
         headers = {"Content-Encoding": "gzip", "Content-Type": "text/plain; charset=utf-8"}
-        self._ask("POST", "/write", params={"precision": "ns"}, content=line.pack(lines), headers=headers)
+        self._ask("POST", "/write", params={"precision": "ns"}, content=line.pack(body), headers=headers)
 
     def _match(self, kind: str, quantity: str, row: int) -> str:
         device = json.dumps(self._rows.device(kind, row), ensure_ascii=False)

@@ -9,10 +9,11 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
 
+from devices.kinds import KINDS
 from twin.errors import StoreBroken, StoreDown
 from twin.records import Batch, Entry, Names
 from twin.store.protocol import Rows, Store
@@ -26,6 +27,40 @@ FIRST_PAUSE_S = 0.25
 LONGEST_PAUSE_S = 30.0
 PRUNE_EVERY_S = 3600.0
 QUIET_ENTRIES = 60  # entries without readings that may pass before the store's position follows
+
+
+@dataclass(frozen=True, slots=True)
+class Keep:
+    """How long what is kept, ms; 0: for ever. kinds: those whose readings stay another time than `raw_ms`."""
+
+    raw_ms: int = 0
+    rollup_ms: int = 0
+    kinds: Mapping[str, int] = field(default_factory=dict)
+
+    def of(self, kind: str) -> int:
+        """How long raw readings of a kind stay."""
+        return self.kinds.get(kind, self.raw_ms)
+
+    @property
+    def longest_ms(self) -> int:
+        """How long the kind that stays longest does; 0: for ever."""
+        each = [self.of(kind) for kind in KINDS]
+        return max(each) if all(each) else 0
+
+    def prune(self, store: Store, now_ms: int) -> None:
+        """Have a store forget what is older. Raises StoreDown."""
+        for kind in KINDS:
+            if self.of(kind):
+                store.prune(now_ms - self.of(kind), kind)
+        if self.rollup_ms and isinstance(store, RollsUp):
+            store.prune_rollups(now_ms - self.rollup_ms)
+
+
+@runtime_checkable
+class RollsUp(Protocol):
+    """A store that keeps roll-ups beside raw readings."""
+
+    def prune_rollups(self, before_ms: int) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +101,8 @@ class Journal(Protocol):
 class StoreWriter:
     """Feeds one store from one journal. `start` once; `stop` ends it after the lot at hand.
 
-    `on_stored` is told each lot after the store took it (accounting). With `keep_ms` and `now_ms` (city time), readings
-    older than that are pruned hourly. Raises StoreBroken where store and journal cannot belong together.
+    `on_stored` is told each lot after the store took it (accounting). With `now_ms` (city time) what is older than
+    `keep` says is pruned hourly. Raises StoreBroken where store and journal cannot belong together.
     """
 
     def __init__(
@@ -77,7 +112,7 @@ class StoreWriter:
         rows: Rows,
         *,
         on_stored: Callable[[Sequence[tuple[int, Batch]]], None] | None = None,
-        keep_ms: int = 0,
+        keep: Keep = Keep(),
         now_ms: Callable[[], int] | None = None,
         seed: int | None = None,
     ) -> None:
@@ -85,7 +120,7 @@ class StoreWriter:
         self._store = store
         self._rows = rows
         self._on_stored = on_stored
-        self._keep_ms = keep_ms
+        self._keep = keep
         self._now_ms = now_ms
         self._random = random.Random(seed)  # noqa: S311 - jitter, not a secret
         self._stop = threading.Event()
@@ -193,8 +228,8 @@ class StoreWriter:
         next_prune = 0.0
         while not self._stop.is_set():
             try:
-                if time.monotonic() >= next_prune and self._keep_ms and self._now_ms is not None:
-                    self._store.prune(self._now_ms() - self._keep_ms)
+                if time.monotonic() >= next_prune and self._now_ms is not None:
+                    self._keep.prune(self._store, self._now_ms())
                     next_prune = time.monotonic() + PRUNE_EVERY_S
                 done = self.step(IDLE_S)
                 self._error, self._pause_s = "", 0.0

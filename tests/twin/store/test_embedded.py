@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import tarfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,6 +24,8 @@ from twin.store.embedded import EmbeddedStore
 from twin.store.protocol import DAY_MS
 from twin.store.seal import MERGE_LEAST, mergeable
 from twin.store.sealed import bucket_for, exact, places_of
+
+GOLDEN = Path(__file__).parents[2] / "golden" / "store" / "schema1.tar.xz"
 
 
 @pytest.fixture
@@ -128,6 +132,24 @@ def test_pruning_deletes_files(store: EmbeddedStore, tmp_path: Path) -> None:
     assert len(list(folder.iterdir())) == before - 1
     assert len(store.range("pole", 0, "voltage", T0, T0 + DAY_MS)[0]) == 0
     assert store.downsample("pole", 0, "voltage", T0, T0 + DAY_MS, 300_000).count.sum() == 60
+
+
+def test_roll_ups_are_pruned_by_a_limit_of_their_own(store: EmbeddedStore, tmp_path: Path) -> None:
+    """Older steps are gone at once, the file when all in it is older; also after a restart."""
+    for day in range(4):
+        store.append(day + 1, hour(day, 0))
+        store.seal()
+    assert files(store, "rollup") == 3
+    store.prune(T0 + 3 * DAY_MS)
+    store.prune_rollups(T0 + DAY_MS + HOUR_MS // 2)
+    assert files(store, "rollup") == 2
+    counts = [store.downsample("pole", 0, "voltage", T0 + d * DAY_MS, T0 + (d + 1) * DAY_MS, 300_000).count.sum()
+              for d in range(4)]  # fmt: skip
+    assert counts == [0, 30, 60, 60]
+    store.close()
+    again = EmbeddedStore(tmp_path / "store", rows(), seal_every_s=None)
+    assert again.downsample("pole", 0, "voltage", T0, T0 + 2 * DAY_MS, 300_000).count.sum() == 30
+    again.close()
 
 
 def test_files_that_a_crash_left_are_swept(store: EmbeddedStore, tmp_path: Path) -> None:
@@ -247,6 +269,33 @@ def test_an_older_schema_is_backed_up_and_migrated(
     (backup,) = (tmp_path / "store").glob("*.backup")
     with duckdb.connect(str(backup), read_only=True) as link:
         assert link.execute("SELECT version FROM schema").fetchone() == (hot.SCHEMA - 1,)
+
+
+def test_a_store_that_the_first_schema_wrote_opens(tmp_path: Path) -> None:
+    """Sealed days, a roll-up, a pruned day and hot rows of an older version are all there; a copy of its file stays;
+    what the new schema can do works on it."""
+    with tarfile.open(GOLDEN) as packed:
+        packed.extractall(tmp_path, filter="data")
+    (tmp_path / "schema1").rename(tmp_path / "store")
+    old = EmbeddedStore(tmp_path / "store", rows(), journal="golden", seal_every_s=None)
+    with duckdb.connect(str(tmp_path / "store" / "hot.duckdb.schema1.backup"), read_only=True) as link:
+        assert link.execute("SELECT version FROM schema").fetchone() == (1,)
+    told = json.loads((tmp_path / "schema1.json").read_text(encoding="utf-8"))
+    assert old.position() == told["position"]
+    for row in range(3):
+        t, x = old.range("pole", row, "voltage", T0, T0 + 9 * DAY_MS)
+        assert t.tolist() == told["range"][row][0]
+        assert x.tolist() == told["range"][row][1]
+    steps = old.downsample("pole", 1, "voltage", T0, T0 + 9 * DAY_MS, 300_000)
+    assert [steps.t.tolist(), steps.mean.tolist(), steps.count.tolist()] == told["steps"]
+    old.prune_rollups(T0 + DAY_MS)
+    assert old.downsample("pole", 1, "voltage", T0, T0 + DAY_MS, 300_000).count.sum() == 0
+    old.append(told["position"] + 1, hour(4, 0))
+    old.seal()
+    old.close()
+    again = EmbeddedStore(tmp_path / "store", rows(), journal="golden", seal_every_s=None)
+    assert len(again.range("pole", 0, "voltage", T0 + 4 * DAY_MS, T0 + 5 * DAY_MS)[0]) == 60
+    again.close()
 
 
 def test_garbage_instead_of_a_store_is_named(tmp_path: Path) -> None:

@@ -5,16 +5,19 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from tests.contracts.readings import HOUR_MS, T0, batch, rows
-from twin.errors import StoreBroken, StoreDown
+from twin.errors import SettingsError, StoreBroken, StoreDown
 from twin.journal import Journal
 from twin.records import Batch, Names, Tick
+from twin.settings import StoreSettings
+from twin.store import keep_of
 from twin.store.embedded import EmbeddedStore
-from twin.store.protocol import Rows
-from twin.store.writer import StoreWriter
+from twin.store.protocol import DAY_MS, Rows, Store
+from twin.store.writer import Keep, StoreWriter
 
 
 @pytest.fixture
@@ -149,13 +152,39 @@ def test_it_prunes_by_city_time(journal: Journal, store: Moody) -> None:
         pruned.set()
 
     store.prune = prune  # type: ignore[method-assign]
-    writer = StoreWriter(journal, store, rows(), keep_ms=50_000, now_ms=lambda: T0 + 100_000)
+    writer = StoreWriter(journal, store, rows(), keep=Keep(50_000), now_ms=lambda: T0 + 100_000)
     writer.start()
     try:
         assert pruned.wait(30)
     finally:
         writer.stop()
     assert values(store) == [100.0]
+
+
+def test_kinds_stay_as_long_as_they_are_said_to() -> None:
+    """By kind, or as all; 0 is for ever; what cannot be is refused with the kinds there are."""
+    told: list[tuple[str, int]] = []
+
+    class Told:
+        def prune(self, before_ms: int, kind: str | None = None) -> None:
+            told.append((kind or "", before_ms))
+
+        def prune_rollups(self, before_ms: int) -> None:
+            told.append(("rollups", before_ms))
+
+    keep = keep_of(StoreSettings(retention_days=30, kinds_days="truck=14, cell=0", rollup_days=400))
+    keep.prune(cast(Store, Told()), 1000 * DAY_MS)
+    pruned = dict(told)
+    assert (pruned["pole"], pruned["truck"], pruned["rollups"]) == (970 * DAY_MS, 986 * DAY_MS, 600 * DAY_MS)
+    assert "cell" not in pruned
+    assert keep.longest_ms == 0
+    assert keep_of(StoreSettings(kinds_days="truck=90")).longest_ms == 90 * DAY_MS
+    told.clear()
+    keep_of(StoreSettings(retention_days=0)).prune(cast(Store, Told()), 1000 * DAY_MS)
+    assert told == []
+    for wrong in ("lorry=3", "truck", "truck=x", "truck=-1", "truck=inf"):
+        with pytest.raises(SettingsError, match="KIND=DAYS"):
+            keep_of(StoreSettings(kinds_days=wrong))
 
 
 def test_a_trickle_gathers(journal: Journal, store: Moody) -> None:
