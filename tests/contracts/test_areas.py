@@ -1,4 +1,5 @@
-"""The same city and day as one world and as four area worlds, each with its own arrays, gives identical cases."""
+"""The same city and day as one world and as four area worlds, each with its own arrays, gives identical cases; also
+while the city is changed and its devices are told things."""
 
 from __future__ import annotations
 
@@ -7,13 +8,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+from devices.cities.change import Change, applied, tell
 from devices.kinds import KINDS
 from devices.places import Area, CityFiles, Device, Node, Permit
 from tests.twin.tick.town import NIGHT_MS, said
 from twin.city import City, Registry
 from twin.detect import default_rules
-from twin.records import Batch, Case, Columns, Entry, Link
-from twin.tick import World, tick
+from twin.records import Action, Answer, Batch, Body, Case, Columns, Edit, Entry, Link, Names, Outcome
+from twin.store import shape
+from twin.tick import CityEdit, World, tick
 from twin.tick.areas import Areas, share
 from twin.whistle.ledger import Ledger
 from twin.whistle.places import CityPlaces
@@ -105,18 +108,24 @@ def day(city: City) -> list[tuple[int, list[Columns]]]:
     return marks
 
 
-def lived(run: Any, marks: list[tuple[int, list[Columns]]]) -> tuple[list[str], list[str]]:
-    """Every case as it stood in the end, and every step of every case in order."""
+def lived(
+    run: Any, marks: list[tuple[int, list[Columns]]], more: dict[int, list[Body]] | None = None
+) -> tuple[list[str], list[str]]:
+    """Every case as it stood in the end, and in order every step of every case and every order sent; `more`: what else
+    is journalled in some step."""
     cases: dict[str, Case] = {}
     steps: list[str] = []
     n = 1
     run([Entry(1, Link("drained"))], NIGHT_MS - STEP_MS, 1)
-    for now, columns in marks:
-        entries = [Entry(n := n + 1, Batch((one,))) for one in columns]
+    for k, (now, columns) in enumerate(marks):
+        entries = [Entry(n := n + 1, body) for body in (more or {}).get(k, ())]
+        entries += [Entry(n := n + 1, Batch((one,))) for one in columns]
         n += 1
         changes = run(entries, now, n).changes
         cases |= {case.id: case for case in changes.cases}
         steps += [repr(step) for step in changes.transitions]
+        steps += [repr(one) for one in changes.deliveries if one.key.startswith("order:")]
+        steps += [f"refused {one}" for one in changes.refused]
     return sorted(repr(case) for case in cases.values()), steps
 
 
@@ -155,6 +164,101 @@ def test_four_worlds_give_identical_cases(both: Any) -> None:
     cases, steps, again, steps_again, _ = both
     assert cases == again
     assert steps == steps_again
+
+
+def edits(files: CityFiles) -> dict[int, tuple[str, list[Change]]]:
+    """Changes of the city by step, each with its reason: names, places, permits, hardware, new and retired devices."""
+    devices = {d.id: d for d in files.devices}
+
+    def device(name: str, like: str = "", **fields: Any) -> Change:
+        return Change("devices", name, tell("devices", name, devices[like or name]) | {"id": name} | fields)
+
+    def renewed(name: str, by: str, model: str) -> Change:
+        return Change("devices", by, tell("devices", by, devices[name]) | {"id": by}, name, model)
+
+    permit = tell("permits", "p", files.permits[0]) | {"site": "x", "disposal": "x", "corridor_m": 2000.0}
+    nodes = {n.id: n for n in files.nodes}
+    return {
+        10: ("rewired", [Change("nodes", "cab-22", tell("nodes", "cab-22", nodes["cab-22"]) | {"name": "Quay"})]),
+        15: ("set back", [device("pole-31", lon=devices["pole-31"].lon + 0.0002)]),
+        25: ("weaker lamps", [device("pole-13", attributes={"ratedPower": 60.0})]),
+        30: ("new pole", [device("pole-4x", "pole-46", code16="0101040201999999", lon=0.0465)]),
+        35: ("new board", [renewed("pole-14", "pole-14", "reset")]),
+        45: ("new hours", [Change("permits", "p", permit | {"start_hour": 22.0, "end_hour": 23.0})]),
+        50: ("other radio", [renewed("cell-32", "cell-32", "carry")]),
+        55: ("scrapped", [Change("devices", "truck-3", None),
+                          Change("permits", "p", permit | {"trucks": ["truck-1", "truck-2", "truck-4"]})]),
+        100: ("felled while it was silent", [Change("neighbours", "cell-31", None), Change("devices", "cell-31", None),
+                                             Change("devices", "pole-32", None)]),
+    }  # fmt: skip
+
+
+def order(name: str, device: str, action: str, **arguments: Any) -> Action:
+    return Action(name, "li", "command", "", "test", {"device": device, "action": action, "arguments": arguments})
+
+
+ORDERS: dict[int, list[Body]] = {
+    5: [order("o-1", "pole-16", "dim", level=0.4, minutes=120), order("o-2", "truck-2", "text", en="Stop", zh="停车")],
+    6: [Outcome("order:o-1:1", "mqtt", True, 0, 1, final=True), Outcome("order:o-2:1", "mqtt", True, 0, 1, final=True),
+        Answer("truck-2", "o-2", True, "shown")],
+    7: [Answer("pole-16", "o-1", False, "no dimmer")],
+    32: [order("o-3", "pole-4x", "report"), order("o-4", "nobody", "report")],
+    101: [order("o-5", "pole-33", "dim", level=1.0)],
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def changed() -> tuple[list[str], list[str], list[str], list[str], World, Areas]:
+    """The same day with changes of the city and orders in it, in one world and in four."""
+    files, policy = city_files(), Policy()
+    bodies: dict[int, list[Body]] = {step: list(some) for step, some in ORDERS.items()}
+    later = files
+    names = City(files, Registry()).registry.names()
+    known = Registry(names)
+    for step, (reason, changes) in edits(files).items():
+        later = applied(later, [c for c in changes if c.value is not None])  # a reading of who goes later is said too
+        new = [("pole", known.rows("pole"), c.id) for c in changes if c.id == "pole-4x"]
+        known.register(new)
+        text = CityEdit(f"e-{step}", "wang", reason, tuple(changes)).text()
+        bodies.setdefault(step, [])[:0] = [*([Names(tuple(new))] if new else []), Edit("city", text)]
+    marks = day(City(later, Registry(known.names())))
+    for k, (now, columns) in enumerate(marks):
+        marks[k] = (now, [_there(k, one, known) for one in columns])
+    one = World(City(files, Registry(names)), Ledger(CityPlaces.of(files), policy), default_rules())
+    told = lived(lambda entries, now, n: tick(one, entries, now, n), marks, bodies)
+    four = Areas(files, Registry(names), DISTRICTS, Ledger(CityPlaces.of(files), policy), default_rules())
+    return *told, *lived(four.tick, marks, bodies), one, four
+
+
+def _there(k: int, columns: Columns, known: Registry) -> Columns:
+    """What is said by who is in the city in that step: nothing of a pole that comes later, or of who has gone."""
+    spans = {"pole-4x": (30, 999), "truck-3": (0, 55), "cell-31": (0, 100), "pole-32": (0, 100)}
+    names = [known.device(columns.kind, int(row)) for row in columns.row]
+    here = np.array([(span := spans.get(name, (0, 999)))[0] <= k < span[1] for name in names], bool)
+    return shape.take(columns, here)
+
+
+def test_changes_of_the_city_and_orders_keep_them_identical(changed: Any) -> None:
+    """Renamed, moved, rewired, adopted, replaced, retired, new hours of a permit, orders answered, refused and given
+    up: the same cases, steps, messages and states of orders."""
+    cases, steps, again, steps_again, one, four = changed
+    assert cases == again
+    assert steps == steps_again
+    assert repr(one.orders.dump()) == repr(four.orders.dump())
+    assert {o.id: o.state for o in one.orders.known.values()} == {
+        "o-1": "refused", "o-2": "done", "o-3": "timeout", "o-5": "timeout"}  # fmt: skip
+    assert one.city.version == four.city.version == 1 + len(edits(city_files()))
+    assert any("outside_hours:truck-1" in case for case in cases), "the new hours are judged by"
+    assert any("replaced: new board" in step for step in steps), "a case of old hardware is cleared"
+
+
+def test_a_new_device_lives_in_one_world_and_a_retired_one_in_none(changed: Any) -> None:
+    """As the city's districts say."""
+    *_, four = changed
+    holds = [{d.id for d in world.city.files.devices} for world in four.worlds]
+    assert four.shares.home["pole-4x"] == 3
+    assert "pole-4x" in holds[3]
+    assert not any("truck-3" in held or "pole-32" in held for held in holds)
 
 
 def test_a_world_holds_its_own_and_a_halo() -> None:

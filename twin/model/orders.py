@@ -78,7 +78,7 @@ class Orders:
         for order in [one for one in self.known.values() if one.state in WAITING and now_ms >= one.due_ms]:
             again = self._late(order, city, now_ms)
             sent += [again] if again is not None else []
-        self._lapse(now_ms)
+        self._lapse(city, now_ms)
         return sent, refused
 
     def _take(self, action: Action, city: City, now_ms: int) -> Delivery:
@@ -131,8 +131,10 @@ class Orders:
         self.known[order.id] = again
         return self._delivery(again, city)
 
-    def _lapse(self, now_ms: int) -> None:
+    def _lapse(self, city: City, now_ms: int) -> None:
         for device, wishes in list(self.desired.items()):
+            if city.describe(device) is None:  # retired: nothing is desired of it any more
+                wishes.clear()
             for quantity, wish in list(wishes.items()):
                 if wish.until_ms and now_ms >= wish.until_ms:
                     del wishes[quantity]

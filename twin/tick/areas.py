@@ -3,7 +3,8 @@
 A world holds the devices of its districts and, as a halo, those next to them that its detectors ask: neighbouring
 cells, the nearest poles, poles of its own districts that live in another world. A halo is modelled, and says nothing.
 What hangs on one gateway, feeder or cabinet lives in one world, the one that holds most of it: causes are found where
-all their witnesses are. Readings go to every world that holds their device.
+all their witnesses are. Readings go to every world that holds their device. A change of the city goes to each world as
+far as it concerns whom that world holds; a device that comes to a world which did not hold it begins anew there.
 """
 
 from __future__ import annotations
@@ -16,11 +17,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from devices.cities.change import Change, applied, tell
 from devices.places import CityFiles
 from twin.city import City, Registry
 from twin.detect import Rules
 from twin.detect.near import Neighbours
-from twin.records import Action, Answer, Batch, Changes, Columns, Entry, Finding, Names, Outcome
+from twin.model.orders import Orders
+from twin.records import Action, Answer, Batch, Changes, Columns, Edit, Entry, Finding, Names, Outcome
+from twin.tick.moves import CityEdit, Moved, become, concerned, taken
 from twin.tick.tick import Ticked, conclude, sense
 from twin.tick.world import Frozen, Ledger, World
 
@@ -116,42 +120,82 @@ class Areas:
         """`registry`: the city's rows, as readings carry them. `districts`: the world of each district's code."""
         self.city = City(files, registry)
         self.ledger = ledger
+        self.orders = Orders()
+        self._districts = districts
         self.shares = share(self.city, districts)
         self.worlds = [self._world(files, i, rules) for i in range(len(self.shares.held))]
         self._rows: list[dict[str, NDArray[np.int32]]] = [self._map(world.city) for world in self.worlds]
 
     def _world(self, files: CityFiles, index: int, rules: Rules) -> World:
-        held, home = self.shares.held[index], self.shares.of
+        held = self.shares.held[index]
         own = replace(files, devices=tuple(d for d in files.devices if d.id in held))
-        city, whole = City(own, Registry()), self.city
-        return World(city, Nobody(), rules, lambda subject: home(whole, subject) == index)
+        made = World(City(own, Registry()), Nobody(), rules, lambda name: self.shares.of(self.city, name) == index)
+        made.orders = self.orders  # one book of the whole city: each world sees what its devices were told
+        return made
 
     def _map(self, city: City) -> dict[str, NDArray[np.int32]]:
         """By kind, the world's row of each row of the city; -1: not held."""
         found = {}
         for kind in self.city.registry.kinds():
-            rows = [city.registry.lookup(kind, name) for name in self.city.registry.ids(kind)]
+            rows = [city.registry.find(kind, name) for name in self.city.registry.ids(kind)]
             found[kind] = np.array([-1 if row is None else row for row in rows], np.int32)
         return found
 
     def tick(self, entries: Sequence[Entry], now_ms: int, n: int = 0, leap_ms: int = 0) -> Ticked:
         """One tick of every world over its share of the entries, then the ledger over what they found."""
+        entries, moves = self._move(entries, now_ms)
         findings: list[Finding] = []
         heard = None
         for world, rows in zip(self.worlds, self._rows, strict=True):
             ticked, heard = sense(world, [_cut(entry, rows) for entry in entries], now_ms, n, leap_ms)
             findings += ticked.findings
         assert heard is not None
-        told = Ticked(Changes(), findings=sorted(findings, key=lambda f: (f.at_ms, f.key)))
-        told.changes = conclude(self.worlds, self.ledger, told.findings, heard, self.worlds[0].now_ms)
+        told = Ticked(Changes(), findings=sorted(findings, key=lambda f: (f.at_ms, f.key)), moves=moves)
+        told.changes = conclude(self.worlds, self.ledger, self.orders, self.city, told.findings, heard)
         return told
+
+    def _move(self, entries: Sequence[Entry], now_ms: int) -> tuple[list[Entry], list[Moved]]:
+        """Take in new rows and changes of the city, before any reading is shared out; the other entries."""
+        left, moves = list[Entry](), list[Moved]()
+        for entry in entries:
+            body = entry.body
+            if isinstance(body, Names):
+                self.city.extend(body)
+            elif isinstance(body, Edit) and body.what == "city":
+                read = taken(self.city.files, entry.n, body.text)
+                if read is not None:
+                    self._become(*read)
+                    moves.append(Moved(self.city.version, entry.n, now_ms, read[0], ()))
+            else:
+                left.append(entry)
+        if len(left) < len(entries):
+            self._rows = [self._map(world.city) for world in self.worlds]
+        return left, moves
+
+    def _become(self, edit: CityEdit, files: CityFiles) -> None:
+        """The whole city and every world go on as the changed one."""
+        self.city.become(files, self.city.version + 1)
+        self.shares = share(self.city, self._districts)
+        devices = {device.id: device for device in files.devices}
+        for world, wanted in zip(self.worlds, self.shares.held, strict=True):
+            own = {device.id for device in world.city.files.devices}
+            mine = [_mine_of(c, own) for c in edit.changes if c.table != "devices" or c.id in own or c.id in wanted]
+            said = {change.id for change in mine if change.table == "devices"}
+            came = sorted(wanted - own - said)
+            mine += [Change("devices", name, tell("devices", name, devices[name])) for name in came]
+            part = replace(edit, changes=tuple(mine))
+            become(world, part, applied(world.city.files, mine))
+        self.ledger.move(files, *concerned(edit), edit.actor)
+
+
+def _mine_of(change: Change, own: set[str]) -> Change:
+    """A change as a world sees it: who takes the place of a device that it does not hold is new there."""
+    return change if change.replaces in own else replace(change, replaces="", model="")
 
 
 def _cut(entry: Entry, rows: Mapping[str, NDArray[np.int32]]) -> Entry:
     """An entry as one world sees it: of a batch the readings of devices that it holds, by its own rows."""
     body = entry.body
-    if isinstance(body, Names):
-        raise ValueError("a city in several worlds takes its devices from its files")
     if not isinstance(body, Batch):
         return entry
     return Entry(entry.n, Batch(tuple(_mine(columns, rows[columns.kind]) for columns in body.columns)))

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from devices.cities.change import Change, ChangeRefused, applied, change_in, change_out, find, tell
+from devices.cities.change import Change, ChangeRefused, Found, applied, change_in, change_out, tell
+from devices.places import CityFiles
 from twin.detect.base import Forgetful
 from twin.model.renew import carry, reset
 from twin.tick.world import World
@@ -55,33 +56,55 @@ class Moved:
 def move(world: World, n: int, text: str, at_ms: int) -> Moved | None:
     """Take in a journalled change. It was judged before it was journalled; one that this version cannot read is left
     out, said so, and changes nothing (None)."""
-    try:
-        edit = CityEdit.read(text)
-        files = applied(world.city.files, edit.changes)
-    except (ChangeRefused, ValueError, KeyError, TypeError) as error:
-        LOG.warning("the journalled change %d of the city does not fit this version and is left out: %s", n, error)
+    read = taken(world.city.files, n, text)
+    if read is None:
         return None
-    before = tuple(_told(world, change) for change in edit.changes)
-    gone = {
-        c.id: f"retired: {edit.reason}" for c in edit.changes if c.table in ("devices", "nodes") and c.value is None
-    }
-    world.city.become(files, world.city.version + 1)
-    world.fit()
-    fresh: dict[str, str] = {}
-    for change in edit.changes:
-        if change.replaces:
-            _replace(world, change)
-            fresh[change.replaces] = f"replaced: {edit.reason}"
-            if change.replaces in gone:
-                gone[change.replaces] = f"replaced by {change.id}: {edit.reason}"
-    for subject in {**gone, **fresh}:
-        _unsay(world, subject)
-    world.ledger.move(files, gone, {s: why for s, why in fresh.items() if s not in gone}, edit.actor)
+    edit, files = read
+    found = Found(world.city.files)
+    before = tuple(_told(found, change) for change in edit.changes)
+    become(world, edit, files)
+    world.ledger.move(files, *concerned(edit), edit.actor)
     return Moved(world.city.version, n, at_ms, edit, before)
 
 
-def _told(world: World, change: Change) -> dict[str, Any] | None:
-    known = find(world.city.files, change.table, change.id)
+def taken(files: CityFiles, n: int, text: str) -> tuple[CityEdit, CityFiles] | None:
+    """A journalled change and the city after it; None, and said so, where this version cannot read it."""
+    try:
+        edit = CityEdit.read(text)
+        return edit, applied(files, edit.changes)
+    except (ChangeRefused, ValueError, KeyError, TypeError) as error:
+        LOG.warning("the journalled change %d of the city does not fit this version and is left out: %s", n, error)
+        return None
+
+
+def become(world: World, edit: CityEdit, files: CityFiles) -> None:
+    """City, models and detectors of one world go on as those of `files`, to which the edit leads."""
+    world.city.become(files, world.city.version + 1)
+    world.fit()
+    for change in edit.changes:
+        if change.replaces:
+            _replace(world, change)
+    gone, fresh = concerned(edit)
+    for subject in {**gone, **fresh}:
+        _unsay(world, subject)
+
+
+def concerned(edit: CityEdit) -> tuple[dict[str, str], dict[str, str]]:
+    """Subjects that are no more, and those of other hardware, each with the reason."""
+    gone = {
+        c.id: f"retired: {edit.reason}" for c in edit.changes if c.table in ("devices", "nodes") and c.value is None
+    }
+    fresh: dict[str, str] = {}
+    for change in edit.changes:
+        if change.replaces in gone:
+            gone[change.replaces] = f"replaced by {change.id}: {edit.reason}"
+        elif change.replaces:
+            fresh[change.replaces] = f"replaced: {edit.reason}"
+    return gone, fresh
+
+
+def _told(found: Found, change: Change) -> dict[str, Any] | None:
+    known = found.find(change.table, change.id)
     return None if known is None else tell(change.table, change.id, known)
 
 

@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from twin.city import City
 from twin.detect import Moment
 from twin.errors import SettingsError
 from twin.model import advance
-from twin.model.orders import VERB
+from twin.model.orders import VERB, Orders
 from twin.records import (
     I32,
     Action,
@@ -69,12 +70,7 @@ def tick(world: World, entries: Sequence[Entry], now_ms: int, n: int = 0, leap_m
     does. Rows that the city does not have are passed over.
     """
     ticked, heard = sense(world, entries, now_ms, n, leap_ms)
-    orders = [action for action in heard.actions if action.verb == VERB]
-    heard.actions = [action for action in heard.actions if action.verb != VERB]
-    ticked.changes = conclude((world,), world.ledger, ticked.findings, heard, world.now_ms)
-    sent, refused = world.orders.step(orders, heard.outcomes, heard.answers, world.city, world.now_ms)
-    ticked.changes.deliveries += sent
-    ticked.changes.refused += refused
+    ticked.changes = conclude((world,), world.ledger, world.orders, world.city, ticked.findings, heard)
     return ticked
 
 
@@ -86,12 +82,19 @@ def sense(world: World, entries: Sequence[Entry], now_ms: int, n: int = 0, leap_
 
 
 def conclude(
-    worlds: Sequence[World], ledger: Ledger, findings: Sequence[Finding], heard: Heard, now_ms: int
+    worlds: Sequence[World], ledger: Ledger, orders: Orders, city: City, findings: Sequence[Finding], heard: Heard
 ) -> Changes:
-    """The second half: the ledger correlates findings, wherever they come from; verdicts go to every world."""
-    changes = ledger.step(findings, heard.actions, heard.outcomes, heard.answers, now_ms)
+    """The second half: the ledger correlates findings, wherever they come from; verdicts go to every world; orders to
+    devices of the city go on."""
+    now_ms = worlds[0].now_ms
+    told = [action for action in heard.actions if action.verb == VERB]
+    actions = [action for action in heard.actions if action.verb != VERB]
+    changes = ledger.step(findings, actions, heard.outcomes, heard.answers, now_ms)
     for world in worlds:
-        _judge(world, heard.actions, changes)
+        _judge(world, actions, changes)
+    sent, refused = orders.step(told, heard.outcomes, heard.answers, city, now_ms)
+    changes.deliveries += sent
+    changes.refused += refused
     return changes
 
 
