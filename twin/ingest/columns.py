@@ -30,6 +30,7 @@ from twin.ingest.template import LESSONS, Scan, Stock, Template, learn, learn_sh
 from twin.records import FLAG_EVENT, I64, Answer, Batch, Online, Refused, Reject
 
 SAMPLES = 64  # rejects kept readable, of one batch
+KNOCKS = 2000  # devices that nobody knows, told of one batch
 SAMPLE_BYTES = 512
 
 Messages = tuple[Cuts, int]  # messages, arrived_ms
@@ -87,6 +88,7 @@ class _Work:
         self.out = Received(self.batch)
         self.samples: list[Reject] = []
         self.refused: list[Refused] = []
+        self.knocks: dict[bytes, Reject] = {}
 
     def run(self) -> Received:
         """Group, decode, check, and put together."""
@@ -95,11 +97,14 @@ class _Work:
                 self.numbers[index] = self.forms.introduce(self.cuts.topic(index))
             except PayloadError as error:
                 self._reject(index, error)
+                if error.reason == "unknown_device":
+                    self._knock(index)
         for group, members in self._grouped():
             self._decode_group(group, members)
         self._finish()
         self.batch.samples = tuple(self.samples[-SAMPLES:])
         self.batch.refused = tuple(self.refused)
+        self.batch.knocks = tuple(self.knocks.values())
         return self.out
 
     def _grouped(self) -> list[tuple[int, I64]]:
@@ -287,9 +292,17 @@ class _Work:
     def _sample(self, index: int, reason: str, detail: str) -> None:
         if len(self.samples) >= 2 * SAMPLES:
             del self.samples[:SAMPLES]
+        self.samples.append(self._told(index, reason, detail))
+
+    def _knock(self, index: int) -> None:
+        """Samples are too few to tell of each newcomer when a thousand come at once."""
+        topic = self.cuts.topic(index)
+        if len(self.knocks) < KNOCKS and topic not in self.knocks:
+            self.knocks[topic] = self._told(index, "unknown_device", "")
+
+    def _told(self, index: int, reason: str, detail: str) -> Reject:
         topic = self.cuts.topic(index)[:256].decode(errors="replace")
-        at = int(self.arrived[index])
-        self.samples.append(Reject(at, topic, reason, detail[:256], self.cuts.payload(index)[:SAMPLE_BYTES]))
+        return Reject(int(self.arrived[index]), topic, reason, detail[:256], self.cuts.payload(index)[:SAMPLE_BYTES])
 
 
 def _templated(form: Shape | str | None) -> bool:

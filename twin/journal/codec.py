@@ -234,7 +234,7 @@ def _decode_batch(payload: memoryview) -> Batch:
         columns.append(decoded)
     if at != len(payload):
         raise ValueError(f"{len(payload) - at} bytes are left over")
-    counts = {name: {tuple(entry[:-1]): entry[-1] for entry in head[name]} for name in COUNTS}
+    counts: dict[str, Any] = {name: {tuple(entry[:-1]): entry[-1] for entry in head[name]} for name in COUNTS}
     return Batch(
         columns=tuple(columns),
         messages=head["messages"],
