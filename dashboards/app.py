@@ -16,6 +16,7 @@ from starlette.types import ASGIApp
 from dashboards.api import (
     accounts,
     answer,
+    backtest,
     books,
     cap,
     cases,
@@ -93,7 +94,7 @@ def build_app(
     app.state.live = live
     parts = (
         answer, cap, city, register, orders, photos, cases, route, mutes, channels, accounts, ingest, score, rules,
-        store, session, users, books, reveals, probes,
+        backtest, store, session, users, books, reveals, probes,
     )  # fmt: skip
     for part in parts:
         app.include_router(part.routes)

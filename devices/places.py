@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 LonLat = tuple[float, float]  # WGS84 degrees, longitude first, as in GeoJSON
 
@@ -123,6 +124,28 @@ class Department:
     on_call: tuple[Shift, ...] = ()
 
 
+class Road(NamedTuple):
+    """A street or a piece of one, with its speed limit."""
+
+    name: str
+    limit_kmh: float
+    line: tuple[LonLat, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """What city.toml says. basemap: SHA-256 of the base map's file, '' where the city has none."""
+
+    name: str = ""
+    name_zh: str = ""
+    name_local: str = ""
+    adcode: str = ""
+    timezone: str = ""
+    centre: LonLat = (0.0, 0.0)
+    attribution: str = ""
+    basemap_sha256: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class CityFiles:
     """One city as its files say. Orders are the files' orders."""
@@ -140,12 +163,21 @@ class CityFiles:
     departments: tuple[Department, ...]
     neighbours: Mapping[str, tuple[str, ...]]  # cell id -> cell ids
     routes: Mapping[str, tuple[LonLat, ...]]  # corridor id -> line
-    roads: tuple[tuple[str, float, tuple[LonLat, ...]], ...] = ()  # (name, speed limit km/h, line)
+    roads: tuple[Road, ...] = ()
     tunnels: tuple[tuple[LonLat, ...], ...] = ()  # those of the roads' lines that lie in one
     calendars: tuple[Calendar, ...] = ()
     name_local: str = ""
     folder: Path | None = None  # where the files are
     basemap: Path | None = None  # basemap.geojson.gz (docs/city-files.md), None where the city has none
+    basemap_sha256: str = ""
+
+    @property
+    def head(self) -> Head:
+        """Names, code, time zone, centre, credit and base map: one record of what has no table."""
+        return Head(
+            self.name, self.name_zh, self.name_local, self.adcode, self.timezone, self.centre, self.attribution,
+            self.basemap_sha256,
+        )  # fmt: skip
 
     def bounds(self) -> tuple[float, float, float, float]:
         """West, south, east, north in degrees: of the districts' rings, else of devices that stand still."""

@@ -94,3 +94,7 @@ class BadPeriod(TwinError):
 
 class AlbumFull(TwinError):
     """A photo that cannot be kept: too many under its case, or no room."""
+
+
+class BacktestRuns(TwinError):
+    """A back-test is running, and there is one at a time."""

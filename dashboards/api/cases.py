@@ -40,12 +40,15 @@ def cases(
 @routes.get("/api/cases/{case}", responses=refusals(404), summary="One case")
 def case(case: str, given: Given, who: Who) -> Response:
     """The case; `earlier`: of the same type on the same subject or company, within `repeat_days` of the policy before,
-    newest first; `can`: the steps that it may take and that are the caller's to take.
+    newest first; `can`: the steps that it may take and that are the caller's to take; `city_version`: of the city in
+    which it was found (`/api/registry/...?at=` with its `opened_ms` shows that).
     """
     found = given.case(who, case)
     earlier = [one for one in given.desk.earlier(found) if given.sees(who, one)]
     told = [{name: getattr(one, name) for name in EARLIER} for one in earlier]
-    return given.answer({**plain(found), "earlier": told, "can": given.steps(who, found)})
+    version = given.desk.register.version_at(found.opened_ms)
+    more = {"earlier": told, "can": given.steps(who, found), "city_version": version}
+    return given.answer({**plain(found), **more})
 
 
 @routes.get("/api/cases/{case}/children", responses=refusals(404, 422), summary="The symptoms that it explains")

@@ -10,6 +10,7 @@ from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import FileResponse
 
 from dashboards.api.errors import Refused, no_device, refusals
+from dashboards.api.moments import At, at_ms
 from dashboards.api.subject import Given, Subject, Who, answer
 from dashboards.columns import encode_devices, rows_as_json
 from devices.kinds import KINDS
@@ -126,11 +127,14 @@ async def series(
 
 
 @routes.get("/api/basemap", responses=refusals(404), summary="The base map's features (GeoJSON)")
-def basemap(given: Given) -> Response:
-    """Roads, water, parks, buildings as the city's files hold them."""
-    path = _basemap(given)
+async def basemap(given: Given, at: At = None) -> Response:
+    """Roads, water, parks, buildings as the city's files hold them; `at`: as they held them then."""
+    moment = at_ms(at)
+    path = _basemap(given) if moment is None else await asyncio.to_thread(given.desk.register.basemap, moment)
     if path is None:
-        raise Refused(404, "no_basemap", "This city has no base map.", "Build one with `citywhistle city build`.")
+        raise Refused(
+            404, "no_basemap", "This city has no base map (of then).", "Build one with `citywhistle city build`."
+        )
     headers = {"Content-Encoding": "gzip"} if path.suffix == ".gz" else {}
     return FileResponse(path, media_type="application/geo+json", headers=headers)
 

@@ -6,13 +6,13 @@ import asyncio
 import dataclasses
 import uuid
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Header, Query, Request, Response
 from pydantic import BaseModel, ConfigDict, Field
 
 from dashboards.api.errors import Refused, refusals
+from dashboards.api.moments import At, at_ms
 from dashboards.api.subject import Given, Subject, Who
 from devices.cities.change import Change, ChangeRefused, change_in
 from devices.cities.sheets import sheet_changes
@@ -22,12 +22,10 @@ from twin.query.register import Adoption, Wish
 
 routes = APIRouter(tags=["register"])
 
-Table = Literal["areas", "nodes", "devices", "permits", "departments", "calendars", "neighbours", "routes"]
+Table = Literal[
+    "city", "areas", "nodes", "devices", "permits", "departments", "calendars", "neighbours", "routes", "roads"
+]  # fmt: skip
 Key = Annotated[str | None, Header(alias="Idempotency-Key", min_length=8, max_length=64, pattern=r"^[\x21-\x7e]+$")]
-At = Annotated[
-    str | None,
-    Query(max_length=40, description="the city as it was then: milliseconds since 1970 UTC, or ISO 8601"),
-]
 Why = Annotated[str, Field(min_length=1, max_length=500, description="why; it is recorded")]
 Newest = Annotated[int, Field(strict=True, ge=0, description="refuse unless the city is at this version; 0: any")]
 Dry = Annotated[bool, Field(strict=True, description="say what would be done, and do nothing")]
@@ -76,20 +74,6 @@ class Adopt(_Body):
     """Strangers that become devices, together or not at all."""
 
     devices: Annotated[list[Adopted], Field(min_length=1, max_length=MOST)]
-
-
-def at_ms(told: str | None) -> int | None:
-    """A time as the query gives it."""
-    if not told:
-        return None
-    if told.isdigit():
-        return min(int(told), 2**53)
-    try:
-        moment = datetime.fromisoformat(told.replace(" ", "+"))
-    except ValueError:
-        raise Refused(422, "invalid", f"at {told!r} is no time.",
-                      "Give milliseconds since 1970 UTC, or 2026-03-31T08:00:00+08:00.") from None  # fmt: skip
-    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
 
 
 def no_object(table: str, name: str) -> Refused:

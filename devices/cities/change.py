@@ -7,10 +7,11 @@ object (whole) or drops it. What may be changed, and how an object of each table
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from devices.cities.forms import (
+    CITY,
     area_from,
     area_told,
     calendar_from,
@@ -19,18 +20,23 @@ from devices.cities.forms import (
     department_told,
     device_from,
     device_told,
+    head_from,
+    head_told,
     neighbours_from,
     neighbours_told,
     node_from,
     node_told,
     permit_from,
     permit_told,
+    road_from,
+    road_id,
+    road_told,
     route_from,
     route_told,
 )
 from devices.cities.tables import Wrong
 from devices.errors import DeviceError
-from devices.places import CityFiles
+from devices.places import CityFiles, Road
 
 Value = Mapping[str, Any]
 
@@ -46,10 +52,12 @@ class Table:
 
 # In the order in which their problems are told.
 TABLES: Mapping[str, Table] = {
+    "city": Table("id", head_from, head_told),
     "areas": Table("code", area_from, area_told),
     "nodes": Table("id", node_from, node_told),
     "devices": Table("id", device_from, device_told),
     "routes": Table("id", route_from, route_told),
+    "roads": Table("id", road_from, road_told),
     "permits": Table("id", permit_from, permit_told),
     "neighbours": Table("cell", neighbours_from, neighbours_told),
     "calendars": Table("id", calendar_from, calendar_told),
@@ -99,14 +107,51 @@ class ChangeRefused(DeviceError):
 
 def records_of(files: CityFiles, table: str) -> dict[str, Any]:
     """The records of one table by id, in the files' order."""
+    if table == "city":
+        return {CITY: files.head}
+    if table == "roads":
+        return _by_line(files.roads)
     if table in MAPPINGS:
         return dict(getattr(files, table))
     key = TABLES[table].key
     return {getattr(record, key): record for record in getattr(files, table)}
 
 
+def _by_line(roads: Iterable[Road]) -> dict[str, Road]:
+    """Roads by id; of two on one and the same line the second is told apart by a number."""
+    found: dict[str, Road] = {}
+    for road in roads:
+        name = wanted = road_id(road.line)
+        again = 1
+        while name in found:
+            again += 1
+            name = f"{wanted}~{again}"
+        found[name] = road
+    return found
+
+
+@dataclass(slots=True)
+class Found:
+    """A city's records by table and id, each table worked out once: for who looks for many."""
+
+    files: CityFiles
+    _tables: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def table(self, table: str) -> Mapping[str, Any]:
+        """The records of a table by id."""
+        if table not in self._tables:
+            self._tables[table] = records_of(self.files, table)
+        return self._tables[table]
+
+    def find(self, table: str, name: str) -> Any:
+        """The record of that id; None where there is none."""
+        return self.table(table).get(name)
+
+
 def find(files: CityFiles, table: str, name: str) -> Any:
-    """The record of that id; None where there is none."""
+    """The record of that id; None where there is none. Who looks for many asks `Found`."""
+    if table in ("city", "roads"):
+        return records_of(files, table).get(name)
     if table in MAPPINGS:
         return getattr(files, table).get(name)
     key = TABLES[table].key
@@ -145,11 +190,13 @@ def applied(files: CityFiles, changes: Iterable[Change]) -> CityFiles:
         else:
             known[change.id] = read(change)
     done: dict[str, Any] = {t: known if t in MAPPINGS else tuple(known.values()) for t, known in tables.items()}
+    for head in done.pop("city", ()):
+        done |= asdict(head)
     return replace(files, **done)
 
 
 def difference(before: CityFiles, after: CityFiles) -> list[Change]:
-    """The changes that make `after` of `before`: what TABLES hold; names, roads and base map are not among it."""
+    """The changes that make `after` of `before`. Of the base map it is the fingerprint; the file is elsewhere."""
     changes: list[Change] = []
     for table, how in TABLES.items():
         old, new = records_of(before, table), records_of(after, table)

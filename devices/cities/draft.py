@@ -7,20 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from devices.cities.tables import Problems
-from devices.places import Area, Calendar, Department, Device, LonLat, Node, Permit
-
-
-@dataclass(slots=True)
-class Head:
-    """What city.toml says."""
-
-    name: str = ""
-    name_zh: str = ""
-    name_local: str = ""
-    adcode: str = ""
-    timezone: str = ""
-    centre: LonLat = (0.0, 0.0)
-    attribution: str = ""
+from devices.places import Area, Calendar, Department, Device, Head, LonLat, Node, Permit, Road
 
 
 @dataclass(slots=True)
@@ -38,7 +25,7 @@ class Draft:
     calendars: dict[str, Calendar] = field(default_factory=dict)
     neighbours: dict[str, tuple[str, ...]] = field(default_factory=dict)
     routes: dict[str, tuple[LonLat, ...]] = field(default_factory=dict)
-    roads: list[tuple[str, float, tuple[LonLat, ...]]] = field(default_factory=list)
+    roads: list[Road] = field(default_factory=list)
     tunnels: list[tuple[LonLat, ...]] = field(default_factory=list)  # of the roads' lines
     lines: dict[tuple[str, str], int] = field(default_factory=dict)  # (file, id) -> line
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
+from zoneinfo import ZoneInfo
 
 from devices.cities.read import (
+    AREA_CODE,
     AREA_COLUMNS,
     DEVICE_COLUMNS,
     NAME_FIX,
@@ -20,7 +23,7 @@ from devices.cities.read import (
 )
 from devices.cities.staff import DAYS, KEYS, WORD, calendar_of, department_of
 from devices.cities.tables import Column, Wrong, is_day
-from devices.places import Area, Calendar, Department, Device, LonLat, Node, Permit
+from devices.places import Area, Calendar, Department, Device, Head, LonLat, Node, Permit, Road
 from devices.topics import NAME
 
 Value = Mapping[str, Any]
@@ -163,6 +166,57 @@ def route_from(value: Value) -> tuple[LonLat, ...]:
 
 def route_told(name: str, line: Sequence[LonLat]) -> dict[str, Any]:
     return {"id": name, "line": [list(point) for point in line]}
+
+
+CITY = "city"  # the id of the one object of table `city`
+HEAD = ("name", "name_zh", "name_local", "adcode", "timezone", "attribution", "basemap_sha256")
+MUST = ("name", "adcode", "timezone")
+
+
+def head_from(value: Value) -> Head:
+    """What city.toml says. Raises Wrong."""
+    _only(value, ("id", *HEAD, "centre"))
+    text = {name: _cell(Column(name, None if name in MUST else ""), value.get(name)) for name in HEAD}
+    if not AREA_CODE["district"].match(text["adcode"]):
+        raise Wrong(f"adcode {text['adcode'][:40]!r} is not six digits", "use the city's administrative code", "adcode")
+    try:
+        ZoneInfo(text["timezone"])
+    except (KeyError, ValueError, OSError):
+        problem = f"unknown time zone {text['timezone'][:60]!r}"
+        raise Wrong(problem, "use an IANA name such as Asia/Shanghai", "timezone") from None
+    line = one_line([value.get("centre")] * 2)
+    if line is None or abs(line[0][0]) > 180 or abs(line[0][1]) > 85:
+        raise Wrong("centre is missing or not on the map", "write [longitude, latitude] in degrees", "centre")
+    return Head(centre=line[0], **text)
+
+
+def head_told(name: str, head: Head) -> dict[str, Any]:
+    told: dict[str, Any] = {"id": name} | {field: getattr(head, field) for field in HEAD}
+    return told | {"centre": list(head.centre)}
+
+
+def road_id(line: Sequence[LonLat]) -> str:
+    """The id of a road: made of where it runs, so that it stays while name and limit change."""
+    return "road-" + hashlib.sha256(repr([tuple(point) for point in line]).encode()).hexdigest()[:16]
+
+
+def road_from(value: Value) -> Road:
+    """A road. Raises Wrong."""
+    _only(value, ("id", "name", "maxspeed", "line"))
+    line = one_line(value.get("line"))
+    if line is None or len(line) > MOST:
+        raise Wrong("line is no line", "write [[longitude, latitude], ...] with at least two points", "line")
+    limit = value.get("maxspeed")
+    if isinstance(limit, bool) or not isinstance(limit, int | float) or not 0 < limit <= 200:
+        raise Wrong(f"maxspeed {str(limit)[:40]!r}", "write its speed limit in km/h as a number", "maxspeed")
+    name, wanted = str(value.get("id", "")), road_id(line)
+    if name.partition("~")[0] != wanted:
+        raise Wrong(f"id {name[:60]!r} is not that of this line", f"a road is named by its line: {wanted}", "id")
+    return Road(_cell(Column("name", ""), value.get("name")), float(limit), line)
+
+
+def road_told(name: str, road: Road) -> dict[str, Any]:
+    return {"id": name, "name": road.name, "maxspeed": road.limit_kmh, "line": [list(point) for point in road.line]}
 
 
 def _staff(value: Value, what: str) -> dict[str, Any]:

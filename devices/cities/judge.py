@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from devices.cities.change import TABLES, Change, ChangeRefused, ObjectError, applied, find, read, records_of, tell
+from devices.cities.change import TABLES, Change, ChangeRefused, Found, ObjectError, applied, read, records_of, tell
 from devices.cities.check import (
     carrier_problems,
     device_problems,
@@ -20,7 +20,8 @@ from devices.cities.check import (
     place_problems,
     street_problems,
 )
-from devices.cities.draft import Draft, Head
+from devices.cities.draft import Draft
+from devices.cities.forms import CITY
 from devices.cities.tables import Complaint
 from devices.kinds import KINDS
 from devices.places import CityFiles, Device
@@ -33,6 +34,7 @@ def judged(files: CityFiles, changes: Sequence[Change]) -> CityFiles:
     """The city after the changes. Raises ChangeRefused naming every object and field that does not fit."""
     errors: list[ObjectError] = []
     seen: set[tuple[str, str]] = set()
+    found = Found(files)
     for change in changes:
         if (change.table, change.id) in seen:
             errors.append(ObjectError(change.table, change.id, "", "is changed twice", "say it once"))
@@ -42,7 +44,7 @@ def judged(files: CityFiles, changes: Sequence[Change]) -> CityFiles:
                 read(change)
         except ChangeRefused as refused:
             errors += refused.errors
-        errors += _unknown(files, change)
+        errors += _unknown(found, change)
     if errors:
         raise ChangeRefused(errors[:MOST_ERRORS])
     after = applied(files, changes)
@@ -55,12 +57,14 @@ def judged(files: CityFiles, changes: Sequence[Change]) -> CityFiles:
     return after
 
 
-def _unknown(files: CityFiles, change: Change) -> Iterator[ObjectError]:
-    """A change that drops or replaces what is not there, or gives a device another kind."""
-    before = find(files, change.table, change.id)
+def _unknown(found: Found, change: Change) -> Iterator[ObjectError]:
+    """A change that drops or replaces what is not there, or gives a device another kind; a second city, or none."""
+    before = found.find(change.table, change.id)
     if change.value is None and before is None:
         yield ObjectError(change.table, change.id, "", "there is no such object", "see the registry for the ids")
-    if change.replaces and find(files, "devices", change.replaces) is None:
+    if change.table == "city" and (change.id != CITY or change.value is None):
+        yield ObjectError("city", change.id, "id", "there is one city, and it stays", f"change the object {CITY!r}")
+    if change.replaces and found.find("devices", change.replaces) is None:
         problem = f"there is no device {change.replaces[:60]!r}"
         yield ObjectError(change.table, change.id, "replaces", problem, "name the device whose place it takes")
     kind = (change.value or {}).get("kind")
@@ -119,12 +123,21 @@ def _renamed(names: Iterable[str], gone: set[str], renamed: Mapping[str, str]) -
     return [renamed.get(name, name) for name in names if name not in gone]
 
 
-def free_code(files: CityFiles, district: str, kind: str, taken: Iterable[str] = ()) -> str:
-    """The next free 16-digit code of a kind in a district."""
-    prefix = district + KINDS[kind].object_class
-    serials = [int(d.code16[10:]) for d in files.devices if d.code16.startswith(prefix)]
-    serials += [int(code[10:]) for code in taken if code.startswith(prefix)]
-    return f"{prefix}{max(serials, default=0) + 1:06d}"
+class FreeCodes:
+    """Gives the 16-digit codes that are free in a city, one after the other."""
+
+    def __init__(self, files: CityFiles, given: Mapping[str, int]) -> None:
+        """`given`: by the first ten digits, the highest serial that was ever given; a retired device keeps its own."""
+        self._last = dict(given)
+        for device in files.devices:
+            prefix, serial = device.code16[:10], int(device.code16[10:] or 0)
+            self._last[prefix] = max(self._last.get(prefix, 0), serial)
+
+    def next(self, district: str, kind: str) -> str:
+        """The next one of a kind in a district."""
+        prefix = district + KINDS[kind].object_class
+        self._last[prefix] = self._last.get(prefix, 0) + 1
+        return f"{prefix}{self._last[prefix]:06d}"
 
 
 # ---- what does not fit ---------------------------------------------------------------------------------------------
@@ -132,10 +145,10 @@ def free_code(files: CityFiles, district: str, kind: str, taken: Iterable[str] =
 
 def draft_of(files: CityFiles) -> Draft:
     """A city's records as the checks read them."""
-    head = Head(files.name, files.name_zh, files.name_local, files.adcode, files.timezone, files.centre)
-    draft = Draft(files.folder or Path(), head=head, roads=list(files.roads))
+    draft = Draft(files.folder or Path(), head=files.head, roads=list(files.roads))
     for table in TABLES:
-        setattr(draft, table, records_of(files, table))
+        if table not in ("city", "roads"):
+            setattr(draft, table, records_of(files, table))
     return draft
 
 
@@ -154,13 +167,15 @@ def _problems(files: CityFiles, touched: dict[str, set[str]]) -> Iterator[Object
         "departments": lambda record: _office(draft, record),
     }
     for table, ids in touched.items():
-        known = getattr(draft, table)
+        if not ids:
+            continue
+        known = records_of(files, table) if table in ("city", "roads") else getattr(draft, table)
         for name in sorted(ids & known.keys()):
             record = known[name]
             if table == "neighbours":
                 found: Iterator[Complaint] = neighbour_problems(draft, name, record)
-            elif table == "routes":
-                found = _placed(draft, iter(()), record)
+            elif table in ("routes", "roads"):
+                found = _placed(draft, iter(()), getattr(record, "line", record))
             else:
                 found = checks[table](record) if table in checks else iter(())
             for field, problem, fix in found:

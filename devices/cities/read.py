@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -12,12 +13,12 @@ from zoneinfo import ZoneInfo
 
 from devices.cities import city_directory
 from devices.cities.check import check_draft
-from devices.cities.draft import Draft, Head, key_line
+from devices.cities.draft import Draft, key_line
 from devices.cities.staff import read_departments
 from devices.cities.tables import Column, Wrong, is_day, line_of, number, read_features, read_table, read_toml
 from devices.errors import CityFileError
 from devices.kinds import KINDS
-from devices.places import Area, CityFiles, Device, LonLat, Node, Permit
+from devices.places import Area, CityFiles, Device, Head, LonLat, Node, Permit, Road
 from devices.topics import NAME
 
 LEVELS = ("district", "street", "grid")
@@ -87,8 +88,14 @@ def finish(draft: Draft) -> CityFiles:
         permits=tuple(draft.permits.values()), departments=tuple(draft.departments.values()),
         neighbours=draft.neighbours, routes=draft.routes, roads=tuple(draft.roads),
         tunnels=tuple(draft.tunnels), calendars=tuple(draft.calendars.values()),
-        basemap=basemap if basemap.exists() else None, folder=draft.directory,
+        basemap=basemap if basemap.exists() else None, basemap_sha256=_sha256(basemap) if basemap.exists() else "",
+        folder=draft.directory,
     )  # fmt: skip
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read_head(draft: Draft) -> None:
@@ -105,9 +112,11 @@ def read_head(draft: Draft) -> None:
         wrong("format", f"format is {told.get('format')!r}", f"this version reads `format = {FORMAT}`")
     text = {key: told.get(key, "") for key in ("name", "name_zh", "name_local", "adcode", "timezone", "attribution")}
     for key, value in text.items():
-        if not isinstance(value, str) or (not value and key in ("name", "adcode", "timezone")):
+        if not isinstance(value, str) or (not value.strip() and key in ("name", "adcode", "timezone")):
             wrong(key, f"{key} is missing or no text", f'write {key} = "..."')
             text[key] = ""
+        else:
+            text[key] = " ".join(value.split())
     if text["adcode"] and not AREA_CODE["district"].match(text["adcode"]):
         wrong(
             "adcode", f"adcode {text['adcode'][:40]!r} is not six digits", "use the city's 6-digit administrative code"
@@ -332,8 +341,8 @@ def read_lines(draft: Draft) -> None:
             problem = f"road {feature.number} ({str(feature.properties.get('name', ''))[:60]}): maxspeed {limit!r}"
             draft.problems.say(path.name, 1, problem, "write its speed limit in km/h as a number")
         else:
-            name = str(feature.properties.get("name") or "")
-            draft.roads += [(name, float(limit), line) for line in good]
+            name = " ".join(str(feature.properties.get("name") or "").split())
+            draft.roads += [Road(name, float(limit), line) for line in good]
             draft.tunnels += good if feature.properties.get("tunnel") is True else []
 
 

@@ -9,8 +9,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from devices.cities.change import TABLES, Change, ChangeRefused, ObjectError, records_of, tell
-from devices.cities.forms import NUMBERS
-from devices.cities.read import read_attributes
+from devices.cities.forms import NUMBERS, road_id
+from devices.cities.read import one_line, read_attributes
 from devices.cities.tables import NO_CSV, number
 from devices.places import CityFiles
 
@@ -119,8 +119,15 @@ def _shape(table: str, count: int, geometry: Any) -> dict[str, Any]:
         return {"lon": at[0], "lat": at[1]}
     if kind == "LineString" and table == "routes":
         return {"line": at}
+    if kind == "LineString" and table == "roads":
+        line = one_line(at)
+        return {"line": at} | ({"id": road_id(line)} if line is not None else {})
     if kind == "Polygon" and table == "areas" and isinstance(at, list) and at:
         return {"ring": at[0]}
     raise refused(
-        table, f"line {count}", "", f"a {str(kind)[:20]} in {table}", "points; lines of routes, areas' outlines"
+        table,
+        f"line {count}",
+        "",
+        f"a {str(kind)[:20]} in {table}",
+        "points; lines of routes and roads, areas' outlines",
     )

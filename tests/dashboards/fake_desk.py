@@ -21,7 +21,16 @@ from typing import Any
 from devices.kinds import KINDS
 from devices.orders import check_order
 from twin.detect import default_rules
-from twin.errors import BadPeriod, DeliveryFailed, LinkRefused, SettingsError, StoreElsewhere, UnknownPlace
+from twin.errors import (
+    BacktestRuns,
+    BadPeriod,
+    DeliveryFailed,
+    LinkRefused,
+    SettingsError,
+    StoreElsewhere,
+    UnknownPlace,
+)
+from twin.query.backtest import Ask
 from twin.query.cap import WARNINGS
 from twin.query.desk import Account, Letter, Moved, Row, Series
 from twin.query.score import ScoreCard, Where, score_card
@@ -118,6 +127,52 @@ def shipped_city() -> dict[str, Any]:
             "bounds": (min(lons), min(lats), max(lons), max(lats))}  # fmt: skip
 
 
+class FakeBacktests:
+    """Back-tests that get a third further with each look."""
+
+    def __init__(self) -> None:
+        self.asks: list[Ask] = []
+        self.told: dict[str, Any] = {"id": "", "state": "none", "share": 0.0, "detail": "", "actor": "", "result": None}
+
+    def start(self, ask: Ask, actor: str) -> Mapping[str, Any]:
+        if self.told["state"] == "comparing":
+            raise BacktestRuns(f"a back-test that {self.told['actor']} started is running; cancel it or wait")
+        default_rules().override(dict(ask.rules), "rules")
+        if ask.start_ms is not None and ask.start_ms > START_MS:
+            raise BadPeriod("nothing is stored in that span: there is 2025-07-01 00:00:00 to 2025-07-28 00:00:00 (UTC)")
+        self.asks.append(ask)
+        self.told = {"id": f"b{len(self.asks)}", "state": "comparing", "share": 0.0, "detail": "", "actor": actor,
+                     "started_ms": START_MS, "ended_ms": 0, "from_ms": START_MS - 86_400_000, "to_ms": START_MS,
+                     "rules": dict(ask.rules), "result": None}  # fmt: skip
+        return dict(self.told)
+
+    def state(self) -> Mapping[str, Any]:
+        if self.told["state"] == "comparing":
+            self.told["share"] = round(self.told["share"] + 0.34, 2)
+            if self.told["share"] >= 1:
+                self.told |= {"state": "done", "share": 1.0, "ended_ms": START_MS + 9000, "result": self._result()}
+        return dict(self.told)
+
+    def cancel(self) -> Mapping[str, Any]:
+        if self.told["state"] == "comparing":
+            self.told |= {"state": "cancelled", "ended_ms": START_MS + 3000}
+        return dict(self.told)
+
+    @staticmethod
+    def _result() -> dict[str, Any]:
+        def one(i: int, subject: str, **more: Any) -> dict[str, Any]:
+            type_, severity, _, _, _, en, zh = WHISTLES[i]
+            return {"type": type_, "subject": subject, "at_ms": START_MS - 3_600_000 * (i + 1), "severity": severity,
+                    "en": en.format(subject), "zh": zh.format(subject)} | more  # fmt: skip
+
+        early = one(3, "pole-0005", before_ms=START_MS - 13_800_000, by_s=-600.0)
+        late = one(5, "cell-0001", before_ms=START_MS - 23_400_000, by_s=1800.0)
+        return {"same": 11, "today": 14, "other": 15, "readings": 123_456, "ticks": 17_280, "cpu_s": 41.5,
+                "learnt_from_ms": START_MS - 8 * 86_400_000, "gained": [one(0, "pole-0002"), one(2, "truck-001")],
+                "lost": [one(4, "pole-0007")], "earlier": [early], "later": [late],
+                "counts": {"gained": 2, "lost": 1, "earlier": 1, "later": 1}}  # fmt: skip
+
+
 class FakeDesk:
     """A Desk. `advance(seconds)` moves trucks and clock; `whistle(i)` opens a case; `health_told` may be changed."""
 
@@ -159,6 +214,7 @@ class FakeDesk:
             "tick": {"last": 5120, "lag_ms": 40}, "disk": {"free_bytes": 81e9, "low": False},
         }  # fmt: skip
         self.lock = threading.RLock()
+        self.backtests = FakeBacktests()
         for i, state in enumerate((4, 4, 5, 1, 1)):
             self._state((i * 37 + 11) % len(self.rows), state)
 

@@ -6,8 +6,10 @@ import json
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 
+from devices.cities.forms import road_id
 from tests.dashboards.fake_desk import FakeDesk
 from tests.twin.tick.town import NIGHT_MS
 from twin.records import Batch, Reject
@@ -203,3 +205,65 @@ async def test_the_register_is_behind_the_gate(stranger: httpx.AsyncClient) -> N
     """Nobody without a session or key reads or changes it."""
     for method, path in (("GET", "/api/registry/devices"), ("DELETE", "/api/registry/devices/pole-0?reason=x")):
         assert (await stranger.request(method, path)).status_code == 401
+
+
+async def test_the_city_itself_and_its_roads_have_a_past(script: httpx.AsyncClient) -> None:
+    """A road added, given another limit by GeoJSON, dropped; the city renamed: each is answered as it was; what only
+    the files may change, a second city and a road under another's id are refused by field."""
+    line = [[0.0, 0.0], [0.01, 0.0]]
+    wrong = await call(script, "PUT", "/api/registry/roads/road-1", 422,
+                       json={"reason": "new", "value": {"name": "Long", "maxspeed": 50, "line": line}})  # fmt: skip
+    road = wrong["errors"][0]["fix"].split(": ")[1]
+    body = {"reason": "new", "value": {"name": "Long", "maxspeed": 50, "line": line}}
+    added = await call(script, "PUT", f"/api/registry/roads/{road}", json=body)
+    feature = {
+        "type": "Feature",
+        "properties": {"maxspeed": 30},
+        "geometry": {"type": "LineString", "coordinates": line},
+    }
+    sheet = json.dumps({"type": "FeatureCollection", "features": [feature]})
+    slower = await call(script, "POST", "/api/registry/import?table=roads&reason=school", content=sheet)
+    assert [(c["id"], c["value"]["name"], c["value"]["maxspeed"]) for c in slower["changes"]] == [(road, "Long", 30)]
+    gone = await call(script, "DELETE", f"/api/registry/roads/{road}?reason=closed")
+    for at, limit in ((added["at_ms"], 50), (slower["at_ms"], 30), (gone["at_ms"] - 1, 30)):
+        assert (await call(script, "GET", f"/api/registry/roads/{road}?at={at}"))["value"]["maxspeed"] == limit
+    await call(script, "GET", f"/api/registry/roads/{road}?at={added['at_ms'] - 1}", 404)
+    await call(script, "GET", f"/api/registry/roads/{road}", 404)
+    named = await call(script, "PATCH", "/api/registry/city/city", json={"reason": "merged", "value": {"name": "Both"}})
+    assert (await call(script, "GET", "/api/registry/city/city"))["value"]["name"] == "Both"
+    then = await call(script, "GET", f"/api/registry/city/city?at={named['at_ms'] - 1}")
+    assert then["value"]["name"] == "Town"
+    past = await call(script, "GET", "/api/registry/city/city/history")
+    assert [(v["reason"], v["changes"][0]["before"]["name"]) for v in past] == [("merged", "Town")]
+    for value, field in (
+        ({"timezone": "Asia/Tokyo"}, "timezone"),
+        ({"adcode": "310000"}, "adcode"),
+        ({"name": ""}, "name"),
+        ({"timezone": "Mars/Base"}, "timezone"),
+        ({"centre": [1]}, "centre"),
+    ):
+        refused = await call(script, "PATCH", "/api/registry/city/city", 422, json={"reason": "x", "value": value})
+        assert refused["errors"][0]["field"] == field, refused
+    await call(script, "DELETE", "/api/registry/city/city?reason=x", 422)
+
+
+async def test_a_retired_devices_code_is_not_given_again(script: httpx.AsyncClient, desk: FakeDesk) -> None:
+    """Its successor in time gets the next one; the past still answers the old one by its own."""
+    codes = []
+    for name in ("pole-y", "pole-z"):
+        await call(script, "PUT", f"/api/registry/devices/{name}", json={"reason": "new", "value": POLE})
+        codes.append((await call(script, "GET", f"/api/registry/devices/{name}"))["value"]["code16"])
+        await call(script, "DELETE", f"/api/registry/devices/{name}?reason=felled")
+    assert int(codes[1]) == int(codes[0]) + 1
+    assert desk.register.last("pole-y").code16 == codes[0]
+    assert desk.register.last("nobody") is None
+
+
+async def test_roads_that_change_are_driven_by_the_new_limit(script: httpx.AsyncClient, desk: FakeDesk) -> None:
+    """The detector of speeding asks the roads of the city as it is."""
+    speeding = desk.register.world.detectors["speeding"]
+    assert not np.isfinite(speeding.roads.lowest)
+    line = ((0.0, 0.0), (0.01, 0.0))
+    value = {"name": "Long", "maxspeed": 30, "line": line}
+    await call(script, "PUT", f"/api/registry/roads/{road_id(line)}", json={"reason": "new", "value": value})
+    assert speeding.roads.lowest == 30

@@ -22,7 +22,7 @@ ROLES: dict[str, frozenset[str]] = {
     # watches the city and carries cases through; tells personal data only after an explicit reveal
     "operator": LOOK | DUTY | {"account", "reveal", "registry", "command"},
     # the same, and decides who gets a case and how long it may take
-    "dispatcher": LOOK | DISPATCH | {"account", "reveal", "registry", "command"},
+    "dispatcher": LOOK | DISPATCH | {"account", "reveal", "registry", "command", "backtest"},
     # sees and answers the cases of its own departments, and reveals what these cases need
     "department": LOOK | WORK | {"reveal"},
     # reads everything, the books too, and changes nothing; sees pseudonyms only
@@ -31,7 +31,7 @@ ROLES: dict[str, frozenset[str]] = {
     "admin": LOOK
     | DISPATCH
     | {"account", "audit", "users:read", "users", "metrics", "ingest", "backup"}
-    | {"registry", "registry:write", "command", "rules", "channels"},
+    | {"registry", "registry:write", "command", "rules", "channels", "backtest"},
 }
 # What a token may be confined to although no person has it as a role.
 SCOPES: dict[str, frozenset[str]] = {

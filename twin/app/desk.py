@@ -21,6 +21,7 @@ from twin.access import Access
 from twin.app.accounts import Accounts
 from twin.app.actions import Counter
 from twin.app.album import Album
+from twin.app.backtests import Backtesting
 from twin.app.exits import Exits
 from twin.app.heart import Heart
 from twin.app.heartbeat import Heartbeat
@@ -91,6 +92,7 @@ class CityDesk:
     rulebook: Rulebook | None = None
     policybook: Policybook | None = None
     tables: Tables | None = None
+    backtests_: Backtesting | None = None
     _places: tuple[int, CityPlaces] | None = None
     exits: Exits | None = None
     _sight: Sight | None = None
@@ -182,6 +184,12 @@ class CityDesk:
         if self.register_ is None:
             raise TwinError("this server has no register")
         return self.register_
+
+    @property
+    def backtests(self) -> Backtesting:
+        if self.backtests_ is None:
+            raise StoreElsewhere(elsewhere(self.store.name))
+        return self.backtests_
 
     def _desired(self, device: Device) -> list[dict[str, Any]]:
         """What the device should report by orders, beside what it reports."""
@@ -323,10 +331,10 @@ class CityDesk:
     # ---- series ----------------------------------------------------------------------------------------------
 
     def series(self, device: str, quantity: str, start_ms: int, end_ms: int, points: int = 1000) -> Series:
-        known = self.city_.describe(device)
+        known = self.city_.describe(device) or (self.register_.last(device) if self.register_ is not None else None)
         if known is None or quantity not in KINDS[known.kind].index:
             raise KeyError(f"{device} {quantity}")
-        row = self.city_.registry.lookup(known.kind, device)
+        row = self.city_.registry.find(known.kind, device)  # a retired device's readings stay
         if row is None:
             raise KeyError(device)
         step = max(1, (end_ms - start_ms) // max(1, points))

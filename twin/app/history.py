@@ -1,33 +1,35 @@
 """The city's past: what it began as, and every change since, with its time. One SQLite file, written by the tick.
 
 A version is a number from 1 on; entry n of the journal made it. Recording an entry again changes nothing, so that a
-replay after a crash writes the same history. Names, time zone, roads and base map are those of the files of today.
+replay after a crash writes the same history. Of a base map it knows the fingerprint; the file is kept beside it.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
+import shutil
 import sqlite3
 import threading
 import zlib
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from contextlib import closing
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-from devices.cities.change import TABLES, applied, change_in, change_out, difference
+from devices.cities.change import applied, change_in, change_out, difference
 from devices.places import CityFiles
 from twin.errors import JournalBroken
 from twin.tick import Moved
 
-SCHEMA = 1
+SCHEMA = 2
 KEPT = 4  # versions kept worked out
-HEAD = ("name", "name_zh", "name_local", "adcode", "timezone", "centre", "attribution", "roads", "tunnels", "folder",
-        "basemap")  # fmt: skip
+CODE = re.compile(r'"code16": "(\d{10})(\d{6})"')
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,7 @@ class History:
     def __init__(self, path: Path, files: CityFiles, now_ms: int) -> None:
         """Open it; a new one begins with the city of `files`."""
         self._lock = threading.RLock()
+        self._path = path
         self._files = files
         self._cache: OrderedDict[int, CityFiles] = OrderedDict()
         self.digest = digest_of(files)
@@ -73,16 +76,36 @@ class History:
         )
         link.execute("CREATE INDEX IF NOT EXISTS asked ON version (id)")
         found = dict(link.execute("SELECT key, value FROM meta").fetchall())
-        if found.get("schema", str(SCHEMA)) != str(SCHEMA):
-            raise JournalBroken(f"the city's history has schema {found['schema']}, this version reads {SCHEMA}")
+        schema = int(found.get("schema", SCHEMA))
+        if schema > SCHEMA:
+            raise JournalBroken(f"the city's history has schema {schema}, this version reads {SCHEMA}: run the newer")
+        if schema < SCHEMA:
+            self._migrate(schema, files)
         link.execute("INSERT OR IGNORE INTO meta VALUES ('schema', ?)", (str(SCHEMA),))
         if link.execute("SELECT 1 FROM city WHERE name = 'base'").fetchone() is None:
             for name in ("base", "source"):
                 self._keep(name, files, now_ms)
 
+    def _migrate(self, schema: int, files: CityFiles) -> None:
+        """Schema 1 kept neither roads nor base map, and told every version under the head of the day: it gets the head
+        and roads of today's files, as it answered. A copy of the file is made first."""
+        with closing(sqlite3.connect(self._path.with_name(f"{self._path.name}.schema{schema}.backup"))) as copy:
+            self._link.backup(copy)
+        self._link.execute("BEGIN IMMEDIATE")
+        try:
+            for name, at_ms, body in self._link.execute("SELECT name, at_ms, body FROM city").fetchall():
+                then = msgspec.json.decode(zlib.decompress(body), type=CityFiles)
+                self._keep(name, replace(then, roads=files.roads, **asdict(files.head)), at_ms)
+            self._link.execute("UPDATE meta SET value = ? WHERE key = 'schema'", (str(SCHEMA),))
+            self._link.execute("COMMIT")
+        except BaseException:
+            self._link.execute("ROLLBACK")
+            raise
+
     def _keep(self, name: str, files: CityFiles, at_ms: int) -> None:
-        body = zlib.compress(encoded(files), 6)
-        self._link.execute("INSERT OR REPLACE INTO city VALUES (?, ?, ?, ?)", (name, at_ms, self.digest, body))
+        body = encoded(files)
+        told = (name, at_ms, hashlib.sha256(body).hexdigest(), zlib.compress(body, 6))
+        self._link.execute("INSERT OR REPLACE INTO city VALUES (?, ?, ?, ?)", told)
 
     def close(self) -> None:
         """Close the file."""
@@ -161,6 +184,16 @@ class History:
                 kept.append(replace(version, changes=mine))
         return kept[:limit]
 
+    def serials(self) -> dict[str, int]:
+        """The highest serial of every code that any version gave: by the ten digits before it."""
+        with self._lock:
+            rows = self._link.execute("SELECT changes FROM version WHERE changes LIKE '%\"code16\"%'").fetchall()
+        found: dict[str, int] = {}
+        for (changes,) in rows:
+            for prefix, serial in CODE.findall(changes):
+                found[prefix] = max(found.get(prefix, 0), int(serial))
+        return found
+
     def _versions(self, where: str, values: tuple[Any, ...], limit: int) -> list[Version]:
         query = f"SELECT version, n, at_ms, id, actor, reason, changes FROM version {where} LIMIT ?"  # noqa: S608 - ours
         with self._lock:
@@ -186,6 +219,28 @@ class History:
                 self._cache.popitem(last=False)
         return files
 
+    def basemap(self, version: int) -> Path | None:
+        """The base map of a version: the file of today where it is the same, else the copy that was kept of it."""
+        files = self.files_at(version)
+        if files.basemap_sha256 == self._files.basemap_sha256:
+            return self._files.basemap
+        kept = self._kept_map(files.basemap_sha256)
+        return kept if files.basemap_sha256 and kept.exists() else None
+
+    def keep_basemap(self) -> None:
+        """Copy the base map of today's files, so that it is there when they have another. Raises OSError."""
+        if self._files.basemap is None:
+            return
+        kept = self._kept_map(self._files.basemap_sha256)
+        if not kept.exists():
+            kept.parent.mkdir(exist_ok=True)
+            aside = kept.with_name(kept.name + ".new")
+            shutil.copyfile(self._files.basemap, aside)
+            aside.replace(kept)
+
+    def _kept_map(self, sha256: str) -> Path:
+        return self._path.with_name("basemaps") / f"{sha256}.geojson.gz"
+
     def began_ms(self) -> int:
         """City time from which the history goes back no further."""
         with self._lock:
@@ -202,20 +257,19 @@ class History:
         return str(digest), bytes(body)
 
     def _decoded(self, body: bytes) -> CityFiles:
-        """The tables as they were, under the head of today."""
+        """The city as it was; the files lie where they lie today."""
         told = msgspec.json.decode(zlib.decompress(body), type=CityFiles)
-        return replace(told, **{name: getattr(self._files, name) for name in HEAD})
+        return replace(told, folder=self._files.folder, basemap=self._files.basemap, tunnels=self._files.tunnels)
 
 
 def encoded(files: CityFiles) -> bytes:
-    """A city's tables as JSON; what is not versioned is left out."""
-    bare = replace(files, roads=(), tunnels=(), folder=None, basemap=None)
-    return msgspec.json.encode(bare)
+    """Everything of a city as JSON, but where its files lie; and the tunnels, which are the simulator's alone."""
+    return msgspec.json.encode(replace(files, tunnels=(), folder=None, basemap=None))
 
 
 def digest_of(files: CityFiles) -> str:
-    """A city's tables in short: equal tables, equal digests."""
-    return hashlib.sha256(msgspec.json.encode([getattr(files, table) for table in TABLES])).hexdigest()
+    """A city in short: equal cities, equal digests."""
+    return hashlib.sha256(encoded(files)).hexdigest()
 
 
 def city_then(path: Path, files: CityFiles) -> CityFiles:

@@ -8,11 +8,24 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as NotInTime
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
-from devices.cities.change import TABLES, Change, ChangeRefused, ObjectError, change_out, find, records_of, tell
+from devices.cities.change import (
+    TABLES,
+    Change,
+    ChangeRefused,
+    Found,
+    ObjectError,
+    change_out,
+    find,
+    read,
+    records_of,
+    tell,
+)
+from devices.cities.forms import CITY
 from devices.cities.geometry import in_ring
-from devices.cities.judge import consequences, free_code, judged
+from devices.cities.judge import FreeCodes, consequences, judged
 from devices.kinds import KINDS
 from devices.places import CityFiles, Device
 from twin.app.history import History
@@ -102,6 +115,25 @@ class CityRegister:
     def versions(self, after: int, limit: int) -> list[Any]:
         return [asdict(version) for version in self.history.versions(after, limit)]
 
+    def version_at(self, at_ms: int) -> int:
+        return self.history.at_time(at_ms)
+
+    def basemap(self, at_ms: int | None) -> Path | None:
+        return self.history.basemap(self.city.version if at_ms is None else self.history.at_time(at_ms))
+
+    def last(self, device: str) -> Device | None:
+        """A device as it was last, retired or not; None for one that never was."""
+        known = self.city.describe(device)
+        if known is not None:
+            return known
+        for version in self.history.of("devices", device):
+            for change in version.changes:
+                told = change["value"] or change["before"]
+                if change["id"] == device and told is not None:
+                    found = read(Change("devices", device, told))
+                    return found if isinstance(found, Device) else None
+        return None
+
     def strangers(self, limit: int = 1000) -> list[Stranger]:
         retired = self.city.registry
         return [
@@ -122,11 +154,12 @@ class CityRegister:
                 return Done(again.version, again.at_ms, again.changes, ("was made before; nothing was done again",))
             if wish.version and wish.version != self.city.version:
                 raise CityMoved(f"the city is at version {self.city.version}, the change was made for {wish.version}")
-            before = self.city.files
-            changes = consequences(before, self._complete(before, list(wish.changes)))
+            before, found = self.city.files, Found(self.city.files)
+            _only_by_files(before, wish)
+            changes = consequences(before, self._complete(found, list(wish.changes)))
             after = judged(before, changes)
             if wish.dry_run:
-                return Done(0, self.now_ms(), [_shown(before, change) for change in changes])
+                return Done(0, self.now_ms(), [_shown(found, change) for change in changes])
             edit = CityEdit(wish.request, wish.actor, wish.reason.strip(), tuple(changes))
             self._journalled(edit, after)
             self.knocking.forget({change.id for change in changes if change.value is not None})
@@ -136,26 +169,26 @@ class CityRegister:
             raise TwinError("the change is journalled and this version cannot take it in; the log says why")
         return Done(made.version, made.at_ms, made.changes, notes)
 
-    def _complete(self, files: CityFiles, changes: list[Change]) -> list[Change]:
+    def _complete(self, found: Found, changes: list[Change]) -> list[Change]:
         """Give codes to devices that come without, and the areas that hold them."""
-        given: list[str] = []
+        files, codes = found.files, None
         for i, change in enumerate(changes):
             value = dict(change.value or {})
             if change.table != "devices" or change.value is None or value.get("code16"):
                 continue
-            known = find(files, "devices", change.replaces or change.id)
+            known = found.find("devices", change.replaces or change.id)
             if isinstance(known, Device) and known.district == value.get("district", known.district):
                 value["code16"] = known.code16
             elif value.get("kind") in KINDS:
                 value = _placed(files, value)
-                value["code16"] = free_code(files, str(value.get("district", "")), str(value["kind"]), given)
-                given.append(value["code16"])
+                codes = codes or FreeCodes(files, self.history.serials())
+                value["code16"] = codes.next(str(value.get("district", "")), str(value["kind"]))
             changes[i] = replace(change, value=value)
         return changes
 
     def _journalled(self, edit: CityEdit, after: CityFiles) -> None:
         """Journal a change and the rows that it gives, and wait until its tick has been recorded."""
-        registry = self.city.registry
+        registry, found = self.city.registry, Found(after)
         new: list[tuple[str, int, str]] = []
         counts: dict[str, int] = {}
         for change in edit.changes:
@@ -168,7 +201,7 @@ class CityRegister:
             (device.kind, row)
             for change in edit.changes
             if change.replaces == change.id
-            and (device := find(after, "devices", change.id)) is not None
+            and (device := found.find("devices", change.id)) is not None
             and (row := registry.find(device.kind, change.id)) is not None
         ]
         bodies: list[Body] = [Names(tuple(new))] if new else []
@@ -191,18 +224,18 @@ class CityRegister:
 
     def adoption(self, adopted: Sequence[Adoption]) -> list[Change]:
         known = {one.device: one for one in self.knocking.listed()}
-        files = self.city.files
+        found = Found(self.city.files)
         changes = []
         for wish in adopted:
             knock = known.get(wish.device)
-            if find(files, "devices", wish.device) is not None:
+            if found.find("devices", wish.device) is not None:
                 raise _wrong(wish.device, "id", "is in the register already", "change it there, or replace it")
             kind = wish.kind or (knock.kind if knock is not None else "")
             value: dict[str, Any] = {"kind": kind, "origin": "real", **wish.fields}
             if knock is not None:
                 value.setdefault("district", knock.district)
             beside = next(
-                (find(files, "devices", str(value.get(f, ""))) for f in ("pole", "gateway") if value.get(f)), None
+                (found.find("devices", str(value.get(f, ""))) for f in ("pole", "gateway") if value.get(f)), None
             )
             if isinstance(beside, Device):
                 for name in ("lon", "lat", "district", "street", "grid"):
@@ -228,8 +261,22 @@ def _wrong(name: str, where: str, problem: str, fix: str) -> ChangeRefused:
     return ChangeRefused([ObjectError("devices", name[:80], where, problem, fix)])
 
 
-def _shown(files: CityFiles, change: Change) -> dict[str, Any]:
-    known = find(files, change.table, change.id)
+def _only_by_files(files: CityFiles, wish: Wish) -> None:
+    """Deadlines, ids and pictures hang on some of what city.toml says: that counts from the next start on, and is not
+    changed here. Raises ChangeRefused."""
+    head = tell("city", CITY, files.head)
+    for change in wish.changes:
+        if change.table == "city":
+            told = change.value or {}
+            for name in ("adcode", "timezone", "basemap_sha256"):
+                if told.get(name, "") != head[name]:
+                    problem = f"{name} {str(told.get(name, ''))[:60]!r} is another than {head[name]!r}"
+                    fix = "change the city's files and start the server again"
+                    raise ChangeRefused([ObjectError("city", change.id, name, problem, fix)])
+
+
+def _shown(found: Found, change: Change) -> dict[str, Any]:
+    known = found.find(change.table, change.id)
     return change_out(change) | {"before": None if known is None else tell(change.table, change.id, known)}
 
 

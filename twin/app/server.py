@@ -35,6 +35,9 @@ from twin.access.veil import FILE as VEIL
 from twin.access.veil import veil_key
 from twin.app.accounts import Accounts
 from twin.app.actions import Counter
+from twin.app.backorder import order_of
+from twin.app.backtest import Order
+from twin.app.backtests import Backtesting
 from twin.app.casebook import case_place, open_cases
 from twin.app.checkpoints import Checkpoints
 from twin.app.desk import CityDesk
@@ -62,16 +65,18 @@ from twin.errors import JournalBroken, JournalFull, SettingsError, TwinError
 from twin.ingest.endpoint import LinkSettings
 from twin.ingest.pump import Pump
 from twin.journal import Journal
+from twin.query.backtest import Ask
 from twin.query.register import Wish
 from twin.records import FLAG_EVENT, I32, Batch, Body, Columns, Delivery, Edit, Link, Outcome
 from twin.settings import Settings, read_secret
-from twin.store import Rows, open_store
+from twin.store import Rows, keep_of, open_store
+from twin.store.backup import back_up
+from twin.store.embedded import EmbeddedStore
 from twin.store.writer import StoreWriter
 from twin.tick import CityEdit, Moved, Ticked
 
 LOG = logging.getLogger(__name__)
 
-DAY_MS = 86_400_000
 RECORDED = "Beijing Multi-Site Air Quality, S. Chen, UCI Machine Learning Repository 501, CC BY 4.0"
 STORE_STOP_S = 5.0  # a store that hangs may hold up the end of the server so long
 NOTE = "running.json"  # tells command line and demo where the server is
@@ -156,6 +161,10 @@ class Server:
         stack.callback(self.journal.close)
         self.history = History(self.data / "city.db", self.files, self.clock.now_ms())
         stack.callback(self.history.close)
+        try:
+            self.history.keep_basemap()
+        except OSError as error:
+            LOG.warning("no copy of the base map is kept: %s; its past will have the map of today's files", error)
         self.city = self._open_city()
         self.cases = open_cases(settings)
         stack.callback(self.cases.close)
@@ -187,7 +196,7 @@ class Server:
             self.journal,
             self.store,
             rows,
-            keep_ms=int(settings.retention_days * DAY_MS),
+            keep=keep_of(settings),
             now_ms=self.clock.now_ms,
         )
 
@@ -248,6 +257,9 @@ class Server:
             return
         request = f"files-{self.history.digest[:32]}-{self.city.version}"
         changes = consequences(self.city.files, difference(source, self.files))
+        if not changes:
+            self.history.follow(self.clock.now_ms())
+            return
         try:
             judged(self.city.files, changes)
         except ChangeRefused as refused:
@@ -403,6 +415,7 @@ class Server:
         desk.heartbeat, desk.rulebook = self.heartbeat, self.rulebook
         desk.policybook, desk.tables = self.policybook, self.tables
         desk.exits = Exits(self.settings, lambda: self.city.files, self.sender.figures)
+        desk.backtests_ = self._backtesting()
         token = secrets.token_urlsafe(24)
         web = self.settings.web
         public = urlsplit(web.public_url).hostname
@@ -428,6 +441,22 @@ class Server:
             LOG.info("open %s", note["open"])
             if not known:
                 LOG.info("nobody has an account yet: `citywhistle users add NAME --role admin` makes the first one")
+
+    def _backtesting(self) -> Backtesting | None:
+        """Back-tests beside this city; None where the series lie in another server."""
+        store = self.store
+        if not isinstance(store, EmbeddedStore):
+            return None
+
+        def order(ask: Ask) -> Order:
+            rules = self.heart.world.rules.overrides()
+            return order_of(store, self.journal.names(), self.history, self.policybook.policy, rules, ask)
+
+        backtesting = Backtesting(
+            self.data / "backtests", order, lambda folder: back_up(store, self.journal.names(), folder)
+        )
+        self._stack.callback(backtesting.stop)
+        return backtesting
 
     def _write_note(self, note: dict[str, Any]) -> None:
         path = self.data / NOTE

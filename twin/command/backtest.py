@@ -13,7 +13,7 @@ from devices.errors import DeviceError
 from twin.command.client import CONFIG, JSON, OUT, fail, words
 from twin.command.store import data_of, instant, readable, told_progress
 from twin.command.whistles import clock
-from twin.errors import SettingsError, TwinError
+from twin.errors import BadPeriod, SettingsError, TwinError
 
 RULES = typer.Option(..., "--rules", exists=True, dir_okay=False, help="The new rules: a whole rules.toml of the city.")
 FROM = typer.Option("", "--from", help="ISO 8601; without a zone it is UTC. Default: a day before the end.")
@@ -31,60 +31,32 @@ def backtest(
     as_json: bool = JSON,
 ) -> None:
     """Compare today's rules with new ones over stored history, beside a running server or without one."""
+    from twin.app.backorder import order_in
     from twin.app.backtest import backtest as run
+    from twin.detect.rules import default_rules, parse_rules
+    from twin.query.backtest import Ask
 
+    settings, data = data_of(config)
+    span = [instant(text, 0) if text else None for text in (start, to)]
+    try:
+        other = parse_rules(rules.read_text(encoding="utf-8-sig"), str(rules))
+        default_rules().override(other, str(rules))
+    except (SettingsError, UnicodeDecodeError) as error:
+        raise fail(f"{rules}: {error}" if isinstance(error, UnicodeDecodeError) else str(error), 2) from error
     with readable(config) as (store, rows):
         try:
-            order = _order(rules, start, to, config, learn_days, tick_s, store, rows)
+            ask = Ask(other, span[0], span[1], learn_days, tick_s)
+            order = order_in(data, settings, store, tuple(rows.names()), ask)
             began = time.process_time()
             with told_progress(as_json) as progress:
                 bar = progress.add_task("learning", total=1.0)
                 done = run(store, order, lambda share, what: progress.update(bar, completed=share, description=what))
             cpu_s = time.process_time() - began
         except (TwinError, DeviceError) as error:
-            raise fail(str(error), 2 if isinstance(error, SettingsError) else 1) from error
+            raise fail(str(error), 2 if isinstance(error, SettingsError | BadPeriod) else 1) from error
     told = {"from_ms": order.start_ms, "to_ms": order.end_ms, "rules": str(rules), "cpu_s": round(cpu_s, 2)}
     told |= done.told()
     OUT.print_json(data=told) if as_json else _tell(told)
-
-
-def _order(
-    rules: Path, start: str, to: str, config: Path | None, learn_days: float, tick_s: float, store: Any, rows: Any
-) -> Any:
-    """What is asked for, with the city and the rules of the data directory. Ends the command where it cannot be."""
-    from devices.cities.load import load_city
-    from twin.app.backtest import Order
-    from twin.app.history import History
-    from twin.app.ways import city_policy, city_toml, direct
-    from twin.detect.rules import default_rules, parse_rules
-
-    settings, data = data_of(config)
-    files = direct(load_city(settings.city.dir or "helsinki"), settings)
-    text = city_toml(files, "rules.toml")
-    other = parse_rules(rules.read_text(encoding="utf-8-sig"), str(rules))
-    default_rules().override(other, str(rules))
-    names = tuple(rows.names())
-    spans = [store.span(kind) for kind in {kind for kind, _, _ in names}]
-    last = max((span[1] for span in spans if span[1] >= span[0]), default=0)
-    first = min((span[0] for span in spans if span[1] >= span[0]), default=0)
-    if not last:
-        raise fail("nothing is stored yet")
-    end_ms = min(instant(to, last + 1), last + 1)
-    start_ms = max(instant(start, end_ms - 86_400_000), first)
-    if start_ms >= end_ms:
-        raise fail(f"nothing is stored in that span: there is {clock(first)} to {clock(last)} (UTC)", 2)
-    learn_ms = round(learn_days * 86_400_000)
-    history = History(data / "city.db", files, start_ms)
-    try:
-        version = history.at_time(start_ms - learn_ms)
-        versions = [one for one in history.versions(version, 100_000) if one.at_ms <= end_ms]
-        then = history.files_at(version)
-    finally:
-        history.close()
-    return Order(
-        start_ms, end_ms, parse_rules(text, "rules.toml") if text else {}, other, names, then, version,
-        city_policy(files, settings), versions, learn_ms, round(tick_s * 1000),
-    )  # fmt: skip
 
 
 def _tell(told: dict[str, Any]) -> None:

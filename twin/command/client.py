@@ -24,6 +24,7 @@ ERR = Console(stderr=True)
 OUT = Console()
 
 ANSWER_S = 30.0
+COPY_S = 600.0  # a copy of the store seals an hour of the city first
 
 CONFIG = typer.Option(None, "--config", "-c", help="The TOML file that the server was started with.")
 JSON = typer.Option(False, "--json", help="Print JSON for scripts.")
@@ -84,9 +85,9 @@ class Client:
         """PUT as JSON."""
         return self._answer("PUT", path, {}, body)
 
-    def post(self, path: str, body: dict[str, Any], key: str = "") -> Any:
+    def post(self, path: str, body: dict[str, Any], key: str = "", within_s: float = ANSWER_S) -> Any:
         """POST as JSON; `key` makes a repeated call one action."""
-        return self._answer("POST", path, {}, body, {"Idempotency-Key": key} if key else {})
+        return self._answer("POST", path, {}, body, {"Idempotency-Key": key} if key else {}, within_s=within_s)
 
     def send(
         self,
@@ -109,11 +110,12 @@ class Client:
         body: dict[str, Any] | None,
         headers: dict[str, str] | None = None,
         content: bytes | None = None,
+        within_s: float = ANSWER_S,
     ) -> Any:
         try:
             answer = httpx.request(
                 method, self.url + path, params=query, json=body, content=content,
-                headers=self._key | (headers or {}), timeout=ANSWER_S, trust_env=False, verify=self._trust,
+                headers=self._key | (headers or {}), timeout=within_s, trust_env=False, verify=self._trust,
             )  # fmt: skip
         except httpx.HTTPError as error:
             raise fail(f"{self.url} does not answer ({error}); `citywhistle doctor` looks into it") from error

@@ -17,7 +17,9 @@ app = typer.Typer(
     no_args_is_help=True, help="Objects of the running city: look, change, retire, replace, adopt, import."
 )
 
-TABLE = typer.Argument(..., help="areas, nodes, devices, permits, departments, calendars, neighbours or routes.")
+TABLE = typer.Argument(
+    ..., help="city, areas, nodes, devices, permits, departments, calendars, neighbours, routes, roads."
+)
 NAME = typer.Argument(..., help="The object's id (code of an area, cell of a neighbour list).")
 REASON = typer.Option(..., "--reason", "-r", prompt=True, help="Why; it is recorded.")
 FIELDS = typer.Argument(None, help="field=value ...; numbers and JSON lists as they are, attributes.NAME=number.")

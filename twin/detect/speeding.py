@@ -26,7 +26,16 @@ class Speeding(Rule):
 
     def __init__(self, city: City, rules: Rules) -> None:
         super().__init__(city, rules)
-        self.roads = Roads(city.files.roads)
+        self._drawn = city.files.roads
+        self._roads = Roads(self._drawn)
+
+    @property
+    def roads(self) -> Roads:
+        """The roads of the city as it is: they are indexed anew when it has others."""
+        if self.city.files.roads is not self._drawn:
+            self._drawn = self.city.files.roads
+            self._roads = Roads(self._drawn)
+        return self._roads
 
     def limits(self, frame: Frame, p: Params) -> F64:
         """The limit in km/h by reading: of the city, or of the road where that is lower by more than the tolerance."""

@@ -12,6 +12,7 @@ from datetime import date
 from typing import Any, Protocol
 
 from devices.records import Mark
+from twin.query.backtest import Backtests
 from twin.query.register import Register
 from twin.query.score import ScoreCard
 from twin.records import Case, Reject, Transition
@@ -142,6 +143,10 @@ class Desk(Protocol):
     @property
     def register(self) -> Register:
         """The city's objects, their past, and changes of them."""
+
+    @property
+    def backtests(self) -> Backtests:
+        """Stored history through other rules."""
 
     def devices(self) -> Sequence[Row]:
         """Every device, in an order that stays while `city()["version"]` stays."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Protocol
 
 from devices.cities.change import Change
@@ -87,6 +88,14 @@ class Register(Protocol):
 
     def versions(self, after: int, limit: int) -> Sequence[Any]:
         """Versions of the city above `after`: {version, at_ms, id, actor, reason, changes}."""
+        ...
+
+    def version_at(self, at_ms: int) -> int:
+        """The version that was in force at a city time."""
+        ...
+
+    def basemap(self, at_ms: int | None) -> Path | None:
+        """(looks at files) The base map of then; None where there was none, or no copy of it was kept."""
         ...
 
     def change(self, wish: Wish) -> Done:

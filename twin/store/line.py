@@ -79,7 +79,8 @@ class Heads:
             for columns in batch.columns:
                 if len(columns):
                     kinds.setdefault(columns.kind, []).append((n, columns))
-        held, lines = [], 0
+        held: list[bytes] = []
+        lines = 0
         for parts in kinds.values():
             whole = join([columns for _, columns in parts])
             instants = np.concatenate([stamps(n, columns) for n, columns in parts])

@@ -10,6 +10,7 @@ from zoneinfo import available_timezones
 
 from devices.cities.geometry import METRES_PER_DEGREE, Plane
 from devices.places import CityFiles, Device, LonLat
+from devices.places import Road as Street
 from twin.survey.errors import SurveyError
 from twin.survey.extract import DRIVEN, Extract, Road, read_extract
 from twin.survey.furnish import LAMPS, Codes, Furniture, Locate, Stretch, connect, light, mount_cells, spots_along
@@ -79,7 +80,7 @@ def build_city(
         adcode=order.adcode, timezone=order.timezone, centre=centre, attribution=ATTRIBUTION, areas=division.areas,
         nodes=(*furniture.nodes, *haulage.nodes), devices=(*furniture.devices, *stations, *haulage.devices),
         permits=tuple(haulage.permits), departments=(), neighbours=furniture.neighbours, routes=haulage.routes,
-        roads=tuple((road.name, road.maxspeed, road.line) for road in found.roads),
+        roads=tuple(Street(road.name, road.maxspeed, road.line) for road in found.roads),
         tunnels=tuple(road.line for road in found.roads if road.tunnel),
     )  # fmt: skip
     return write_city(city, out, staff_of(division.areas, order.departments), basemap_of(found), force=force)

@@ -14,7 +14,7 @@ from pathlib import Path
 from random import Random
 
 from devices.cities.geometry import XY, Plane
-from devices.places import Area, CityFiles, LonLat
+from devices.places import Area, CityFiles, LonLat, Road
 from twin.survey.errors import SurveyError
 from twin.survey.furnish import Codes, Furniture, Locate, Stretch, connect, light, mount_cells, spots_along
 from twin.survey.haulage import Wishes, haul
@@ -120,7 +120,7 @@ def synthesise(
         centre=plan.centre, attribution=ATTRIBUTION, areas=tuple(areas), nodes=(*furniture.nodes, *haulage.nodes),
         devices=(*furniture.devices, *haulage.devices), permits=tuple(haulage.permits), departments=(),
         neighbours=furniture.neighbours, routes=haulage.routes,
-        roads=tuple((s.name, LIMITS[s.cls], tuple(at[c] for c in piece)) for s, piece, _ in pieces),
+        roads=tuple(Road(s.name, LIMITS[s.cls], tuple(at[c] for c in piece)) for s, piece, _ in pieces),
         tunnels=tuple(tuple(at[c] for c in piece) for _, piece, below in pieces if below),
     )  # fmt: skip
     return write_city(city, out, staff_of(areas), basemap_of(plan, plane, river, pieces, at, areas, draw), force=force)

@@ -61,7 +61,7 @@ def test_what_new_rules_would_change(config: Path, tmp_path: Path) -> None:
     assert code == 0, told
     assert "the same 0" in told
     assert (tmp_path / "data/store").exists()
-    assert found["to_ms"] - found["from_ms"] <= 40 * MINUTE
+    assert found["to_ms"] - found["from_ms"] <= 50 * MINUTE
 
 
 def test_wrong_rules_and_empty_spans_are_said(config: Path, tmp_path: Path) -> None:
