@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 
 import typer
 
+from devices.errors import CityFileError
 from devices.files import allow_files
 
 try:
@@ -31,9 +33,17 @@ try:
         watch,
         whistles,
     )
+    from twin.survey.command import BESIDES
     from twin.survey.command import app as city
 except ModuleNotFoundError as missing:  # the base package is the edge's; the server's parts are an extra
     sys.exit(f"citywhistle: {missing.name} is not installed; the server comes with: pip install 'citywhistle[server]'")
+
+
+def _more_problems(directory: Path) -> list[CityFileError]:
+    from twin.command.city import more_problems
+
+    return more_problems(directory)
+
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -55,6 +65,7 @@ app.command("rejects")(look.rejects)
 devices.command("command")(orders.command)
 devices.command("desired")(orders.desired)
 app.add_typer(devices, name="devices")
+BESIDES.append(_more_problems)
 city.add_typer(objects.app, name="object")
 app.add_typer(city, name="city")
 app.add_typer(broker, name="broker")

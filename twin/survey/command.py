@@ -29,6 +29,7 @@ from twin.survey.take import NODES, Import, Refused, take
 app = typer.Typer(no_args_is_help=True, help="The city's files: where everything stands and what hangs on what.")
 OUT, ERR = Console(), Console(stderr=True)
 
+BESIDES: list[Callable[[Path], list[CityFileError]]] = []  # what `check` looks at in rooms that this one does not see
 CITY = typer.Argument(..., help="A city directory, or the name of a shipped city such as helsinki.")
 NEW = typer.Option(..., "--out", "-o", help="The directory to make.")
 FORCE = typer.Option(False, "--force", help="Replace a city that is there already.")
@@ -98,6 +99,7 @@ def synth(
 def check(city: Path = CITY, as_json: bool = JSON) -> None:
     """Look for everything that is wrong with a city's files; names file, line and fix. Ends with 1 if anything is."""
     problems = check_city(city)
+    problems += [problem for look in BESIDES for problem in look(city_directory(city))]
     if as_json:
         rows = [{"file": p.file, "line": p.line, "problem": p.problem, "fix": p.fix} for p in problems]
         typer.echo(json.dumps(rows, ensure_ascii=False, indent=1))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from random import Random
 
 from devices.cities.geometry import Plane
@@ -62,9 +62,11 @@ class Gate:
 def haul(network: Network, wishes: Wishes, plane: Plane, locate: Locate, codes: Codes, draw: Random) -> Haulage:
     """Set up haulage on the part of the network where trucks can get from anywhere to anywhere.
 
-    Raises SurveyError where that part is too small.
+    Where that part is small there are fewer sites; raises SurveyError where it does not even hold one of each.
     """
     core = network.core()
+    tips = max(1, min(wishes.disposals, len(core) // 6))
+    wishes = replace(wishes, disposals=tips, sites=max(1, min(wishes.sites, len(core) // 2 - tips)))
     if len(core) < 2 * (wishes.sites + wishes.disposals):
         fix = "choose a larger extract, or one cut by complete ways"
         raise SurveyError(f"only {len(core)} connected road nodes for trucks", fix)

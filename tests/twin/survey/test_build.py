@@ -231,6 +231,18 @@ def test_the_middle_is_known_without_a_header(tmp_path: Path) -> None:
     assert middle_of(gridded(tmp_path / "plain", 121.5))[0] == pytest.approx(121.5, abs=0.02)
 
 
+def test_a_hamlet_has_fewer_sites(tmp_path: Path) -> None:
+    """What is ordered is an upper bound: three streets by three are a city with what fits."""
+    made = Town()
+    for row in range(3):
+        made.way([(x, row) for x in range(3)], highway="residential", name=f"Row {row}")
+        made.way([(row, y) for y in range(3)], highway="residential")
+    city = build_city(made.write(tmp_path / "hamlet.osm"), tmp_path / "city", replace(ORDER, sites=6, disposals=3))
+    places = Counter(node.cls for node in city.nodes)
+    assert (places["site"], places["disposal"]) == (3, 1)
+    assert len(city.permits) >= 2
+
+
 def no_roads(path: Path) -> Path:
     """An extract with a house and no street."""
     made = Town()
