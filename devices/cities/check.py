@@ -8,6 +8,7 @@ from itertools import pairwise
 
 from devices.cities.draft import Draft, key_line
 from devices.cities.geometry import Plane, Streets, in_china, metres_between, metres_to_segment, wgs84_of_gcj02
+from devices.cities.shifted import check_shifted
 from devices.cities.tables import Complaint, line_of
 from devices.kinds import KINDS
 from devices.places import Area, Department, Device, LonLat, Node, Permit
@@ -309,8 +310,8 @@ def say_far(draft: Draft, file: str, name: str, point: LonLat, swapped: bool) ->
 
 def check_streets(draft: Draft) -> None:
     """Poles stand on streets and cells at their poles; shifted by some hundred metres, they are likely in GCJ-02."""
-    off = list(poles_off_street(draft)) if draft.roads else []
-    streets = Streets(Plane(draft.head.centre), (line for _, _, line in draft.roads)) if off else None
+    streets = Streets(Plane(draft.head.centre), (line for _, _, line in draft.roads)) if draft.roads else None
+    off = list(poles_off_street(draft, streets)) if streets is not None else []
     fitting = [
         device
         for device in off
@@ -328,11 +329,12 @@ def check_streets(draft: Draft) -> None:
         draft.problems.say("devices.csv", line, problem, fix)
     for device in draft.devices.values():
         check_carrier(draft, device)
+    if streets is not None:
+        check_shifted(draft, streets)
 
 
-def poles_off_street(draft: Draft) -> Iterator[Device]:
+def poles_off_street(draft: Draft, streets: Streets) -> Iterator[Device]:
     """Poles that are not recorded and stand further from every road than a pole can."""
-    streets = Streets(Plane(draft.head.centre), (line for _, _, line in draft.roads))
     for device in draft.devices.values():
         if (
             device.kind == "pole"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
@@ -283,6 +284,21 @@ def test_a_cell_in_gcj02_is_suspected(city: Path) -> None:
            f"cell-0001,cell,3101010202000001,{lon:.6f},{lat:.6f}")  # fmt: skip
     told = only(city)
     assert "from its pole pole-0001; its position looks like GCJ-02" in told.problem
+
+
+def test_routes_and_sites_in_gcj02_are_suspected(city: Path) -> None:
+    """A route that runs beside the roads by what GCJ-02 shifts is named, and so is a site where no route ends."""
+    points = ((121.505, 31.2), (121.503, 31.2), (121.5, 31.2), (121.498, 31.2), (121.495, 31.2))
+    line = json.dumps([[round(x, 6) for x in gcj02_of_wgs84(*point)] for point in points])
+    change(city, "routes.geojson", "[[121.5050, 31.2000], [121.5000, 31.2000], [121.4950, 31.2000]]", line)
+    assert "if its points are GCJ-02" in only(city).problem
+    assert only(city).file == "routes.geojson"
+    change(city, "routes.geojson", line, json.dumps([list(point) for point in points]))
+    assert check_city(city) == []
+    for name, place in (("site-1", "121.5050,31.2000"), ("disposal-1", "121.4950,31.2000")):
+        lon, lat = gcj02_of_wgs84(*(float(part) for part in place.split(",")))
+        line_number = change(city, "nodes.csv", f",{place},", f",{lon:.6f},{lat:.6f},")
+        assert any(p.line == line_number and name in p.problem and "GCJ-02" in p.problem for p in check_city(city))
 
 
 def test_a_city_without_lines_still_loads(city: Path) -> None:
