@@ -25,6 +25,7 @@ class Sight:
     open_cases: Callable[[Sequence[str]], Sequence[Case]]
     children: Callable[[str], Sequence[Case]]
     _fixed: dict[tuple[str, ...], tuple[int, frozenset[str]]] = field(default_factory=dict)
+    _symptoms: dict[str, tuple[tuple[int, int], tuple[str, ...]]] = field(default_factory=dict)  # by case
     _whole: dict[tuple[str, ...], tuple[int, frozenset[str], frozenset[str]]] = field(default_factory=dict)
 
     def needed(self, departments: Sequence[str]) -> frozenset[str]:
@@ -43,9 +44,7 @@ class Sight:
         """Devices that open cases of the departments are about, the symptoms under them too."""
         found: list[str] = []
         for case in self.open_cases(departments):
-            found.append(case.subject)
-            if case.children:
-                found += [child.subject for child in self.children(case.id)]
+            found += [case.subject, *self._below(case)]
         return [one for one in found if self.city.describe(one) is not None]
 
     def since_ms(self, device: str, departments: Sequence[str]) -> int | None:
@@ -60,9 +59,19 @@ class Sight:
         return min((case.since_ms for case in cases), default=0) - BEFORE_MS if cases else None
 
     def _touches(self, case: Case, device: str) -> bool:
-        return case.subject == device or (
-            case.children > 0 and any(child.subject == device for child in self.children(case.id))
-        )
+        return device == case.subject or device in self._below(case)
+
+    def _below(self, case: Case) -> tuple[str, ...]:
+        """What the symptoms under a case are about; read again when the case has changed."""
+        if not case.children:
+            return ()
+        known = self._symptoms.get(case.id)
+        if known is None or known[0] != (case.updated_ms, case.children):
+            known = ((case.updated_ms, case.children), tuple(child.subject for child in self.children(case.id)))
+            if len(self._symptoms) >= MOST:
+                self._symptoms.clear()
+            self._symptoms[case.id] = known
+        return known[1]
 
     def _standing(self, key: tuple[str, ...], version: int) -> frozenset[str]:
         """Everything that nobody drives, within the departments' areas."""

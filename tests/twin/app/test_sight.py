@@ -37,5 +37,21 @@ def test_a_departments_sight() -> None:
     assert sight.since_ms(truck.id, ["local"]) == case.since_ms - BEFORE_MS
     others = {one.id for one in files.devices if one.kind == "truck"} - {truck.id}
     assert not others & sight.needed(["local"])
+    under = next(one for one in files.devices if one.kind == "truck" and one.id != truck.id)
+    symptoms = [replace(case, id="c2", subject=under.id, parent="c1")]
+    asked: list[str] = []
+
+    def below(cause: str) -> list[Case]:
+        asked.append(cause)
+        return symptoms
+
+    sight.children = below
+    standing[0] = replace(case, children=1)
+    for _ in range(3):
+        assert under.id in sight.needed(["local"])
+    assert asked == ["c1"]  # read once, until the case changes
+    standing[0] = replace(case, children=1, updated_ms=case.updated_ms + 1)
+    symptoms.clear()
+    assert under.id not in sight.needed(["local"])
     standing.clear()
     assert truck.id not in sight.needed(["local"])
