@@ -35,6 +35,10 @@ export const shortDay = (ms: number): string => format("shortDay", { day: "numer
 export const dayTime = (ms: number): string =>
   format("dayTime", { day: "numeric", month: "short", hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false }).format(ms);
 
+/** With its year: for books and accounts, which go back. */
+export const fullTime = (ms: number): string =>
+  format("fullTime", { year: "numeric", month: "short", day: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false }).format(ms);
+
 /** The hour of the city's day, 0..23. */
 export function cityHour(ms: number): number {
   return Number(new Intl.DateTimeFormat("en-GB", { hour: "2-digit", hour12: false, ...(zone ? { timeZone: zone } : {}) }).format(ms)) % 24;

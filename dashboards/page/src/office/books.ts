@@ -3,7 +3,7 @@
 import { get } from "../api";
 import { h } from "../dom";
 import { labelled, once, select, table } from "../forms";
-import { count, dayTime } from "../format";
+import { count, fullTime } from "../format";
 import { t, tOr, type Word } from "../text";
 import { caseLink } from "./links";
 import type { Office } from "./office";
@@ -60,7 +60,7 @@ async function lines(office: Office, book: string): Promise<Node[]> {
   const told = await get<Entry[]>(`/api/books/${book}?limit=${PAGE}`);
   if (told.length === 0) return [h("p", {}, t("bookEmpty"))];
   const heads = [t("number"), t("machineTime"), t("byWhom"), t("event"), t("subjectOf"), t("reason"), t("detail")];
-  const row = (one: Entry): (Node | string)[] => [String(one.n), dayTime(one.at_ms), one.actor, tOr(`event_${one.event.replaceAll(" ", "_")}`, one.event), one.subject, one.reason, /^CW-/.test(one.detail) ? caseLink(office, one.detail) : one.detail];
+  const row = (one: Entry): (Node | string)[] => [String(one.n), fullTime(one.at_ms), one.actor, tOr(`event_${one.event.replaceAll(" ", "_")}`, one.event), one.subject, one.reason, /^CW-/.test(one.detail) ? caseLink(office, one.detail) : one.detail];
   const made = table(heads, told.map(row), t("officeBooks"));
   const body = made.querySelector("tbody")!;
   let before = told.at(-1)!.n;

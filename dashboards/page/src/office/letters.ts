@@ -3,7 +3,7 @@
 import { get, newKey, post } from "../api";
 import { h } from "../dom";
 import { form, labelled, once, table } from "../forms";
-import { count, dayTime } from "../format";
+import { count, fullTime } from "../format";
 import { departmentName } from "../queue";
 import { t, tOr } from "../text";
 import { caseLink } from "./links";
@@ -47,7 +47,7 @@ export async function letters(office: Office): Promise<Node[]> {
           office.again();
         })
       : "";
-  const rows = told.map((one) => [one.at_ms ? dayTime(one.at_ms) : t("none"), caseLink(office, one.case), `${channelName(one.channel)} ${one.address}`, `${tOr(`purpose_${one.purpose}`, one.purpose)} · ${t("attempts", one.attempts)}`, one.detail, again(one)]);
+  const rows = told.map((one) => [one.at_ms ? fullTime(one.at_ms) : t("none"), caseLink(office, one.case), `${channelName(one.channel)} ${one.address}`, `${tOr(`purpose_${one.purpose}`, one.purpose)} · ${t("attempts", one.attempts)}`, one.detail, again(one)]);
   return [h("p", { class: "more" }, t("lettersNote")), table([t("machineTime"), t("case"), t("channel"), t("purpose"), t("detail"), ""], rows, t("officeLetters"))];
 }
 

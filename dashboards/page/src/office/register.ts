@@ -4,7 +4,7 @@ import { get, newKey, post } from "../api";
 import { present } from "../dialogs";
 import { h } from "../dom";
 import { form, labelled, select, table, words } from "../forms";
-import { count, dayTime } from "../format";
+import { count, fullTime } from "../format";
 import { named, t, tOr } from "../text";
 import { deviceLink } from "./links";
 import type { Office } from "./office";
@@ -39,7 +39,7 @@ export async function strangers(office: Office): Promise<Node[]> {
   const rows = told.map((one) => [
     one.device,
     `${named(office.city.kinds[one.kind], one.kind)}${one.retired ? ` · ${t("retired")}` : ""}`,
-    dayTime(one.last_ms),
+    fullTime(one.last_ms),
     count(one.messages),
     h("code", {}, `${one.topic} ${one.sample}`),
     act(one),
@@ -95,6 +95,6 @@ export async function versions(office: Office): Promise<Node[]> {
   const change = (one: Version["changes"][number]): HTMLElement =>
     h("li", {}, `${sort(one)} · ${tOr(`table_${one.table}`, one.table)} `, one.table === "devices" ? deviceLink(office, one.id) : h("span", {}, one.id));
   const list = (one: Version): HTMLElement => h("ul", {}, ...one.changes.slice(0, 8).map(change), one.changes.length > 8 ? h("li", { class: "more" }, t("andMore", count(one.changes.length - 8))) : null);
-  const rows = told.reverse().map((one) => [String(one.version), dayTime(one.at_ms), one.actor, one.reason, list(one)]);
+  const rows = told.reverse().map((one) => [String(one.version), fullTime(one.at_ms), one.actor, one.reason, list(one)]);
   return [table([t("version"), t("time"), t("byWhom"), t("reason"), t("changes")], rows, t("officeVersions"))];
 }

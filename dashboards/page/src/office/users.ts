@@ -3,7 +3,7 @@
 import { get, patch, post, remove } from "../api";
 import { h } from "../dom";
 import { form, labelled, once, select, sure, table } from "../forms";
-import { dayTime } from "../format";
+import { fullTime } from "../format";
 import { departmentName } from "../queue";
 import { t, tOr } from "../text";
 import type { Office } from "./office";
@@ -33,7 +33,7 @@ const ROLES = ["operator", "dispatcher", "department", "auditor", "admin"];
 const SHORTEST = 12;
 
 const roleName = (role: string): string => tOr(`role_${role}`, role);
-const at = (ms: number): string => (ms ? dayTime(ms) : t("never"));
+const at = (ms: number): string => (ms ? fullTime(ms) : t("never"));
 
 export async function users(office: Office): Promise<Node[]> {
   const told = await get<User[]>("/api/users");
