@@ -20,6 +20,7 @@ from devices.kinds import KINDS
 from devices.records import Kind, Reading
 from devices.senml import by_name
 from twin.ingest import native
+from twin.ingest.cbor import learn_cbor
 from twin.ingest.cuts import Cuts, join
 from twin.ingest.forms import Forms, Group, Registry, Slot
 from twin.ingest.index import STRANGER
@@ -182,7 +183,8 @@ class _Work:
         """A template of the message with that index."""
         if isinstance(group.form, Flat | Packed):
             return learn_shape(group.form, self.cuts.payload(index))
-        return learn(self.forms.kinds[group.kind], self._slot(index).topic.device, self.cuts.payload(index))
+        make = learn_cbor if group.form == "cbor" else learn
+        return make(self.forms.kinds[group.kind], self._slot(index).topic.device, self.cuts.payload(index))
 
     def _again(self, members: list[int], tried: int, learning: bool) -> None:
         """Messages that the decoder of their group refused: learn their form, or read them one by one."""
@@ -307,7 +309,9 @@ class _Work:
 
 def _templated(form: Shape | str | None) -> bool:
     """Whether templates can be made of messages of this form, and are faster than its decoder."""
-    return native.LIB is not None and (isinstance(form, Packed) or (isinstance(form, Flat) and not form.wide))
+    if native.LIB is None:
+        return False
+    return form == "cbor" or isinstance(form, Packed) or (isinstance(form, Flat) and not form.wide)
 
 
 def _row(reading: Reading) -> tuple[int | None, int | None, int | None, Mapping[str, float]]:

@@ -42,7 +42,7 @@ class Slot:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Topics of one kind and one form: a shape, "senml", "ack", "state", or None where it is not learned yet."""
+    """Topics of one kind and one form: a shape, "senml", "cbor", "ack", "state"; None while it is not learned."""
 
     kind: str
     form: Shape | str | None
@@ -137,6 +137,8 @@ class Forms:
     def _form(self, kind: Kind, payload: bytes) -> int | None:
         if payload[:1] == b"[":
             return self._group(kind.name, "senml", "senml")
+        if payload[:1] and 0x80 <= payload[0] <= 0x9F:
+            return self._group(kind.name, "cbor", "cbor")
         try:
             fields = ANY_OBJECT.decode(payload)
         except UNREADABLE:

@@ -41,10 +41,37 @@ static inline const uint8_t *number(const uint8_t *p, const uint8_t *end, double
     return p;
 }
 
+/* The same of a number in CBOR: an integer, or a float of four or eight bytes. */
+static inline const uint8_t *cbor_number(const uint8_t *p, const uint8_t *end, double *value, int *whole) {
+    if (p == end) return NULL;
+    const uint8_t first = *p++;
+    const int info = first & 31;
+    if (first >> 5 > 1 && first != 0xFA && first != 0xFB) return NULL;
+    const int64_t more = info < 24 ? 0 : info < 28 ? INT64_C(1) << (info - 24) : 9;
+    if (end - p < more) return NULL;
+    uint64_t bits = info < 24 ? (uint64_t)info : 0;
+    if (more > 8) return NULL;
+    for (int64_t i = 0; i < more; i++) bits = bits << 8 | *p++;
+    *whole = first >> 5 == 0;
+    if (first >> 5 <= 1) {
+        if (bits >= EXACT) return NULL;
+        *value = first >> 5 ? -1.0 - (double)bits : (double)bits;
+    } else if (first == 0xFB) {
+        memcpy(value, &bits, sizeof *value);
+    } else {
+        const uint32_t half = (uint32_t)bits;
+        float small;
+        memcpy(&small, &half, sizeof small);
+        *value = small;
+    }
+    return *value - *value == 0.0 ? p : NULL; /* neither infinite nor none */
+}
+
 /* Messages of one program (twin/ingest/template.py): lead, the device's own name, then texts with a number between any
  * two. `texts` holds the `numbers` + 1 texts one behind the other, `ends` where each ends. Number i goes to
- * value[place[i] * across + message * along]; where whole[i], it must be one. good: whether a message fits. */
-EXPORT void cw_fit(const uint8_t *data, int64_t size, int64_t n, const int64_t *start, const int64_t *stop,
+ * value[place[i] * across + message * along]; where whole[i], it must be one. good: whether a message fits. `cbor`: how
+ * numbers are written. */
+EXPORT void cw_fit(int32_t cbor, const uint8_t *data, int64_t size, int64_t n, const int64_t *start, const int64_t *stop,
                    const int64_t *name_at, const int64_t *name_length, const uint8_t *lead, int64_t lead_length,
                    const uint8_t *texts, const int64_t *ends, int64_t numbers, const int64_t *place,
                    const uint8_t *whole, double *value, int64_t across, int64_t along, uint8_t *good) {
@@ -72,7 +99,8 @@ EXPORT void cw_fit(const uint8_t *data, int64_t size, int64_t n, const int64_t *
                 break;
             }
             int is_whole;
-            p = number(p, end, out + place[i] * across, &is_whole);
+            p = cbor ? cbor_number(p, end, out + place[i] * across, &is_whole)
+                     : number(p, end, out + place[i] * across, &is_whole);
             if (!p || (whole[i] && !is_whole)) break;
         }
     }

@@ -59,15 +59,15 @@ def build(target: Path, flags: tuple[str, ...] = ()) -> None:
 def load(path: Path) -> ctypes.CDLL:
     """The loops of a library. Raises OSError."""
     found = ctypes.CDLL(str(path))
-    number, pointer, five = ctypes.c_int64, ctypes.c_void_p, ctypes.c_int32
+    number, pointer, flag = ctypes.c_int64, ctypes.c_void_p, ctypes.c_int32
     text = ctypes.c_char_p
     found.cw_fit.restype = None
     found.cw_fit.argtypes = [
-        text, number, number, *[pointer] * 4, text, number, text, pointer, number, pointer, pointer, pointer,
+        flag, text, number, number, *[pointer] * 4, text, number, text, pointer, number, pointer, pointer, pointer,
         number, number, pointer,
     ]  # fmt: skip
     found.cw_publishes.restype = number
-    found.cw_publishes.argtypes = [text, number, number, five, number, number, *[pointer] * 4]
+    found.cw_publishes.argtypes = [text, number, number, flag, number, number, *[pointer] * 4]
     found.cw_numbers.restype = None
     found.cw_numbers.argtypes = [
         text, number, number, pointer, pointer, pointer, ctypes.c_uint64, pointer, pointer, number, number, pointer,
@@ -138,6 +138,8 @@ def fit(
     whole: NDArray[np.bool_],
     value: NDArray[np.float64],
     along: int,
+    *,
+    cbor: bool = False,
 ) -> NDArray[np.bool_]:
     """Which messages fit a template; their numbers go into `value`, that of a message at every `along`-th place."""
     assert LIB is not None
@@ -146,7 +148,8 @@ def fit(
     at: Any = [np.ascontiguousarray(one) for one in names] if names is not None else None
     good = np.empty(n, np.bool_)
     LIB.cw_fit(
-        data, len(data), n, start.ctypes.data, stop.ctypes.data, at and at[0].ctypes.data, at and at[1].ctypes.data,
+        cbor, data, len(data), n, start.ctypes.data, stop.ctypes.data,
+        at and at[0].ctypes.data, at and at[1].ctypes.data,
         lead, len(lead), texts[0], texts[1].ctypes.data, len(place), place.ctypes.data, whole.ctypes.data,
         value.ctypes.data, 1 if along > 1 else n, along, good.ctypes.data,
     )  # fmt: skip

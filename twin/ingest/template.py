@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,7 +27,7 @@ from devices.senml import RELATIVE
 from twin.ingest import native
 from twin.ingest.cuts import MASKS, PAD, U64, Cuts
 from twin.ingest.digits import read
-from twin.ingest.packs import DECODE, plan_of, regular
+from twin.ingest.packs import DECODE, Record, plan_of, regular
 from twin.ingest.parts import NO_TIME, Part
 from twin.ingest.shapes import UNREADABLE, Shape
 from twin.records import F64, I64, NOT_ACCOUNTABLE
@@ -41,7 +41,7 @@ FAR = len(PAD) - 16  # how far from its comma a text may stand
 
 _SCAN = re.compile(rb'"[^"\\]*"|[-./0-9]+')
 _LEAD = re.compile(rb'\s*\[\s*\{\s*"bn"\s*:\s*"')
-_MARK = 1_000_000_000_000  # stands for number i as _MARK + i
+MARK = 1_000_000_000_000  # stands for number i as MARK + i
 COMMA = ord(",")
 BLOCK = 65536  # numbers at a time
 LONGEST_LEAD = 64
@@ -86,6 +86,7 @@ class Template:
     before the number; behind: how many after it. fixed, lengths: pieces without a number, and how long they are.
     edge, offset, mask, text: words of the texts between numbers, and where each is: from the beginning of a piece.
     texts: these texts whole, and where each ends; order: which number of the layout each number of the text is.
+    `cbor`: numbers are written as there, and there are no commas; only the loop in C reads such.
     """
 
     lead: bytes
@@ -103,6 +104,7 @@ class Template:
     texts: tuple[bytes, I64]
     order: I64
     layout: Layout
+    cbor: bool = False
 
 
 class Scan:
@@ -201,6 +203,8 @@ def parts_of(
     body, stop = scan.cuts.bounds[2, members], scan.cuts.bounds[3, members]
     if native.LIB is not None:
         value, fits = _fit(scan, template, body, stop, device)
+    elif template.cbor:
+        return None, np.zeros(len(members), np.bool_)
     else:
         value, fits = _matched(scan, template, body, stop, device)
     fits &= stop - body <= MAX_BYTES
@@ -218,7 +222,7 @@ def _fit(
     value = np.zeros((layout.width, n) if one else (n, layout.width))
     fits = native.fit(
         scan.cuts.data, body, stop, device if template.named else None, template.lead, template.texts,
-        template.order, layout.whole[template.order], value, 1 if one else layout.width,
+        template.order, layout.whole[template.order], value, 1 if one else layout.width, cbor=template.cbor,
     )  # fmt: skip
     value = value if one else value.T
     return value, fits & _sound(layout, value)
@@ -338,10 +342,10 @@ def _less(spans: Sequence[Span], by: int) -> list[Span]:
 
 
 def _marked(text: bytes, spans: Sequence[Span]) -> Any:
-    """The text as JSON, each number replaced by _MARK and its place; None where it is none, or a name comes twice."""
+    """The text as JSON, each number replaced by MARK and its place; None where it is none, or a name comes twice."""
     pieces, last = [], 0
     for index, (start, end) in enumerate(spans):
-        pieces += [text[last:start], b"%d" % (_MARK + index)]
+        pieces += [text[last:start], b"%d" % (MARK + index)]
         last = end
     try:
         return json.loads(b"".join((*pieces, text[last:])), object_pairs_hook=_once)
@@ -358,7 +362,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _place(value: Any) -> int | None:
     """Which number a marked value is."""
-    return value - _MARK if type(value) is int and value >= _MARK else None
+    return value - MARK if type(value) is int and value >= MARK else None
 
 
 def _order(places: Sequence[int | None], count: int) -> list[int] | None:
@@ -392,18 +396,23 @@ def _pack_layout(kind: Kind, device: str, payload: bytes, spans: Sequence[Span])
         records = DECODE(payload)
     except UNREADABLE:
         return None
+    pack = _marked(payload, spans)
+    return pack_layout(kind, device, records, pack, len(spans)) if isinstance(pack, list) else None
+
+
+def pack_layout(
+    kind: Kind, device: str, records: list[Record], pack: Sequence[Mapping[str, Any]], count: int
+) -> tuple[Layout, list[int]] | None:
+    """The layout of a pack that is regular; `pack`: its records with the place of each of `count` numbers, marked."""
     plan = plan_of(kind, [r.n for r in records])
     if plan is None or not regular(kind, plan, device, records):
-        return None
-    pack = _marked(payload, spans)
-    if not isinstance(pack, list):
         return None
     numbers = [_place(record.get("v")) for record in pack]
     width, head = len(plan.names), plan.head
     places = [*numbers[:head], *(_place(pack[at].get("bt")) for at in (0, *range(head + width, len(pack), width)))]
     for i in range(width):
         places += numbers[head + i :: width]
-    order = _order(places, len(spans))
+    order = _order(places, count)
     return None if order is None else (Layout(plan.rounds, bool(head), True, True, plan.names), order)
 
 

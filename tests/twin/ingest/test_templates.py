@@ -6,11 +6,13 @@ import itertools
 import json
 import random
 
+import cbor2
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from devices import senml
 from devices.codec import encode_columns, encode_json, encode_senml
 from devices.kinds import KINDS
 from devices.records import Reading
@@ -138,6 +140,17 @@ def flat_or_packed(device: str, first: int, rounds: int, values: dict[str, float
     return json.dumps(json.loads(payload)).encode() if spaced else payload
 
 
+LABELS = {name: label for label, name in senml.LABELS.items()}
+
+
+def in_cbor(payload: bytes, *, by_label: bool = True) -> bytes:
+    """A JSON pack in CBOR."""
+    records = json.loads(payload)
+    return cbor2.dumps(
+        [{LABELS[k] if by_label else k: v for k, v in r.items()} for r in records] if by_label else records
+    )
+
+
 good_json = st.builds(
     lambda device, first, rounds, values, spaced: (device, flat_or_packed(device, first, rounds, values, spaced)),
     st.sampled_from(["p-1", "p-12", "p-99"]),
@@ -160,6 +173,35 @@ def spoilt(draw: st.DrawFn, good: st.SearchStrategy[tuple[str, bytes]]) -> tuple
         piece = draw(st.sampled_from(PIECES))
         payload = payload[:at] + piece + payload[at + draw(st.integers(0, 2)) :]
     return device, payload
+
+
+good_cbor = st.builds(lambda one, by_label: (one[0], in_cbor(one[1], by_label=by_label)), good_pack, st.booleans())
+
+
+@given(st.lists(st.lists(good_cbor | spoilt(good_cbor), max_size=8), min_size=1, max_size=3))
+@settings(max_examples=150)
+def test_cbor_by_template_or_strictly(calls: list[list[tuple[str, bytes]]]) -> None:
+    """Packs in CBOR, and such as differ from one in a byte or two: the same with templates as one by one."""
+    by_template, strict = (Columniser(People(), window=OPEN, templates=templates) for templates in (True, False))
+    for packs in calls:
+        messages = [("pole", *one) for one in packs]
+        one, other = columnise(by_template, messages), columnise(strict, messages)
+        assert said(one) == said(other)
+        assert reasons(one) == reasons(other)
+
+
+def test_cbor_does_go_by_template(loops: str) -> None:
+    """Packs in CBOR are read by the loop in C, not one by one; without it all of them are."""
+    columniser = Columniser(People(), window=OPEN, templates=True)
+    packs = [
+        (f"p-{n % 90}", pack(f"p-{n % 90}", n + 300, 3, {"voltage": 229.5 + n, "pm25": n / 4})) for n in range(200)
+    ]
+    messages = [("pole", device, in_cbor(payload)) for device, payload in packs]
+    columnise(columniser, messages)
+    before = columniser.forms.strictly
+    received = columnise(columniser, messages)
+    assert said(received) == strictly([("pole", *one) for one in packs])[0]
+    assert columniser.forms.strictly - before == (0 if loops == "C" else 200)
 
 
 messages_of = st.lists(
