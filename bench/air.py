@@ -14,6 +14,10 @@ from numpy.typing import NDArray
 
 QUANTITIES = ("PM2.5", "PM10", "SO2", "NO2", "CO", "O3")
 FAULTS = ("spike", "bias", "drift", "noise", "stuck", "gain", "dropout")
+# Hours that faults last, from .. to; PAUSE between two on one channel.
+LENGTHS = {"spike": (1, 1), "drift": (240, 720), "stuck": (12, 72), "dropout": (24, 96)}
+TRAFFIC = ("NO2", "CO", "PM2.5")
+USUAL, PAUSE = (48, 168), 72
 # Degrees east and north of the twelve stations (Beijing Municipal Environmental Monitoring Center).
 PLACES = {
     "Aotizhongxin": (116.397, 39.982), "Changping": (116.230, 40.217), "Dingling": (116.220, 40.292),
@@ -77,28 +81,52 @@ def inject(x: NDArray[np.float64], magnitude: float, start: int, rng: np.random.
     """A copy of x with faults from round `start` on, one per `days_per_fault` channel-days, and their labels.
 
     Magnitudes are in robust sigmas of the raw channel: a spike is `magnitude`, a step or a drift's end a third.
-    Regional episodes (all stations together, a day long, ten a year) are put in as confounders, without a label.
+    Confounders are put in without a label: see `confound`.
     """
     out = x.copy()
     hours, quantities, stations = x.shape
-    for _ in range(int(10 * (hours - start) / 8760)):
-        at, length = int(rng.integers(start, hours - 60)), int(rng.integers(12, 48))
-        swell = 1.0 + rng.uniform(0.3, 1.0) * np.hanning(length)
-        spread = rng.uniform(0.8, 1.2, stations)
-        out[at : at + length] *= 1.0 + (swell[:, None, None] - 1.0) * spread
+    confound(out, start, rng)
     labels: list[Label] = []
+    quiet = max(1.0, days_per_fault * 24 - PAUSE - np.mean([_usual_length(fault) for fault in faults]))
     for c in range(quantities):
         for p in range(stations):
             middle = np.nanmedian(x[:, c, p])
             sigma = 1.4826 * float(np.nanmedian(np.abs(x[:, c, p] - middle)))
-            at = start + int(rng.exponential(days_per_fault * 24))
+            at = start + int(rng.exponential(quiet))
             while at < hours - 24 * 35:
                 fault = str(rng.choice(list(faults)))
                 end = _put(out[:, c, p], at, fault, magnitude, sigma, rng)
                 if np.isfinite(out[at:end, c, p]).any():
                     labels.append(Label(fault, (c, p), at, end))
-                at = end + 72 + int(rng.exponential(days_per_fault * 24))
+                at = end + PAUSE + int(rng.exponential(quiet))
     return out, labels
+
+
+def confound(x: NDArray[np.float64], start: int, rng: np.random.Generator) -> None:
+    """What is no fault of one channel, in place: regional episodes (all stations together, a day long, ten a year),
+    holidays (a fifth less traffic, six a year, three to seven days) and maintenance (a whole station says nothing for
+    some hours, twelve a year)."""
+    hours, _, stations = x.shape
+    years = (hours - start) / 8760
+    for _ in range(int(10 * years)):
+        at, length = int(rng.integers(start, hours - 60)), int(rng.integers(12, 48))
+        swell = 1.0 + rng.uniform(0.3, 1.0) * np.hanning(length)
+        spread = rng.uniform(0.8, 1.2, stations)
+        x[at : at + length] *= 1.0 + (swell[:, None, None] - 1.0) * spread
+    for _ in range(int(6 * years)):
+        at, length = int(rng.integers(start, hours - 200)), 24 * int(rng.integers(3, 8))
+        less = 1.0 - rng.uniform(0.1, 0.3) * rng.uniform(0.8, 1.2, stations)
+        for name in TRAFFIC:
+            x[at : at + length, QUANTITIES.index(name)] *= less
+    for station in range(stations):
+        for _ in range(int(12 * years)):
+            at = int(rng.integers(start, hours - 24))
+            x[at : at + int(rng.integers(2, 9)), :, station] = np.nan
+
+
+def _usual_length(fault: str) -> float:
+    low, high = LENGTHS.get(fault, USUAL)
+    return (low + high) / 2.0
 
 
 def _put(v: NDArray[np.float64], at: int, fault: str, magnitude: float, sigma: float, rng: np.random.Generator) -> int:
@@ -109,7 +137,7 @@ def _put(v: NDArray[np.float64], at: int, fault: str, magnitude: float, sigma: f
     if fault == "spike":
         v[at] = max(0.0, v[at] + sign * step)
         return at + 1
-    low, high = {"drift": (240, 720), "stuck": (12, 72), "dropout": (24, 96)}.get(fault, (48, 168))
+    low, high = LENGTHS.get(fault, USUAL)
     length = int(rng.integers(low, high))
     part = v[at : at + length]
     if fault == "bias":

@@ -138,7 +138,7 @@ def run(recording: Recording, every_h: int) -> dict[str, dict[str, float]]:
         if step % (every_h * per_hour) or step < 48 * per_hour:
             continue
         places = step + AHEAD * per_hour
-        hour = city.local_hour(now + AHEAD * HOUR_MS)
+        hour = city.week_hour(now + AHEAD * HOUR_MS)
         for channel, (quantity, row) in enumerate(zip(recording.quantities, recording.rows, strict=True)):
             truth, last = recording.x[places, channel], recording.x[places - 24 * per_hour, channel]
             if step >= recording.begin:

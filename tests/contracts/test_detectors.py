@@ -251,6 +251,38 @@ def test_a_restart_in_the_middle_changes_nothing(name: str) -> None:
     assert [repr(f) for f in day.found] == expected
 
 
+def _by_row(told: Any, rows: int, row: int, path: str = "") -> Iterator[tuple[str, list[Any]]]:
+    """What a dump remembers of one row: entries of arrays that are as long as the kind has devices."""
+    if isinstance(told, dict):
+        for key, value in told.items():
+            yield from _by_row(value, rows, row, f"{path}/{key}")
+    elif isinstance(told, np.ndarray) and told.ndim and told.shape[0] == rows:
+        yield path, told[row].tolist()
+    elif isinstance(told, np.ndarray) and told.ndim > 1 and told.shape[1] == rows:
+        yield path, told[:, row].tolist()
+
+
+@pytest.mark.parametrize("name", [n for n in DETECTORS if n != "behaviour"])  # by channel: see test_registry.py
+def test_other_hardware_begins_anew(name: str) -> None:
+    """After `forget` nothing that a detector remembers of a device differs from what it knows of one never heard."""
+    story = STORIES[name]
+    files = town_files(trucks=2)
+    day = Day(City(files, Registry()), story.start_ms - 1000)
+    detector = day.world.detectors[name]
+    day.world.detectors = {name: detector}
+    for now, told in rounds(story, faulty=True):
+        day.now = now
+        day.tick(hear(day.city, story, now, told))
+    row, many = day.city.registry.row(story.kind, NAMES[story.kind][0]), day.city.rows(story.kind)
+    fresh = DETECTORS[name](day.city, default_rules())
+    detector.forget(story.kind, row)  # type: ignore[attr-defined]
+    blank = dict(_by_row(fresh.dump(), many, row))
+    kept = dict(_by_row(detector.dump(), many, row))
+    differ = {p: v for p, v in kept.items() if p in blank and repr(v) != repr(blank[p])}
+    assert not differ
+    assert row not in detector.dump().get("rows", ()) or name == "sensors"
+
+
 def test_a_trip_that_was_not_heard_of_accuses_nobody() -> None:
     """After a gap in its fixes, an outage or a leap of the clock, a truck may have arrived unseen."""
     gaps = replace(STORIES["phantom_trip"], every_s=1200, rounds=12)

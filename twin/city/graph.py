@@ -309,6 +309,11 @@ class City:
         hour: F64 = ((t_ms + self.offset_ms(t_ms)) % (24 * HOUR_MS)) / HOUR_MS
         return hour
 
+    def week_hour(self, t_ms: I64) -> F64:
+        """Hour of the local week, 0 <= h < 168, 0 on Monday at midnight."""
+        hour: F64 = ((t_ms + self.offset_ms(t_ms) + 3 * 24 * HOUR_MS) % (7 * 24 * HOUR_MS)) / HOUR_MS
+        return hour
+
     def local_day(self, t_ms: I64) -> I64:
         """Local calendar day, counted from 1970-01-01 = 0."""
         day: I64 = (t_ms + self.offset_ms(t_ms)) // (24 * HOUR_MS)

@@ -64,4 +64,4 @@ def budgets(config: Path | None = CONFIG, as_json: bool = JSON) -> None:
         table.add_row(one["detector"], one["kind"], f"{one['allowed']:g} {one['per']}", f"{one['bars_times']:.2f}",
                       f"{one['days']:.1f}")  # fmt: skip
     OUT.print(table)
-    OUT.print("Set `false_per_1000_device_days` in [behaviour], `false_per_1000_channel_days` in [sensor].")
+    OUT.print("Set `false_per_1000_device_days` of a type, `false_per_1000_channel_days` in [sensor].", markup=False)

@@ -110,6 +110,12 @@ class AirEpisode:
             evidence={"children": children, "poles": len(heard)} if active else {},
         )
 
+    def forget(self, kind: str, row: int) -> None:
+        """Other hardware: what the old one read is no word on the district's air."""
+        if kind == "pole":
+            for blocks in self.blocks.values():
+                blocks.forget(row)
+
     def judged(self, type_: str, subject: str, false: bool) -> None:
         """No budget here: the limits are the city's."""
 

@@ -115,6 +115,7 @@ class Backhaul:
         """Other hardware."""
         if kind == "cell" and row < len(self.down):
             self.down[row] = self.past[row] = False
+            self.since[row] = 0
             self.together.forget(kind, row)
 
     def judged(self, type_: str, subject: str, false: bool) -> None:

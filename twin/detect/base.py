@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 import numpy as np
 
 from twin.city import City
+from twin.detect.budget import ALLOWED, Budget, Spent
 from twin.detect.latch import Dwell, Latch, Mask, spread
 from twin.detect.rules import Params, Rules, Value
 from twin.records import F64, Finding, Frame, Presence
@@ -58,6 +59,22 @@ class Forgetful(Protocol):
 
 
 @runtime_checkable
+class Budgeted(Protocol):
+    """A detector that keeps to a false-alarm budget."""
+
+    def budgets(self) -> Sequence[Spent]: ...
+
+
+@runtime_checkable
+class Pending(Protocol):
+    """A detector that knows what it may say before it says it."""
+
+    def pending(self, kind: str, row: int) -> bool:
+        """Whether this device is on its way to a finding: its condition holds, not long enough yet."""
+        ...
+
+
+@runtime_checkable
 class Large(Protocol):
     """A detector whose memory is large: it can be looked at without a copy."""
 
@@ -82,10 +99,12 @@ class Rule:
         False  # judges a frame once, with parameters as `Rules.local` gives them: it remembers things
     )
     prompt: bool = False  # what completes its evidence wants a tick soon, as an event does
+    budgeted: ClassVar[tuple[str, ...]] = ()  # parameters that operators' verdicts move: no law gives them
 
     def __init__(self, city: City, rules: Rules) -> None:
         self.city = city
         self.rules = rules
+        self.budget = Budget()
         self.latch = Latch(city.rows(self.kind))
 
     @property
@@ -124,19 +143,28 @@ class Rule:
     def params(self, frame: Frame, i: int) -> Mapping[str, Value]:
         """The parameters that hold for reading i."""
         if not self.rules.scopes(self.type):
-            return self.rules[self.type]
+            return self._moved(self.rules[self.type])
         one = slice(i, i + 1)
         which, tables = self.rules.variants(self.type, self.city, self.kind, frame.rows[one], frame.t[one])
-        return tables[int(which[0])]
+        return self._moved(tables[int(which[0])])
+
+    def _moved(self, p: Params) -> Params:
+        """Parameters as the verdicts moved them."""
+        if not self.budgeted or self.budget.ln == 0.0:
+            return p
+        return {**p, **{name: p[name] * self.budget.factor for name in self.budgeted}}
 
     def _judged(self, frame: Frame) -> tuple[Mask, Mask, Dwell]:
         """`judge` and `dwell` by the parameters that hold where and when each reading was made."""
         if not self.rules.scopes(self.type):
-            return *self._enabled(frame, self.rules[self.type]), self.dwell(self.rules[self.type])
+            p = self._moved(self.rules[self.type])
+            return *self._enabled(frame, p), self.dwell(p)
         which, tables = self.rules.variants(self.type, self.city, self.kind, frame.rows, frame.t)
+        tables = [self._moved(table) for table in tables]
         on, off = np.zeros(len(frame), bool), np.zeros(len(frame), bool)
         if self.once:
-            on, off = self.judge(frame, self.rules.local(self.type, self.city, self.kind, frame.rows, frame.t))
+            local = self.rules.local(self.type, self.city, self.kind, frame.rows, frame.t)
+            on, off = self.judge(frame, self._moved(local))
             wanted = np.array([bool(table.get("enabled", True)) for table in tables])[which]
             on, off = on & wanted, off | ~wanted
         for index in () if self.once else np.unique(which):
@@ -187,7 +215,8 @@ class Rule:
         return replace(told, active=False, since_ms=told.at_ms)
 
     def sweep(self, moment: Moment) -> list[Finding]:
-        del moment
+        if self.budgeted:
+            self.budget.live(moment.now_ms, moment.counting, moment.presence.get(self.kind))
         return []
 
     def forget(self, kind: str, row: int) -> None:
@@ -196,14 +225,29 @@ class Rule:
             self.latch.ensure(row + 1)
             self.latch.drop(np.array([row], np.int32))
 
+    def pending(self, kind: str, row: int) -> bool:
+        """Whether the condition holds at this device and is not said yet."""
+        return kind == self.kind and self.latch.rising(row)
+
     def judged(self, type_: str, subject: str, false: bool) -> None:
-        """A rule has no budget: its limits are the city's."""
+        """An operator's verdict moves what is `budgeted`; other limits are the city's."""
+        if self.budgeted and type_ == self.type and self.city.kind(subject) == self.kind:
+            self.budget.verdict(false, self.rules.number(self.type, ALLOWED))
+
+    def budgets(self) -> list[Spent]:
+        """How the budget stands, where there is one."""
+        if not self.budgeted:
+            return []
+        allowed = self.rules.number(self.type, ALLOWED)
+        return [Spent(self.kind, allowed, "device-days", self.budget.factor, self.budget.days)]
 
     def dump(self) -> dict[str, Any]:
-        return dict(self.latch.dump())
+        return {**self.latch.dump(), "budget": self.budget.dump()}
 
     def load(self, told: Mapping[str, Any]) -> None:
         self.latch.load(told)
+        if "budget" in told:
+            self.budget.load(told["budget"])
 
 
 LEARNT = 50  # visits of a channel before a rule relies on its expectation

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from devices.kinds import KINDS
 from twin.city import City, grown
 from twin.detect.base import Moment
+from twin.detect.budget import ALLOWED, Spent
 from twin.detect.latch import Dwell, Latch
 from twin.detect.near import NEIGHBOURS, Neighbours
 from twin.detect.rules import Rules
@@ -291,9 +292,15 @@ class Behaviour:
         state = self.channels.get(self.city.kind(subject))
         if state is None:
             return
-        allowed = self.rules.number("behaviour", "false_per_1000_device_days") / 1000.0 * state.days
+        allowed = self.rules.number("behaviour", ALLOWED) / 1000.0 * state.days
         state.days = 0.0
         state.ln_bar = float(np.clip(state.ln_bar + 0.05 * (float(false) - allowed), -1.0, 2.0))
+
+    def budgets(self) -> list[Spent]:
+        """How the budget of each kind stands."""
+        allowed = self.rules.number("behaviour", ALLOWED)
+        return [Spent(kind, allowed, "device-days", float(np.exp(one.ln_bar)), one.days)
+                for kind, one in sorted(self.channels.items())]  # fmt: skip
 
     def forget(self, kind: str, row: int) -> None:
         """Other hardware: nothing is said of it; what its channels are used to is the model's to carry or to reset."""

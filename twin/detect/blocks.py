@@ -61,6 +61,19 @@ class Blocks:
         closed: NDArray[np.intp] = at[first[closing]]
         return closed
 
+    def so_far(self, row: int) -> float:
+        """The mean of a device's open block as it stands, NaN where nothing is in it."""
+        a = self.arrays
+        if row >= len(a["count"]) or not a["count"][row] > 0:
+            return float("nan")
+        return float(a["sum"][row] / a["count"][row])
+
+    def forget(self, row: int) -> None:
+        """Other hardware: its blocks begin anew."""
+        if row < len(self.arrays["block"]):
+            for name, (_, fill) in _FIELDS.items():
+                self.arrays[name][row] = fill
+
     def lately(self, rows: NDArray[np.intp], now_ms: int) -> NDArray[np.intp]:
         """Those of the rows whose last closed block ended lately before (or after) this time."""
         rows = rows[rows < len(self.end)]

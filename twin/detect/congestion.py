@@ -82,6 +82,19 @@ class Congestion(Rule):
             evidence={"quarters": count},
         )
 
+    def pending(self, kind: str, row: int) -> bool:
+        """A quarter hour was full, or the open one is so far."""
+        if kind != self.kind or row >= len(self.full) or self.latch.said(row):
+            return False
+        return bool(self.full[row]) or self.blocks.so_far(row) > self.rules.number(self.type, "limit")
+
+    def forget(self, kind: str, row: int) -> None:
+        super().forget(kind, row)
+        if kind == self.kind:
+            self.blocks.forget(row)
+            for known in (self.full, self.high, self.told):
+                known[row : row + 1] = 0
+
     def dump(self) -> dict[str, Any]:
         told: dict[str, NDArray[Any]] = {"full": self.full.copy(), "high": self.high.copy(), "told": self.told.copy()}
         return {**super().dump(), "blocks": self.blocks.dump(), "quarters": told}

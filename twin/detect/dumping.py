@@ -28,6 +28,7 @@ class _LoadChange(Rule):
     def __init__(self, city: City, rules: Rules) -> None:
         super().__init__(city, rules)
         self.driven_kg: F64 = np.full(city.rows("truck"), np.nan)
+        self.reference: F64 = np.empty(0)  # by reading of the frame, the weight that it is held against
         self._made: tuple[object, Sites] = (None, Sites(()))
 
     @property
@@ -43,6 +44,7 @@ class _LoadChange(Rule):
         driving = (speed > p["driving_kmh"]) & ~np.isnan(weight)
         self.driven_kg = grown(self.driven_kg, int(frame.rows[-1]) + 1, np.nan)
         reference = carried(frame.rows, weight, driving, self.driven_kg)
+        self.reference = reference
         self.driven_kg[frame.rows] = reference  # sorted by time: the newest of a device comes last
         on = self.changed(frame, weight - reference, p) & (speed < p["standing_kmh"])
         if on.any():
@@ -61,7 +63,7 @@ class _LoadChange(Rule):
 
     def change_t(self, frame: Frame, i: int) -> float:
         """Tonnes gained (or lost) since the truck last drove."""
-        return float(frame.known["grossWeight"][i] - self.driven_kg[frame.rows[i]]) / 1000.0
+        return float(frame.known["grossWeight"][i] - self.reference[i]) / 1000.0
 
     def place(self, frame: Frame, i: int) -> dict[str, Any]:
         """Where it stands, and how far from the nearest place where it might."""
@@ -71,6 +73,11 @@ class _LoadChange(Rule):
         if np.isfinite(away[0]):
             told |= {"nearest": self.sites.ids[int(nearest[0])], "away_m": round(float(away[0]))}
         return told
+
+    def forget(self, kind: str, row: int) -> None:
+        super().forget(kind, row)
+        if kind == self.kind:
+            self.driven_kg[row : row + 1] = np.nan
 
     def dump(self) -> dict[str, Any]:
         return {**super().dump(), "driven_kg": self.driven_kg.copy()}

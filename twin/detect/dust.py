@@ -34,6 +34,7 @@ class Dust(Rule):
     kind = "pole"
     trigger = ("pm10",)
     quantity = "pm10"
+    budgeted = ("ratio",)
 
     def __init__(self, city: City, rules: Rules) -> None:
         super().__init__(city, rules)
@@ -116,6 +117,18 @@ class Dust(Rule):
             since_ms=int(self.blocks.end[row]) - BLOCK_MS,
             evidence=evidence,
         )
+
+    def pending(self, kind: str, row: int) -> bool:
+        """The open quarter hour is dusty so far, or the last was."""
+        if kind != self.kind or self.latch.said(row):
+            return False
+        return self.blocks.so_far(row) > self.rules.number(self.type, "least") or self.latch.rising(row)
+
+    def forget(self, kind: str, row: int) -> None:
+        super().forget(kind, row)
+        if kind == self.kind:
+            self.blocks.forget(row)
+            self.wind.forget(row)
 
     def dump(self) -> dict[str, Any]:
         return {**super().dump(), "blocks": self.blocks.dump(), "wind": self.wind.dump()}

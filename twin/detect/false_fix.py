@@ -14,9 +14,9 @@ from twin.detect.ground import metres_between
 from twin.detect.latch import Dwell, Mask
 from twin.detect.rules import Params, Rules, Value, here
 from twin.detect.words import number
-from twin.records import Finding, Frame
+from twin.records import F64, Finding, Frame
 
-_FIELDS = ("lon", "lat", "t", "ignition", "here_lon", "here_lat", "here_t", "base_m", "kmh", "run_m")
+_FIELDS = ("lon", "lat", "t", "ignition", "here_lon", "here_lat", "here_t", "base_m")
 
 
 class FalseFix(Rule):
@@ -35,6 +35,7 @@ class FalseFix(Rule):
     def __init__(self, city: City, rules: Rules) -> None:
         super().__init__(city, rules)
         self.a = {name: np.full(city.rows(self.kind), np.nan) for name in _FIELDS}
+        self.shown: tuple[F64, F64] = (np.empty(0), np.empty(0))  # by reading of the frame: km/h of a jump, metres run
 
     def judge(self, frame: Frame, p: Params) -> tuple[Mask, Mask]:
         for name in _FIELDS:
@@ -43,6 +44,7 @@ class FalseFix(Rule):
         fix = ~(known["fixQuality"] < p["least_fix"]) & ~np.isnan(frame.observed["latitude"])
         at = np.flatnonzero(fix & ~np.isnan(known["longitude"]))
         on, off = np.zeros(len(frame), bool), np.zeros(len(frame), bool)
+        self.shown = (np.full(len(frame), np.nan), np.full(len(frame), np.nan))
         rows = frame.rows[at]
         start = np.flatnonzero(np.r_[True, rows[1:] != rows[:-1]]) if len(at) else np.empty(0, np.intp)
         rank = np.arange(len(rows)) - np.repeat(start, np.diff(np.r_[start, len(rows)]))
@@ -72,7 +74,7 @@ class FalseFix(Rule):
         a["here_lon"][r], a["here_lat"][r], a["here_t"][r] = lon, lat, t
         for name, now in (("lon", lon), ("lat", lat), ("t", t), ("ignition", ignition)):
             a[name][r] = np.where(jumped, a[name][r], now)
-        a["kmh"][r], a["run_m"][r] = np.where(jumped, kmh, np.nan), run
+        self.shown[0][at], self.shown[1][at] = np.where(jumped, kmh, np.nan), run
         false: Mask = jumped | (run > p["frozen_m"])
         return false
 
@@ -81,15 +83,20 @@ class FalseFix(Rule):
 
     def tell(self, frame: Frame, i: int, p: Mapping[str, Value]) -> Finding:
         del p
-        row = int(frame.rows[i])
         place = {"lon": float(frame.known["longitude"][i]), "lat": float(frame.known["latitude"][i])}
-        run, kmh = float(self.a["run_m"][row]), float(self.a["kmh"][row])
+        kmh, run = (float(shown[i]) for shown in self.shown)
         if np.isnan(kmh):
             en = f"its fix stands still although the odometer ran {number(run)} m"
             zh = f"定位不动而里程增加{number(run)}米,疑似干扰定位"
             return self.finding(frame, i, en, zh, evidence={**place, "run_m": round(run)})
         en, zh = f"its position jumped at {number(kmh)} km/h", f"定位跳变,折合时速{number(kmh)}km/h,疑似干扰定位"
         return self.finding(frame, i, en, zh, evidence={**place, "kmh": round(kmh)})
+
+    def forget(self, kind: str, row: int) -> None:
+        super().forget(kind, row)
+        if kind == self.kind:
+            for column in self.a.values():
+                column[row : row + 1] = np.nan
 
     def dump(self) -> dict[str, Any]:
         return {**super().dump(), "fix": {name: x.copy() for name, x in self.a.items()}}

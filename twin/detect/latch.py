@@ -72,6 +72,15 @@ class Latch:
         """Event time at which the device's condition began."""
         return int(self.arrays["since"][row])
 
+    def said(self, row: int) -> bool:
+        """Whether the device's condition is said."""
+        return row < len(self.arrays["active"]) and bool(self.arrays["active"][row])
+
+    def rising(self, row: int) -> bool:
+        """Whether the device's condition holds and is not said yet."""
+        since = self.arrays["since"]
+        return row < len(since) and bool(since[row] > 0) and not self.said(row)
+
     def step(self, rows: I32, t: I64, on: Mask, off: Mask, dwell: Dwell) -> tuple[Places, Places]:
         """Feed readings (sorted by row, then time): where the condition holds and where it is gone; neither: no word.
 

@@ -31,6 +31,7 @@ class LeakageWarn(Rule):
     kind = "pole"
     trigger = ("leakageCurrent",)
     quantity = "leakageCurrent"
+    budgeted = ("rain_ratio",)
 
     def __init__(self, city: City, rules: Rules) -> None:
         super().__init__(city, rules)
@@ -94,6 +95,11 @@ class LeakageWarn(Rule):
             frame, i, en, zh, observed=x, expected=usual, high=float(p["rain_limit" if rain else "limit"]),
             evidence=evidence,
         )  # fmt: skip
+
+    def forget(self, kind: str, row: int) -> None:
+        super().forget(kind, row)
+        if kind == self.kind:
+            self.dry[row : row + 1], self.count[row : row + 1] = np.nan, 0.0
 
     def dump(self) -> dict[str, Any]:
         told: dict[str, NDArray[Any]] = {"dry": self.dry.copy(), "count": self.count.copy()}

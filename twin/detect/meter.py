@@ -2,61 +2,44 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from twin.city import City, grown
-from twin.detect.base import Moment
-from twin.detect.rules import Rules
+from twin.detect.nights import KIND, TYPE, Nights
 from twin.detect.words import number
 from twin.records import I32, Finding, Frame
 
-TYPE = "lamp_degraded"
-HALF_DAY_MS = 43_200_000
-_FIELDS: dict[str, tuple[Any, float]] = {
-    "t": (np.int64, 0),  # of the last reading with both power and counter
-    "power": (np.float64, np.nan),
-    "energy": (np.float64, np.nan),
-    "night": (np.int64, -1),  # local day on whose noon the open night began
-    "counted": (np.float64, 0.0),  # Wh of the open night, by the counter
-    "due": (np.float64, 0.0),  # and by the integral of power
-    "bad": (np.int32, 0),  # nights out of band, in a row
-    "active": (np.bool_, 0),
-}
 
-
-class Meter:
+class Meter(Nights):
     """Trapezoids of power between readings at most `meter_gap_s` apart, against what the counter went on meanwhile.
 
     A night (noon to noon) counts when `meter_least_wh` were due in it; it is out of band where both differ by more
     than `meter_band` of what was due. A counter that starts again is left out. Said as lamp_degraded, after `nights`.
     """
 
-    types = (TYPE,)
-
-    def __init__(self, city: City, rules: Rules) -> None:
-        self.city = city
-        self.rules = rules
-        self.a: dict[str, NDArray[Any]] = {
-            n: np.full(city.rows("pole"), fill, dtype) for n, (dtype, fill) in _FIELDS.items()
-        }
+    name = "meter"
+    quantity = "energy"
+    fields: ClassVar = {
+        "t": (np.int64, 0),  # of the last reading with both power and counter
+        "power": (np.float64, np.nan),
+        "energy": (np.float64, np.nan),
+        "counted": (np.float64, 0.0),  # Wh of the open night, by the counter
+        "due": (np.float64, 0.0),  # and by the integral of power
+    }
 
     def observe(self, frame: Frame) -> list[Finding]:
-        if frame.kind != "pole" or "energy" not in frame.observed or "powerConsumption" not in frame.observed:
+        if frame.kind != KIND or "energy" not in frame.observed or "powerConsumption" not in frame.observed:
             return []
         energy, power = frame.observed["energy"], frame.observed["powerConsumption"]
         at = np.flatnonzero(~np.isnan(energy) & ~np.isnan(power))
         if not len(at) or not self.rules.enabled(TYPE):
             return []
-        for name, (_, fill) in _FIELDS.items():
-            self.a[name] = grown(self.a[name], self.city.rows("pole"), fill)
+        self.grow()
         rows = frame.rows[at]
         first = np.flatnonzero(np.r_[True, rows[1:] != rows[:-1]])
-        night = self.city.local_day(frame.t[at[first]] - HALF_DAY_MS)
-        found = self._close(frame, at[first], night)
+        found = self._close(frame, at[first], self.night(frame.t[at[first]]))
         self._add(rows, first, frame.t[at], power[at], energy[at])
         return found
 
@@ -87,59 +70,24 @@ class Meter:
         at, rows = at[over], rows[over]
         if not len(at):
             return []
-        p = self.rules.local(TYPE, self.city, "pole", rows, frame.t[at])
+        p = self.rules.local(TYPE, self.city, KIND, rows, frame.t[at])
         counted, due = a["counted"][rows], a["due"][rows]
         a["counted"][rows] = a["due"][rows] = 0.0
         judged = due >= p["meter_least_wh"]
-        out = judged & (np.abs(counted - due) > np.maximum(p["meter_band"] * due, 5.0))
-        bad = np.where(out, a["bad"][rows] + 1, np.where(judged, 0, a["bad"][rows]))
-        a["bad"][rows] = bad
-        wanted = np.asarray(p.get("enabled", True)) > 0
-        raised = ~a["active"][rows] & (bad >= p["nights"]) & wanted
-        cleared = a["active"][rows] & judged & ~out
-        a["active"][rows] = (a["active"][rows] | raised) & ~cleared
-        return [
-            self._tell(frame, int(at[i]), float(counted[i]), float(due[i])) for i in np.flatnonzero(raised | cleared)
-        ]
+        out = judged & (np.abs(counted - due) > np.maximum(p["meter_band"] * self.budget.factor * due, 5.0))
+        turned = self.turned(rows, judged, out, p)
+        return [self._tell(frame, int(at[i]), float(counted[i]), float(due[i])) for i in turned]
 
     def _tell(self, frame: Frame, i: int, counted: float, due: float) -> Finding:
         row, t = int(frame.rows[i]), int(frame.t[i])
-        device, active, nights = self.city.registry.device("pole", row), bool(self.a["active"][row]), self.a["bad"][row]
-        p = self.rules.at(TYPE, self.city, device, t)
-        band = max(float(p["meter_band"]) * due, 5.0)
+        p = self.rules.at(TYPE, self.city, self.city.registry.device(KIND, row), t)
+        band, nights = max(float(p["meter_band"]) * self.budget.factor * due, 5.0), int(self.a["bad"][row])
         en, zh = "its energy counter agrees with its power again", "电量与功率积分已一致"
-        if active:
+        if self.a["active"][row]:
             en = f"its energy counter went on by {number(counted)} Wh in a night in which its power makes"
             en += f" {number(due)} Wh, {nights} nights in a row: the meter is wrong"
             zh = f"连续{nights}夜电量与功率不符:计量{number(counted)}Wh,按功率应为{number(due)}Wh,疑似电表故障"
-        return Finding(
-            type=TYPE,
-            subject=device,
-            active=active,
-            at_ms=t,
-            since_ms=t - int(nights) * 2 * HALF_DAY_MS,
-            severity=int(p["severity"]),
-            quantity="energy",
-            observed=counted,
-            expected=due,
-            low=due - band,
-            high=due + band,
-            past=bool(frame.past[i]),
-            detector="meter",
-            en=f"{device}: {en}",
-            zh=f"{device}:{zh}",
-            evidence={"counted_wh": round(counted), "due_wh": round(due), "nights": int(nights)},
-        )
-
-    def sweep(self, moment: Moment) -> list[Finding]:
-        del moment
-        return []
-
-    def judged(self, type_: str, subject: str, false: bool) -> None:
-        """No budget here: the band is the city's."""
-
-    def dump(self) -> dict[str, Any]:
-        return {name: x.copy() for name, x in self.a.items()}
-
-    def load(self, told: Mapping[str, Any]) -> None:
-        self.a = {name: told[name].copy() for name in _FIELDS}
+        return self.finding(
+            row, t, bool(frame.past[i]), en, zh, observed=counted, expected=due, low=due - band, high=due + band,
+            evidence={"counted_wh": round(counted), "due_wh": round(due), "nights": nights},
+        )  # fmt: skip

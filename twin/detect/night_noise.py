@@ -35,6 +35,7 @@ class NightNoise(Rule):
     kind = "pole"
     trigger = ("LAeq",)
     quantity = "LAeq"
+    budgeted = ("excess_db",)
 
     def __init__(self, city: City, rules: Rules) -> None:
         super().__init__(city, rules)
@@ -97,6 +98,18 @@ class NightNoise(Rule):
             since_ms=int(self.blocks.end[frame.rows[i]]) - BLOCK_MS,
             evidence=evidence,
         )
+
+    def pending(self, kind: str, row: int) -> bool:
+        """It is loud in the open ten minutes, or was in the last."""
+        if kind != self.kind or self.latch.said(row):
+            return False
+        loud = self.blocks.so_far(row) > 10.0 ** (self.rules.number(self.type, "night_db") / 10.0)
+        return loud or self.latch.rising(row)
+
+    def forget(self, kind: str, row: int) -> None:
+        super().forget(kind, row)
+        if kind == self.kind:
+            self.blocks.forget(row)
 
     def dump(self) -> dict[str, Any]:
         return {**super().dump(), "blocks": self.blocks.dump()}

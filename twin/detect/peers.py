@@ -68,14 +68,14 @@ class Peers:
         self.expected: F64 = np.full((c, p), np.nan)  # by peers, level and hour, of the last round, in plain units
         self.rounds = 0
 
-    def adopt(self, other: Peers, places: NDArray[np.intp]) -> None:
-        """Take over what another one learnt of devices that now stand at `places`."""
+    def adopt(self, other: Peers, places: NDArray[np.intp], theirs: NDArray[np.intp] | slice = slice(None)) -> None:
+        """Take over what another one learnt of devices (all, or those at `theirs`) that now stand at `places`."""
         for name, learnt in other.a.items():
-            self.a[name][:, places] = learnt
+            self.a[name][:, places] = learnt[:, theirs]
         for name in ("table", "visits", "around", "repeats"):
-            getattr(self, name)[:, places] = getattr(other, name)
-        self.moments[places], self.omega[places] = other.moments, other.omega
-        self.rounds = other.rounds
+            getattr(self, name)[:, places] = getattr(other, name)[:, theirs]
+        self.moments[places], self.omega[places] = other.moments[theirs], other.omega[theirs]
+        self.rounds = max(self.rounds, other.rounds)
 
     def score(self, x: F64, hour: int) -> F64:
         """One round: values [C, P] (NaN: none) at local `hour`. Returns evidence [6, C, P], NaN where none."""

@@ -15,7 +15,7 @@ from twin.detect.latch import Mask
 from twin.detect.permit import laden, tare_of
 from twin.detect.rules import Params, Rules, Value, here
 from twin.detect.words import number, span
-from twin.records import Finding, Frame
+from twin.records import F64, Finding, Frame
 
 LEFT_M = 100.0  # a laden truck so near to its site has not left it yet
 _FIELDS: dict[str, float] = {
@@ -50,6 +50,7 @@ class PhantomTrip(Rule):
         self.sites = Sites([node for node in nodes if node.cls == "site"])
         self.tips = Sites([node for node in nodes if node.cls == "disposal"])
         self.a = {name: np.full(city.rows(self.kind), fill) for name, fill in _FIELDS.items()}
+        self.shown: dict[str, F64] = {}  # by reading of the frame, the trip that was open then
         self.balance: dict[tuple[str, int], list[float]] = {}  # (site, local day) -> kg left, kg arrived, trips
         self.unbalanced: set[str] = set()
         self._routes: tuple[object, dict[int, dict[str, float]]] = (None, {})
@@ -64,6 +65,7 @@ class PhantomTrip(Rule):
         fix = ~(known["fixQuality"] < p["least_fix"]) & ~np.isnan(known["longitude"]) & ~np.isnan(weight)
         at = np.flatnonzero(fix & ~np.isnan(known["latitude"]))
         on, off = np.zeros(len(frame), bool), np.zeros(len(frame), bool)
+        self.shown = {name: np.full(len(frame), np.nan) for name in ("from", "left", "due", "kg")}
         if not len(at) or not len(self.sites.ids):
             return on, off
         rows = frame.rows[at]
@@ -73,6 +75,8 @@ class PhantomTrip(Rule):
             one = at[rank == depth]
             self._step(frame, one, heavy[one], p)
             trip = self.a["from"][frame.rows[one]] >= 0
+            for name, column in self.shown.items():
+                column[one] = self.a[name][frame.rows[one]]
             on[one] = trip & (frame.t[one] > self.a["due"][frame.rows[one]])
             off[one] = ~trip
         return on, off
@@ -111,10 +115,11 @@ class PhantomTrip(Rule):
             self._book(origin, int(t[i]), left=self._load(r[i], p, at[i]))
         a["stands"][r] = np.where(in_site, site, np.where(heavy & (site_away < margin + LEFT_M), a["stands"][r], -1.0))
 
-    def _load(self, row: int, p: Params, at: int) -> float:
+    def _load(self, row: int, p: Params, at: int, gross: float | None = None) -> float:
         """What it carried when it left, kg."""
         tare = self.city.roster("truck").attribute("tareWeight", np.nan)[row]
-        return float(self.a["kg"][row] - (tare if tare == tare else here(p, "tare_kg", at)))
+        whole = float(self.a["kg"][row]) if gross is None else gross
+        return float(whole - (tare if tare == tare else here(p, "tare_kg", at)))
 
     def _expected_s(self, row: int, site: int, p: Params, at: int) -> float:
         """How long the trip may take, seconds: by the permit that names this site, else by the truck's longest."""
@@ -131,12 +136,12 @@ class PhantomTrip(Rule):
 
     def tell(self, frame: Frame, i: int, p: Mapping[str, Value]) -> Finding:
         row = int(frame.rows[i])
-        a = self.a
-        site, left = self.sites.ids[int(a["from"][row])], int(a["left"][row])
+        shown = {name: float(column[i]) for name, column in self.shown.items()}
+        site, left, due_ms = self.sites.ids[int(shown["from"])], int(shown["left"]), int(shown["due"])
         load = float(frame.known["grossWeight"][i] - tare_of(self.city, p)[row]) / 1000.0
         ago, ago_zh = span(float(frame.t[i]) - left)
-        due, due_zh = span(float(a["due"][row]) - left)
-        self._unbook(int(a["from"][row]), left, self._load(row, p, i))
+        due, due_zh = span(float(due_ms - left))
+        self._unbook(int(shown["from"]), left, self._load(row, p, i, shown["kg"]))
         return self.finding(
             frame,
             i,
@@ -144,7 +149,7 @@ class PhantomTrip(Rule):
             f"{ago_zh}前载{number(load)}吨驶离{site},未到达任何消纳场(应在{due_zh}内到达)",
             since_ms=left,
             expected=float(tare_of(self.city, p)[row]),
-            evidence={"site": site, "left_ms": left, "due_ms": int(a["due"][row]), "load_t": round(load, 1),
+            evidence={"site": site, "left_ms": left, "due_ms": due_ms, "load_t": round(load, 1),
                       "lon": float(frame.known["longitude"][i]), "lat": float(frame.known["latitude"][i])},
         )  # fmt: skip
 
@@ -197,6 +202,16 @@ class PhantomTrip(Rule):
             en=f"{site}: {en}", zh=f"{site}:{zh}",
             evidence={"left_kg": round(left), "arrived_kg": round(arrived), "trips": int(trips)},
         )  # fmt: skip
+
+    def forget(self, kind: str, row: int) -> None:
+        """Other hardware: its trip is unknown from here on, and no loss of a site's."""
+        super().forget(kind, row)
+        if kind != self.kind or row >= len(self.a["from"]):
+            return
+        if self.a["from"][row] >= 0 and not self.latch.said(row):
+            self._unbook(int(self.a["from"][row]), int(self.a["left"][row]), self._load(row, self.rules[self.type], 0))
+        for name, fill in _FIELDS.items():
+            self.a[name][row] = fill
 
     def dump(self) -> dict[str, Any]:
         told: dict[str, Any] = {"trips": {name: x.copy() for name, x in self.a.items()}}

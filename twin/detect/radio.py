@@ -30,6 +30,7 @@ class CoverageLoss(Rule):
     kind = "cell"
     trigger = ("rsrp", "txPower")
     quantity = "rsrp"
+    budgeted = ("limit_db", "clear_db")
 
     def judge(self, frame: Frame, p: Mapping[str, Value]) -> tuple[Mask, Mask]:
         short = under(frame, "rsrp")
@@ -63,6 +64,7 @@ class Interference(Rule):
     kind = "cell"
     trigger = ("sinr",)
     quantity = "sinr"
+    budgeted = ("limit_db", "clear_db")
 
     def judge(self, frame: Frame, p: Mapping[str, Value]) -> tuple[Mask, Mask]:
         short = under(frame, "sinr")

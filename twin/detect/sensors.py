@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from devices.kinds import KINDS
 from twin.city import City, nearest
 from twin.detect.base import Moment
+from twin.detect.budget import Spent
+from twin.detect.episodes import TYPES, Bars, Episodes, Raised, shipped
 from twin.detect.peers import EVIDENCE, Peers
 from twin.detect.rules import Rules
 from twin.detect.words import number
@@ -24,8 +26,7 @@ CHANNELS: Mapping[str, float] = {
     "pm25": 30.0, "pm10": 45.0, "no2": 22.0, "so2": 5.0, "co": 450.0, "o3": 22.0,
     "temperature": np.nan, "relativeHumidity": np.nan, "atmosphericPressure": np.nan,
 }  # fmt: skip
-TYPES = {"spike": "sensor_spike", "bias": "sensor_bias", "drift": "sensor_drift", "noise": "sensor_noise",
-         "dropout": "sensor_noise", "stuck": "sensor_stuck"}  # fmt: skip
+REMEMBERED = 500  # findings that are over and may still get a verdict
 _WORDS = {
     "sensor_spike": ("jumped", "出现尖峰"),
     "sensor_bias": ("has been off", "持续偏离"),
@@ -49,15 +50,16 @@ class Sensors:
         self.place[self.columns] = np.arange(len(self.columns))
         self.rows: NDArray[np.int32] = np.empty(0, np.int32)  # who takes part, sorted
         self.peers: Peers | None = None
-        self.ln_factor = 0.0  # what the verdicts did to the bars
-        self.rounds_since = 0  # a verdict was last counted
+        self.bars = Bars(shipped(), self.names)
+        self.episodes = Episodes(len(self.names), 0)
+        self.said: dict[tuple[str, int], list[tuple[int, int]]] = {}  # (type, row) -> (evidence, channel) that show it
+        self.over: dict[tuple[str, int], list[tuple[int, int]]] = {}  # the same of findings that are over
         self.hour = -1  # of the open round, hours since 1970 UTC
         self.sums: F64 = np.zeros((2, len(self.names), 0))  # of the open hour and of the next
         self.counts: F64 = np.zeros((2, len(self.names), 0))
         self.seen: NDArray[np.int64] = np.zeros(0, np.int64)  # each device's newest step, ms
         self.newest: NDArray[np.int64] = np.zeros(0, np.int64)  # and when its next one would be due
         self.last: F64 = np.zeros((len(self.names), 0))
-        self.calm: dict[tuple[str, int], dict[int, int]] = {}  # what is said, by (type, row): channel -> calm rounds
 
     # ---- collecting --------------------------------------------------------------------------------------------
 
@@ -114,6 +116,9 @@ class Sensors:
         if self.peers is not None:
             grown.adopt(self.peers, kept)
         self.peers = grown
+        episodes = Episodes(len(self.names), n)
+        episodes.adopt(self.episodes, kept)
+        self.episodes = episodes
 
     def _fresh(self) -> Peers:
         roster = self.city.roster(KIND)
@@ -134,44 +139,45 @@ class Sensors:
         self.last = np.where(np.isnan(x), self.last, x)
         found = self._say(evidence, x, frame) if self.rules.enabled("sensor") else []
         self.hour += 1
-        self.rounds_since += 1
         self.sums = np.stack([self.sums[1], np.zeros_like(self.sums[1])])
         self.counts = np.stack([self.counts[1], np.zeros_like(self.counts[1])])
         return found
 
     def _say(self, evidence: F64, x: F64, frame: Frame) -> list[Finding]:
         p = self.rules["sensor"]
-        bars = (
-            np.array([float(p[name]) for name in EVIDENCE])[:, None, None] * float(p["factor"]) * np.exp(self.ln_factor)
-        )
-        ratio = np.nan_to_num(evidence / bars)
         peers = self.peers
         assert peers is not None
-        ratio[:, peers.a["count"] < p["warm_rounds"]] = 0.0
-        best = ratio.argmax(axis=0)
-        top = ratio.max(axis=0)
+        bars = self.bars.at(float(p["false_per_1000_channel_days"]) / 1000.0) * float(p["factor"])
+        raised, ended = self.episodes.step(
+            evidence, bars, peers.a["count"] >= p["warm_rounds"], ~np.isnan(x), int(p["calm_rounds"])
+        )
         found: list[Finding] = []
-        for channel, at in np.argwhere(top > 1.0):
-            type_, row = TYPES[EVIDENCE[best[channel, at]]], int(self.rows[at])
-            said = self.calm.setdefault((type_, row), {})
-            if not said:
-                found.append(self._finding(type_, int(channel), int(at), x, float(top[channel, at]), frame))
-            said[int(channel)] = 0
-        for (type_, row), said in list(self.calm.items()):
-            at = int(np.searchsorted(self.rows, row))
-            kinds = [i for i, name in enumerate(EVIDENCE) if TYPES[name] == type_]
-            for channel in list(said):
-                quiet = bool((ratio[kinds, channel, at] < 0.7).all()) and not np.isnan(x[channel, at])
-                said[channel] = said[channel] + 1 if quiet else 0
-                if said[channel] >= p["calm_rounds"]:
-                    del said[channel]
-            if not said:
-                del self.calm[type_, row]
-                found.append(self._ended(type_, row))
+        for row in {int(self.rows[one.at]) for one in raised if one.renamed}:
+            found += self._ended(row)
+        for one in raised:
+            key = (TYPES[EVIDENCE[one.evidence]], int(self.rows[one.at]))
+            self.over.pop(key, None)
+            self.said.setdefault(key, []).append((one.evidence, one.channel))
+            if one.first:
+                found.append(self._finding(key[0], one, x, frame))
+        for row in {int(self.rows[at]) for at in np.flatnonzero(ended.any(axis=0))}:
+            found += self._ended(row)
         return found
 
-    def _finding(self, type_: str, channel: int, at: int, x: F64, ratio: float, frame: Frame) -> Finding:
-        row = int(self.rows[at])
+    def _ended(self, row: int) -> list[Finding]:
+        """Findings of a device whose last episode of their type is over."""
+        kind = self.episodes.kind[:, int(np.searchsorted(self.rows, row))]
+        told = []
+        for key in [key for key in self.said if key[1] == row]:
+            if not any(TYPES[EVIDENCE[e]] == key[0] for e in kind[kind >= 0]):
+                self.over[key] = self.said.pop(key)
+                told.append(self._finding_over(*key))
+        while len(self.over) > REMEMBERED:
+            del self.over[next(iter(self.over))]
+        return told
+
+    def _finding(self, type_: str, one: Raised, x: F64, frame: Frame) -> Finding:
+        channel, at, row = one.channel, one.at, int(self.rows[one.at])
         device, quantity = self.city.registry.device(KIND, row), KINDS[KIND].quantity(self.names[channel])
         peers = self.peers
         assert peers is not None
@@ -194,17 +200,17 @@ class Sensors:
             quantity=quantity.name,
             observed=value,
             expected=expected,
-            score=1.0 - 10.0 ** -min(4.0 * ratio, 15.0),
+            score=1.0 - 10.0 ** -min(4.0 * one.ratio, 15.0),
             past=bool(frame.past.any()),
             detector="sensors",
             en=f"{device}: {quantity.en} {en}{detail}: it reads {number(value)} {quantity.unit} where its neighbours "
             f"({number(around)}) and its other channels imply {number(expected)}",
             zh=f"{device}:{quantity.zh}{zh}{detail_zh}:读数{number(value)}{quantity.unit},"
             f"周边中位{number(around)},推算应为{number(expected)}",
-            evidence={"peers": len(near), "peers_median": round(around, 2), "ratio": round(ratio, 2)},
+            evidence={"peers": len(near), "peers_median": round(around, 2), "ratio": round(one.ratio, 2)},
         )
 
-    def _ended(self, type_: str, row: int) -> Finding:
+    def _finding_over(self, type_: str, row: int) -> Finding:
         device = self.city.registry.device(KIND, row)
         t = (self.hour + 1) * HOUR_MS
         return Finding(type_, device, False, t, t, detector="sensors", en=f"{device}: reads like its neighbours again",
@@ -215,29 +221,42 @@ class Sensors:
         return []
 
     def forget(self, kind: str, row: int) -> None:
-        """Other hardware: nothing is said of it."""
-        if kind == KIND:
-            self.calm = {key: said for key, said in self.calm.items() if key[1] != row}
+        """Other hardware: nothing is said of it, and it is judged when its own ways are known."""
+        if kind != KIND:
+            return
+        self.said = {key: shown for key, shown in self.said.items() if key[1] != row}
+        self.over = {key: shown for key, shown in self.over.items() if key[1] != row}
+        at = int(np.searchsorted(self.rows, row))
+        if self.peers is not None and at < len(self.rows) and self.rows[at] == row:
+            self.sums[..., at], self.counts[..., at], self.last[:, at] = 0.0, 0.0, np.nan
+            self.seen[at] = self.newest[at] = 0
+            self.episodes.forget(at)
+            self.peers.adopt(self._fresh(), np.array([at]), np.array([at]))
 
     def judged(self, type_: str, subject: str, false: bool) -> None:
-        """An operator's verdict moves the factor on all bars towards the budget: up by a false whistle, down by the
-        channel-days that went by without one."""
-        del subject
-        if type_ not in self.types:
+        """An operator's verdict moves all bars towards the budget: up by a false whistle, down by the channel-days that
+        went by without one; those of the channel that was wrongly accused rise besides."""
+        row = self.city.registry.lookup(KIND, subject)
+        if type_ not in self.types or row is None:
             return
-        channel_days = self.rounds_since * len(self.rows) * len(self.names) / 24.0
-        allowed = self.rules.number("sensor", "false_per_1000_channel_days") / 1000.0 * channel_days
-        self.rounds_since = 0
-        self.ln_factor = float(np.clip(self.ln_factor + 0.05 * (float(false) - allowed), -0.7, 1.5))
+        shown = self.said.get((type_, row), self.over.get((type_, row), []))
+        at = int(np.searchsorted(self.rows, row))
+        rate = self.rules.number("sensor", "false_per_1000_channel_days") / 1000.0
+        self.episodes.verdict(false, rate, [(e, c, at) for e, c in shown])
+
+    def budgets(self) -> list[Spent]:
+        """How the budget stands."""
+        allowed = self.rules.number("sensor", "false_per_1000_channel_days")
+        return [Spent(KIND, allowed, "channel-days", float(np.exp(self.episodes.ln)), self.episodes.days)]
 
     def dump(self) -> dict[str, Any]:
         told: dict[str, Any] = {
             name: getattr(self, name).copy() for name in ("rows", "sums", "counts", "seen", "newest", "last")
         }
         told["hour"] = self.hour
-        told["budget"] = [self.ln_factor, self.rounds_since]
+        told["episodes"] = self.episodes.dump()
         told["names"] = list(self.names)
-        told["calm"] = [[type_, row, sorted(said.items())] for (type_, row), said in self.calm.items()]
+        told["said"], told["over"] = ([[*key, shown] for key, shown in one.items()] for one in (self.said, self.over))
         if self.peers is not None:
             told["peers"] = self.peers.dump()
         return told
@@ -248,8 +267,11 @@ class Sensors:
         for name in ("rows", "sums", "counts", "seen", "newest", "last"):
             setattr(self, name, told[name].copy())
         self.hour = int(told["hour"])
-        self.ln_factor, self.rounds_since = float(told["budget"][0]), int(told["budget"][1])
-        self.calm = {(t, int(row)): {int(c): int(n) for c, n in said} for t, row, said in told["calm"]}
+        self.episodes.load(told["episodes"])
+        self.said, self.over = (
+            {(type_, int(row)): [(int(e), int(c)) for e, c in shown] for type_, row, shown in told[name]}
+            for name in ("said", "over")
+        )
         if "peers" in told:
             self.peers = self._fresh()
             self.peers.load(told["peers"])

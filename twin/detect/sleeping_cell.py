@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from devices.kinds import KINDS
 from twin.city import City, grown
 from twin.detect.base import Moment
+from twin.detect.budget import ALLOWED, Budget, Spent
 from twin.detect.rules import Params, Rules
 from twin.detect.words import number
 from twin.records import F64, Finding, Frame
@@ -33,6 +34,7 @@ class SleepingCell:
     def __init__(self, city: City, rules: Rules) -> None:
         self.city = city
         self.rules = rules
+        self.budget = Budget()
         self.a = {name: np.full(city.rows(KIND), fill) for name, fill in _FIELDS.items()}
 
     def observe(self, frame: Frame) -> list[Finding]:
@@ -60,7 +62,8 @@ class SleepingCell:
         a["sum"][rows] = total
         active = a["active"][rows] > 0
         a["calm"][rows] = np.where(active & back, a["calm"][rows] + 1, 0)
-        raised = ~active & missing & (total > p["bar"]) & (np.asarray(p.get("enabled", True)) > 0)
+        bar = np.minimum(p["bar"] * self.budget.factor, MOST - 1.0)
+        raised = ~active & missing & (total > bar) & (np.asarray(p.get("enabled", True)) > 0)
         cleared = active & (a["calm"][rows] >= p["clear_steps"])
         a["active"][rows] = (active | raised) & ~cleared
         a["sum"][rows[cleared]] = 0.0
@@ -112,8 +115,13 @@ class SleepingCell:
         )
 
     def sweep(self, moment: Moment) -> list[Finding]:
-        del moment
+        self.budget.live(moment.now_ms, moment.counting, moment.presence.get(KIND))
         return []
+
+    def pending(self, kind: str, row: int) -> bool:
+        """Whether its load goes missing and that is not said yet."""
+        a = self.a
+        return kind == KIND and row < len(a["sum"]) and bool(a["sum"][row] > 0) and not bool(a["active"][row])
 
     def forget(self, kind: str, row: int) -> None:
         """Other hardware."""
@@ -122,10 +130,17 @@ class SleepingCell:
                 self.a[name][row] = fill
 
     def judged(self, type_: str, subject: str, false: bool) -> None:
-        """No budget here: the bar is the city's."""
+        """An operator's verdict moves the bar."""
+        if type_ == TYPE and self.city.kind(subject) == KIND:
+            self.budget.verdict(false, self.rules.number(TYPE, ALLOWED))
+
+    def budgets(self) -> list[Spent]:
+        """How the budget stands."""
+        return [Spent(KIND, self.rules.number(TYPE, ALLOWED), "device-days", self.budget.factor, self.budget.days)]
 
     def dump(self) -> dict[str, Any]:
-        return {name: x.copy() for name, x in self.a.items()}
+        return {**{name: x.copy() for name, x in self.a.items()}, "budget": self.budget.dump()}
 
     def load(self, told: Mapping[str, Any]) -> None:
+        self.budget.load(told["budget"])
         self.a = {name: told[name].copy() for name in _FIELDS}

@@ -65,6 +65,11 @@ class Wind:
         found: NDArray[np.intp] = poles[(far >= LEAST_M) & (far <= reach_m) & (np.abs(off) <= SECTOR_DEG)]
         return found
 
+    def forget(self, row: int) -> None:
+        """Other hardware at that row: what the old vane said is no word any more."""
+        for name, (_, fill) in _FIELDS.items():
+            self.a[name][row : row + 1] = fill
+
     def dump(self) -> dict[str, Any]:
         return {name: x.copy() for name, x in self.a.items()}
 

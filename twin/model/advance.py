@@ -161,13 +161,18 @@ def _compare(state: KindState, block: Block) -> Samples:
 
 
 def _try_out(state: KindState, samples: Samples, city: City) -> None:
-    """Hold the newest reading of each channel against the channel's own forecast, where one was made for now."""
-    due = np.flatnonzero(state.forecast.due(samples.slot, samples.t))
-    if not len(due):
-        return
-    last = due[np.r_[samples.slot[due][1:] != samples.slot[due][:-1], True]]  # of a slot the readings lie side by side
-    t = samples.t[last]
-    state.forecast.answer(samples.slot[last], t, samples.observed[last], city.local_hour(t))
+    """Hold the newest reading of each channel against the channel's own forecast, where one was made for now; then
+    what is switched is remembered for tomorrow."""
+    forecast = state.forecast
+    due = np.flatnonzero(forecast.due(samples.slot, samples.t))
+    if len(due):
+        last = due[np.r_[samples.slot[due][1:] != samples.slot[due][:-1], True]]  # a slot's readings lie side by side
+        t = samples.t[last]
+        forecast.answer(samples.slot[last], t, samples.observed[last], city.week_hour(t))
+    switched = np.flatnonzero(forecast.switches[samples.column])
+    if len(switched):
+        t = samples.t[switched]
+        forecast.yesterday.learn(samples.slot[switched], t, city.week_hour(t), samples.observed[switched])
 
 
 def _open_steps(state: KindState, devices: I32, first: NDArray[np.intp], step: I64, city: City) -> Samples:
@@ -181,7 +186,7 @@ def _open_steps(state: KindState, devices: I32, first: NDArray[np.intp], step: I
     closed = _close(state, rows, first[moved].astype(np.int32), middle, city)
     current[rows] = step[moved]
     slots = state.expectation.of_rows(rows)
-    hour_of = city.local_hour(step[moved] * STEP_MS + STEP_MS // 2)
+    hour_of = city.week_hour(step[moved] * STEP_MS + STEP_MS // 2)
     state.expectation.open(slots, hour_of[np.searchsorted(rows, state.expectation.row[slots])])
     return closed
 
@@ -206,9 +211,9 @@ def _close(state: KindState, rows: I32, reading: I32, t_ms: I64, city: City) -> 
         scale=_width(state, slots),
         visits=model["visits"][slots].astype(np.float64),
     )
-    hour = city.local_hour(t)
+    hour = city.week_hour(t)
     model.learn(slots, t, hour)
-    state.forecast.open(slots, t, hour, closed.observed)
+    state.forecast.open(slots, t, hour)
     return closed
 
 

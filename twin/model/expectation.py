@@ -1,7 +1,9 @@
 """What every channel should be saying: a level, a table by hour of day, and widths that follow the hour.
 
 Formulas: docs/detection.md, "Expectation". Residual e = x - level - season(hour), learnt clipped at four scales;
-bins of the hour are interpolated. All channels of a kind lie in flat arrays; a channel's place there is its slot.
+bins of the hour are interpolated; channels whose weekends are others than their workdays add a table of these
+(weekly.py). Hours are local hours of the week, 0 on Monday at midnight. All channels of a kind lie in flat arrays; a
+channel's place there is its slot.
 """
 
 from __future__ import annotations
@@ -13,7 +15,8 @@ from numpy.typing import NDArray
 
 from devices.kinds import KINDS
 from twin.city import grown
-from twin.model.modelled import growing, modelled, resolution
+from twin.model.modelled import HUMAN_DAYS, growing, modelled, resolution
+from twin.model.weekly import Weekly
 from twin.records import F64, I32, I64
 
 HOURS = 24
@@ -47,7 +50,7 @@ _FIELDS: dict[str, tuple[Any, int, float]] = {
 
 
 def hour_bins(hour: F64) -> tuple[NDArray[np.intp], NDArray[np.intp], F64]:
-    """The two bins around a local hour (bins are centred on half past) and the weight of the second.
+    """The two bins around a local hour of day or week (they are centred on half past), and the weight of the second.
 
     >>> [a.tolist() for a in hour_bins(np.array([0.0, 12.75]))]
     [[23, 12], [0, 13], [0.5, 0.25]]
@@ -67,6 +70,8 @@ class Expectation:
         self.memory_days = np.array([modelled(kind).get(q, np.nan) for q in self.wire])
         self.grows = np.array([q in growing(kind) for q in self.wire])  # its errors grow with its value
         self.floor = np.array([resolution(kind, q) for q in self.wire])
+        self.human = self.memory_days == HUMAN_DAYS
+        self.weekly = Weekly()
         self.table: I32 = np.full((len(self.wire), rows), -1, np.int32)  # slot by column and row
         self.slots = 0
         self.column: NDArray[np.int16] = np.empty(0, np.int16)  # by slot, index into the kind's quantities
@@ -101,6 +106,7 @@ class Expectation:
         self.row = grown(self.row, self.slots, -1)
         for name, (_, _, fill) in _FIELDS.items():
             self._arrays[name] = grown(self._arrays[name], self.slots, fill)
+        self.weekly.ensure(self.slots)
         self.column[start : self.slots] = column
         self.row[start : self.slots] = rows
         self.table[column, rows] = np.arange(start, self.slots, dtype=np.int32)
@@ -143,6 +149,7 @@ class Expectation:
         w0 = 1.0 - w1
         season = a["season"]
         expected = a["level"][slots] + w0 * season[slots, b0] + w1 * season[slots, b1]
+        expected += self.weekly.adds(slots, hour, (b0, b1, w1))
         visits, width = a["season_visits"], a["season_width"]
         c = w0 * visits[slots, b0] + w1 * visits[slots, b1]
         own = w0 * width[slots, b0] + w1 * width[slots, b1]
@@ -181,6 +188,11 @@ class Expectation:
         mean_abs = np.minimum(a["sum_abs"][slots] / n, bound)
         a["width_reading"][slots] = reading + rate_s * (mean_abs - reading)
         self._learn_hours(slots, hour, u, e_clipped, spread)
+        driven = np.flatnonzero(self.human[self.column[slots]])
+        if len(driven):
+            some, wide = slots[driven], np.maximum(width[driven], floor[driven])
+            days = a["season_visits"][some, hour_bins(hour[driven])[0]].astype(np.float64)
+            self.weekly.watch(some, hour[driven], u[driven], e[driven], wide, days)
         left = e - np.where(first, 0.0, a["level"][slots] - level)  # what the level did not take up
         a["off"][slots] += np.clip(4.0 * dt_h, 0.1, 1.0) * (left - a["off"][slots])
         a["visits"][slots] = visits
@@ -192,9 +204,10 @@ class Expectation:
     def _learn_hours(self, slots: I32, hour: F64, u: F64, e: F64, spread: F64) -> None:
         a = self._arrays
         b0, b1, w1 = hour_bins(hour)
+        apart = self.weekly.learn(slots, hour, (b0, b1, w1), u, e)
         for b, w in ((b0, (1.0 - w1) * u), (b1, w1 * u)):
             c = a["season_visits"][slots, b].astype(np.float64)
-            a["season"][slots, b] += w * np.maximum(1.0 / BIN_MEMORY, 1.0 / (c + 1.0)) * e
+            a["season"][slots, b] += w * np.maximum(1.0 / BIN_MEMORY, 1.0 / (c + 1.0)) * np.where(apart, 0.0, e)
             own = a["season_width"][slots, b]
             a["season_width"][slots, b] = own + w * np.maximum(1.0 / BIN_SCALE_MEMORY, 1.0 / (c + 1.0)) * (spread - own)
             a["season_visits"][slots, b] = np.minimum(c + w, 60.0)
@@ -205,6 +218,7 @@ class Expectation:
         """All arrays by name, cut to the slots in use; not copied."""
         n = self.slots
         told: dict[str, NDArray[Any]] = {name: array[:n] for name, array in self._arrays.items()}
+        told |= {f"weekly_{name}": array for name, array in self.weekly.views(n).items()}
         return told | {"slot_row": self.row[:n], "slot_column": self.column[:n]}
 
     def load(self, arrays: dict[str, NDArray[Any]], names: tuple[str, ...]) -> None:
@@ -220,6 +234,8 @@ class Expectation:
             if known is None or known.shape[1:] != shape:  # the version which dumped did not have it, or not like this
                 known = np.full(self.slots if width == 1 else (self.slots, width), fill, dtype)
             self._arrays[name] = known.astype(dtype, copy=True)
+        weekly = {name.partition("_")[2]: array for name, array in arrays.items() if name.startswith("weekly_")}
+        self.weekly.load(weekly, self.slots)
         alive = column >= 0
         if len(self.row):
             self.ensure_rows(int(self.row.max()) + 1)

@@ -24,12 +24,15 @@ from twin.records import F64, I32, I64
 HORIZONS = np.array([1.0, 2.0, 3.0, 6.0, 12.0, 18.0, 24.0])  # hours
 COVERAGE = np.array([0.8, 0.95])
 TAILS = np.array([0.025, 0.10, 0.90, 0.975])  # their ends as quantiles of the error
+PRIOR = (-5.0, -2.2, 2.2, 5.0)  # ends of the bands before anything was tried, in widths: wide, for errors have tails
+YOUNG_RATE = 0.15  # the most that a quantile's step may be, in widths
 AGAIN_H = 25.0  # the next forecast: an hour later every day, so that each hour of the day has its turn
 LATE = 0.5  # hours after a horizon within which a reading still answers for it
 YOUNG = 24.0  # visits of a channel before it tries itself out
 MEMORY = 20_000.0  # tries of one quantity and horizon that phi remembers
 RATE = 0.01  # step of the quantiles, in widths
 FIT = 0.08  # step of a channel's own factor
+WEEK_H = 168.0
 NEVER = 9e18
 _FIELDS: dict[str, tuple[Any, float]] = {
     "t0": (np.int64, 0),  # when the present forecast was made, ms; 0: none
@@ -53,7 +56,7 @@ class Forecast:
         }
         self.upper, self.lower = np.zeros(shape), np.full(shape, 1e-9)  # sums of r * e and r * r
         self.tries = np.zeros(shape)
-        self.quantile = np.broadcast_to(np.array([-3.5, -1.9, 1.9, 3.5]), (*shape, 4)).copy()
+        self.quantile = np.broadcast_to(np.array(PRIOR), (*shape, 4)).copy()
         self.yesterday = Yesterday()
         self.switches = np.array([q in switched(expectation.kind) for q in expectation.wire])
 
@@ -91,13 +94,11 @@ class Forecast:
         model, a, column = self.expectation, self.a, self.expectation.column[slots]
         usual, _, factor = model.at(slots, hour)
         base = a["base"][slots, index].astype(np.float64)
-        width = self._width(slots, factor)
         off = a["off"][slots].astype(np.float64)
         e = x - base
         phi = self.phi(column)[np.arange(len(slots)), index]
-        middle, width = self._switched(
-            slots, hour, base + phi * off, width * self._stretch(slots, usual, base + phi * off)
-        )  # fmt: skip
+        wide = self._width(slots, factor) * self._stretch(slots, usual, base + phi * off)
+        middle, width = self._switched(slots, hour, base + phi * off, wide)
         z = (x - middle) / width
         known = np.isfinite(z)
         if not known.all():
@@ -114,17 +115,16 @@ class Forecast:
         self.upper[:, index] = keep * self.upper[:, index] + np.bincount(column, u * v, columns)
         self.lower[:, index] = keep * self.lower[:, index] + np.bincount(column, u * u, columns)
         tries = self.tries[:, index] = self.tries[:, index] + count
-        rate = np.maximum(RATE, np.minimum(0.5, 4.0 / np.maximum(tries, 1.0)))
+        rate = np.maximum(RATE, np.minimum(YOUNG_RATE, 4.0 / np.maximum(tries, 1.0)))
         for i, tail in enumerate(TAILS):
             step = tail * count - np.bincount(column, below[:, i], columns)
             size = rate * np.maximum(np.abs(self.quantile[:, index, i]), 0.1) / min(tail, 1.0 - tail) * 0.1
             self.quantile[:, index, i] += np.clip(size * step, -0.5, 0.5)
         self.quantile[:, index] = np.sort(self.quantile[:, index], axis=1)
 
-    def open(self, slots: I32, t_ms: I64, hour: F64, x: F64) -> None:
-        """Steps of these channels were learnt just now, with mean x: those whose forecast is over make the next."""
+    def open(self, slots: I32, t_ms: I64, hour: F64) -> None:
+        """Steps of these channels were learnt just now: those whose forecast is over make the next."""
         self.ensure()
-        self.yesterday.learn(slots, hour, x)
         a, model = self.a, self.expectation
         over = (t_ms - a["t0"][slots] >= AGAIN_H * HOUR_MS) & (model["visits"][slots] >= YOUNG)
         if over.any():
@@ -133,7 +133,12 @@ class Forecast:
             a["due"][mine] = t_ms[over] + int(HORIZONS[0] * HOUR_MS)
             a["off"][mine] = model["off"][mine]
             for index, ahead in enumerate(HORIZONS):
-                a["base"][mine, index] = model.at(mine, np.mod(hour[over] + ahead, 24.0))[0]
+                a["base"][mine, index] = model.at(mine, np.mod(hour[over] + ahead, WEEK_H))[0]
+
+    def drop(self, slots: I32) -> None:
+        """Other hardware goes on with these channels: what was forecast of the old one is not held against it."""
+        self.ensure()
+        self.a["t0"][slots], self.a["next"][slots], self.a["due"][slots] = 0, 0, NEVER
 
     # ---- asking ------------------------------------------------------------------------------------------------
 
@@ -164,7 +169,8 @@ class Forecast:
         return stretch
 
     def ahead(self, slot: int, now_ms: int, hour: F64, ahead_h: F64) -> tuple[F64, F64]:
-        """Expected values [n] and the ends of the bands [n, 4] (TAILS) so many hours after now, at these local hours.
+        """Expected values [n] and the ends of the bands [n, 4] (TAILS) so many hours after now, at these local hours of
+        the week.
 
         NaN where the channel is too young. Beyond the last horizon the last one's band goes on.
         """

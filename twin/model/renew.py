@@ -32,6 +32,7 @@ def carry(state: KindState, old: int, new: int) -> None:
     there = slots[slots >= 0]
     for name in ("sum", "sum_abs", "count"):
         model[name][there] = 0.0  # of the step that the old hardware had open
+    state.forecast.drop(there)
     model.row[there] = new
     model.table[:, old] = -1
     model.table[:, new] = slots

@@ -138,6 +138,7 @@ def _near(whole: F64, view: View, spread: F64) -> F64:
     """Distance of each step's last window from the nearest one seen."""
     now = form(shapes(whole[len(whole) - BLOCK - view.window + 1 :], view.window), spread, view.sized)
     now = np.ascontiguousarray(now.transpose(1, 0, 2), np.float32)
-    nearest = (view.lengths - 2.0 * (now[:, None] @ view.library)).min(axis=(1, 3))
-    squared = nearest + (now**2).sum(axis=2)
+    apart = np.float32(-2.0) * now[:, None] @ view.library
+    apart += view.lengths
+    squared = apart.min(axis=3).min(axis=1) + (now**2).sum(axis=2)
     return np.asarray(np.log1p(np.sqrt(np.maximum(squared, 0.0) / now.shape[2])).T, np.float64)

@@ -19,6 +19,8 @@ LEAST = SHELF = 256  # windows of a shelf: products this small stay on one core
 WINDOW = 32  # steps of a window where nothing says otherwise
 RANKS = 8  # parts of a column's range
 SHORTEST, LONGEST = 16, 256
+TOGETHER = 64  # columns that are fitted at once
+MANY = 8  # columns: beyond, every third window tells their usual shape
 FORM = 0.3  # spreads: windows of less than this are not blown up to the size of others
 
 
@@ -73,17 +75,22 @@ def scale_of(x: F64) -> F64:
     return out
 
 
-def shapes(x: F64, window: int) -> F64:
-    """Means of SEGMENTS parts of every window of x [N, C] that is whole, [N - window + 1, C, SEGMENTS]."""
+def shapes(x: F64, window: int, every: int = 1) -> F64:
+    """Means of SEGMENTS parts of one in `every` of the whole windows of x [N, C], [windows, C, SEGMENTS]."""
+    if window == SEGMENTS:
+        whole = np.lib.stride_tricks.sliding_window_view(x, window, axis=0)[::every]
+        return np.ascontiguousarray(whole)
     total = np.concatenate([np.zeros((1, x.shape[1])), np.cumsum(x, axis=0)])
     parts = min(SEGMENTS, window)
     edges = np.linspace(0, window, parts + 1).astype(np.intp)
-    count = len(x) - window + 1
-    at = np.arange(count)[:, None] + edges
-    means = np.diff(total[at], axis=1) / np.diff(edges)[:, None]
-    if parts < SEGMENTS:
-        means = np.concatenate([means, np.zeros((count, SEGMENTS - parts, x.shape[1]))], axis=1)
-    return np.ascontiguousarray(means.transpose(0, 2, 1))
+    at = np.arange(0, len(x) - window + 1, every)
+    means = np.zeros((len(at), x.shape[1], SEGMENTS))
+    before = total[at + edges[0]]
+    for part in range(parts):
+        after = total[at + edges[part + 1]]
+        means[:, :, part] = (after - before) / (edges[part + 1] - edges[part])
+        before = after
+    return means
 
 
 def fit(x: F64, known: F64, first: int, residual: F64) -> Fit:
@@ -149,27 +156,30 @@ def _predict(told: Fit, rest: F64) -> None:
         told.noise = np.minimum(np.abs(left) / told.miss, 6.0).mean(axis=0)
         return
     view = np.lib.stride_tricks.sliding_window_view(rest, LAGS, axis=0)[:-1, :, ::-1]
-    target = rest[LAGS:]
-    for c in range(columns):
-        past = view[:, c]
-        gram = past.T @ past
-        ridge = (1e-3 * np.trace(gram) / LAGS + 1e-9) * np.eye(LAGS)
-        weight = np.linalg.solve(gram + ridge, past.T @ target[:, c])
-        guess = past @ weight
-        bound = 3.0 * scale_of((target[:, c] - guess)[:, None])[0]
-        pulled = guess + np.clip(target[:, c] - guess, -bound, bound)
-        told.lags[:, c] = np.linalg.solve(gram + ridge, past.T @ pulled)
-        left = target[:, c] - past @ told.lags[:, c]
-        told.miss[c] = scale_of(left[:, None])[0]
-        told.noise[c] = np.minimum(np.abs(left) / told.miss[c], 6.0).mean()
+    for first in range(0, columns, TOGETHER):
+        some = slice(first, first + TOGETHER)
+        past = np.ascontiguousarray(view[:, some].transpose(1, 0, 2))  # [columns, n, LAGS]
+        turned, target = past.transpose(0, 2, 1), rest[LAGS:, some].T[:, :, None]
+        gram = turned @ past
+        ridge = 1e-3 * np.trace(gram, axis1=1, axis2=2) / LAGS + 1e-9
+        gram += ridge[:, None, None] * np.eye(LAGS)
+        guess = past @ np.linalg.solve(gram, turned @ target)
+        left = target - guess
+        bound = 3.0 * scale_of(left[:, :, 0].T)[:, None, None]
+        weight = np.linalg.solve(gram, turned @ (guess + np.clip(left, -bound, bound)))
+        left = (target - past @ weight)[:, :, 0].T
+        told.lags[:, some] = weight[:, :, 0].T
+        told.miss[some] = scale_of(left)
+        told.noise[some] = np.minimum(np.abs(left) / told.miss[some], 6.0).mean(axis=0)
 
 
 def form(now: F64, spread: F64, sized: bool) -> F64:
     """Windows [..., C, SEGMENTS] without their level and, if `sized`, without their size; in spreads."""
-    off = (now - now.mean(axis=-1, keepdims=True)) / spread[:, None]
+    off: F64 = now - now.mean(axis=-1, keepdims=True)
+    off /= spread[:, None]
     if sized:
-        off /= np.sqrt((off**2).mean(axis=-1, keepdims=True) + FORM**2)
-    return np.asarray(off, np.float64)
+        off /= np.sqrt(np.einsum("...s,...s->...", off, off)[..., None] / off.shape[-1] + FORM**2)
+    return off
 
 
 def _shape(told: Fit, tame: F64) -> None:
@@ -178,7 +188,7 @@ def _shape(told: Fit, tame: F64) -> None:
     periods = [len(course) for courses in told.seasons for course in courses[:1]]
     longest = max(SHORTEST, steps // 4)
     half = int(np.median(periods)) // 2 if periods else 0
-    seen = shapes(tame, min(WINDOW, longest))
+    seen = shapes(tame, min(WINDOW, longest), 1 if columns <= MANY else 3)
     told.usual = seen.mean(axis=0)
     off = np.ascontiguousarray((seen - told.usual).transpose(1, 0, 2))
     cov = off.transpose(0, 2, 1) @ off / len(seen)
@@ -189,9 +199,8 @@ def _shape(told: Fit, tame: F64) -> None:
     wanted = [(WINDOW, False), (2 * WINDOW, True)] + ([(half, False)] if half else [])
     for wide, sized in wanted:
         window = int(np.clip(wide, SHORTEST, min(LONGEST, longest)))
-        seen = shapes(tame, window)
-        seen = seen[: max(1, len(seen) - window)]
-        kept = form(seen[:: -(-len(seen) // most)], told.spread, sized)
+        usable = max(1, steps - 2 * window + 1)  # the newest overlap with what they would be compared with
+        kept = form(shapes(tame[: usable + window - 1], window, -(-usable // most)), told.spread, sized)
         shelves = -(-len(kept) // SHELF)
         library = np.zeros((shelves * SHELF, *kept.shape[1:]), np.float32)
         library[: len(kept)] = kept

@@ -18,6 +18,7 @@ RING = 4096  # steps remembered
 CELLS = 1 << 18  # steps x columns remembered at most, but 1024 steps
 MOST = 15.0  # no rarity is told beyond 1e-15
 ALARM = 4.0  # rarity of an alarm: one row in 10,000
+GREEN = 60.0  # steps: who has learnt from no more than these is believed half
 SCALED = 1e15  # values are held within so many first scales
 
 
@@ -127,7 +128,8 @@ class Scorer:
         evidence = flat[np.arange(BLOCK), column].argmax(axis=1)
         expected = seen.expected * self.scale + self.centre
         spread = np.broadcast_to(self.learnt.spread * self.scale, expected.shape)
-        return Scores(rarity, columns, column, evidence, expected, spread), joint
+        believed = self.steps / (self.steps + GREEN)
+        return Scores(believed * rarity, believed * columns, column, evidence, expected, spread), joint
 
     # ---- learning --------------------------------------------------------------------------------------------
 

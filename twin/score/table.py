@@ -8,7 +8,7 @@ import gzip
 import io
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, BinaryIO, cast
@@ -17,7 +17,7 @@ import numpy as np
 
 from twin.errors import TwinError
 from twin.records import F64
-from twin.score.times import READERS, Reader, number, recognise
+from twin.score.times import CLOCK, READERS, Reader, number, recognise
 
 SAMPLE = 200  # rows by which a table is recognised
 CHUNK = 4096  # rows read at once
@@ -47,6 +47,7 @@ class Shape:
     time_format: str
     values: tuple[int, ...]
     left_out: tuple[str, ...]
+    clock: int = -1  # the column with the time of day, where it stands beside the date; -1: none
 
     @property
     def value_names(self) -> tuple[str, ...]:
@@ -87,7 +88,7 @@ class Table:
         except (OSError, EOFError) as error:
             raise TableBroken(f"{path} is no whole gzip file: {error}") from error
         encoding = encoding_of(start)
-        lines = start.decode(encoding, "replace").splitlines()[: SAMPLE + 1]
+        lines = list(_said(start.decode(encoding, "replace").splitlines()))[: SAMPLE + 1]
         if not any(line.strip() for line in lines):
             raise TableBroken(f"{path} holds no rows")
         delimiter = delimiter_of(lines)
@@ -110,7 +111,7 @@ class Table:
     def _chunk(self, lines: list[list[str]], read: Reader, first: int) -> Chunk:
         time, comma = self.shape.time, self.shape.decimal_comma
         if time >= 0:
-            texts = [row[time].strip() if time < len(row) else "" for row in lines]
+            texts = [_when(row, time, self.shape.clock) for row in lines]
             t = np.array([read(text) for text in texts])
         else:
             t = np.arange(first, first + len(lines), dtype=np.float64)
@@ -123,17 +124,44 @@ class Table:
         self.raw.close()
 
 
+def _said(text: Iterable[str]) -> Iterator[str]:
+    """The lines after the remarks (`# ...`) at a file's head; a header may begin with # itself."""
+    lines = iter(text)
+    remarks: list[str] = []
+    for line in lines:
+        if not line.startswith("#"):
+            header = len(remarks) == 1 and bool(remarks[0].strip("#\r\n ")) and _alike(remarks[0], line)
+            yield from remarks if header else ()
+            yield line
+            break
+        remarks.append(line)
+    else:
+        yield from remarks
+    yield from lines
+
+
+def _alike(first: str, second: str) -> bool:
+    """Whether two lines have as many delimiters, and some."""
+    return any(first.count(mark) == second.count(mark) > 0 for mark in ",;\t|")
+
+
 def _parsed(text: io.TextIOWrapper, delimiter: str, path: Path) -> Iterator[list[str]]:
     if delimiter == " ":
-        source: Iterator[list[str]] = (line.split() for line in text)
+        source: Iterator[list[str]] = (line.split() for line in _said(text))
     else:
-        source = csv.reader((line.replace("\0", "") for line in text), delimiter=delimiter)
+        source = csv.reader((line.replace("\0", "") for line in _said(text)), delimiter=delimiter)
     try:
         yield from (row for row in source if (row and any(cell.strip() for cell in row)) or len(row) > 1)
     except csv.Error as error:
         raise TableBroken(f"{path}: a row cannot be read: {error}") from error
     except (OSError, EOFError) as error:
         raise TableBroken(f"{path} ends in the middle: {error}") from error
+
+
+def _when(row: Sequence[str], time: int, clock: int) -> str:
+    """What a row says of its time: one cell, or a date and a time of day."""
+    text = row[time].strip() if time < len(row) else ""
+    return f"{text} {row[clock].strip()}" if 0 <= clock < len(row) and text else text
 
 
 def _value(text: str, comma: bool) -> float:
@@ -178,11 +206,14 @@ def shape_of(encoding: str, delimiter: str, rows: list[list[str]], time: str, va
     header = _has_header(rows, comma)
     body = rows[1:] if header else rows
     named = [cell.strip() for cell in rows[0]] if header else []
-    names = tuple(named[i] if i < len(named) and named[i] else f"column {i}" for i in range(width))
+    names = _told_apart([named[i] if i < len(named) and named[i] else f"column {i}" for i in range(width)])
     raw = [name.lower() for name in named] + ["?"] * (width - len(named))
     columns = [[row[i].strip() if i < len(row) else "" for row in body] for i in range(width)]
     at = _place(time, names) if time else _time_column(raw, columns, width)
     form = recognise(columns[at]) if at >= 0 else ""
+    clock = _clock_column(columns, at, form)
+    if clock >= 0:
+        form = recognise([_when(row, at, clock) for row in body]) or form
     if at >= 0 and not form:
         raise TableBroken(f"the column {names[at]!r} holds no times that can be read; name another with --time-column")
     calendar = _CALENDAR if {"year", "month", "day"} <= set(raw) else set()
@@ -195,7 +226,8 @@ def shape_of(encoding: str, delimiter: str, rows: list[list[str]], time: str, va
         chosen = [i for i in chosen if raw[i] not in LABELS | calendar]
     if not chosen:
         raise TableBroken("no column of numbers was found; name them with --value-columns")
-    return Shape(encoding, delimiter, comma, header, names, at, form, tuple(chosen), tuple(left_out))
+    return Shape(encoding, delimiter, comma, header, names, at, form, tuple(chosen), tuple(left_out),
+                 clock)  # fmt: skip
 
 
 def _has_header(rows: list[list[str]], comma: bool) -> bool:
@@ -227,6 +259,28 @@ def _time_column(raw: Sequence[str], columns: Sequence[Sequence[str]], width: in
     first = [number(cell) for cell in columns[0]]
     even = len(first) > 2 and all(b - a == first[1] - first[0] > 0 for a, b in itertools.pairwise(first))
     return 0 if even else -1
+
+
+def _told_apart(names: Sequence[str]) -> tuple[str, ...]:
+    """Names, the second of one name with its number, so that each column has scores of its own."""
+    told: dict[str, None] = {}
+    for name in names:
+        fresh, count = name, 2
+        while fresh in told:
+            fresh, count = f"{name} ({count})", count + 1
+        told[fresh] = None
+    return tuple(told)
+
+
+def _clock_column(columns: Sequence[Sequence[str]], at: int, form: str) -> int:
+    """The column that holds times of day beside a column of dates without any; -1: none."""
+    if at < 0 or form in ("", "number") or any(":" in cell for cell in columns[at]):
+        return -1
+    for i, cells in enumerate(columns):
+        told = [cell for cell in cells if cell]
+        if i != at and told and sum(CLOCK.fullmatch(cell) is not None for cell in told) > 0.9 * len(told):
+            return i
+    return -1
 
 
 def _place(name: str, names: Sequence[str]) -> int:

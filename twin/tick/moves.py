@@ -128,6 +128,7 @@ def _replace(world: World, change: Change) -> None:
 
 
 def _unsay(world: World, subject: str) -> None:
+    world.withheld.held.pop(subject, None)
     for key in [key for key, sayers in world.said.items() if _subject(sayers) == subject]:
         del world.said[key]
 

@@ -7,8 +7,7 @@ from typing import Any
 import numpy as np
 
 from twin.city import City
-from twin.detect.behaviour import Behaviour
-from twin.detect.sensors import Sensors
+from twin.detect.base import Budgeted
 from twin.model import STEP_MS, KindState
 from twin.records import F64, I64
 from twin.tick.world import World
@@ -40,7 +39,7 @@ def _between(state: KindState, city: City, row: int, quantity: str, t_ms: I64) -
     if slot < 0 or not len(t_ms):
         return nothing, nothing, nothing
     middle = t_ms // STEP_MS * STEP_MS + STEP_MS // 2
-    expected, sigma, _ = model.at(np.full(len(t_ms), slot, np.int32), city.local_hour(middle))
+    expected, sigma, _ = model.at(np.full(len(t_ms), slot, np.int32), city.week_hour(middle))
     return expected, expected - BAND * sigma, expected + BAND * sigma
 
 
@@ -58,25 +57,15 @@ def forecast(world: World, kind: str, row: int, quantity: str, now_ms: int) -> t
         return None
     t: I64 = now_ms + (AHEAD_H * 3_600_000).astype(np.int64)
     with np.errstate(invalid="ignore", over="ignore", divide="ignore"):
-        middle, bands = state.forecast.ahead(slot, now_ms, world.city.local_hour(t), AHEAD_H)
+        middle, bands = state.forecast.ahead(slot, now_ms, world.city.week_hour(t), AHEAD_H)
     return (t, middle, bands) if np.isfinite(middle).all() and np.isfinite(bands).all() else None
 
 
 def budgets(world: World) -> list[dict[str, Any]]:
     """Of every statistical detector (and kind): the false alarms allowed per 1,000 device- or channel-days, what the
     operators' verdicts did to its bars (a factor), and the days since the last verdict."""
-    told: list[dict[str, Any]] = []
-    for name, detector in world.detectors.items():
-        if isinstance(detector, Behaviour):
-            allowed = world.rules.number("behaviour", "false_per_1000_device_days")
-            told += [
-                {"detector": name, "kind": kind, "allowed": allowed, "per": "device-days",
-                 "bars_times": float(np.exp(state.ln_bar)), "days": state.days}
-                for kind, state in sorted(detector.channels.items())
-            ]  # fmt: skip
-        elif isinstance(detector, Sensors):
-            allowed = world.rules.number("sensor", "false_per_1000_channel_days")
-            days = detector.rounds_since * len(detector.rows) * len(detector.names) / 24.0
-            told.append({"detector": name, "kind": "pole", "allowed": allowed, "per": "channel-days",
-                         "bars_times": float(np.exp(detector.ln_factor)), "days": days})  # fmt: skip
-    return told
+    return [
+        {"detector": name, "kind": one.kind, "allowed": one.allowed, "per": one.per, "bars_times": one.bars_times,
+         "days": one.days}
+        for name, detector in world.detectors.items() if isinstance(detector, Budgeted) for one in detector.budgets()
+    ]  # fmt: skip

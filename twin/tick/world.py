@@ -14,6 +14,7 @@ from devices.places import CityFiles
 from twin.city import City
 from twin.detect import DETECTORS, Detector, Rules, default_rules
 from twin.detect.base import Large, Rule
+from twin.detect.explained import Withheld
 from twin.errors import CheckpointBroken
 from twin.model import KindState
 from twin.model.orders import Orders
@@ -24,7 +25,6 @@ from twin.tick.link import LinkClock
 from twin.tick.migrate import fitted
 
 LOG = logging.getLogger(__name__)
-GONE = ("feeder_trip", "supply_lost")  # what is without supply does not behave: neither of these and "behaviour" both
 
 
 class Frozen(Protocol):
@@ -93,6 +93,7 @@ class World:
         self.said: dict[str, dict[str, Finding]] = {}  # active findings by key, and by the detector that says them
 
         self.unsaid: list[tuple[str, Finding]] = []  # for the next tick: what detectors said that start anew
+        self.withheld = Withheld()
 
     @property
     def channels(self) -> int:
@@ -138,13 +139,11 @@ class World:
     def settle(self, findings: Iterable[tuple[str, Finding]]) -> list[Finding]:
         """Let each (type, subject) be said once and unsaid once, though several detectors may see the same thing."""
         kept = []
-        for detector, finding in findings:
+        for detector, finding in self.withheld.step(findings, self.said, self.detectors, self.city, self.now_ms):
             if self.owns is not None and not self.owns(finding.subject):
                 continue
             sayers = self.said.get(finding.key)
             if finding.active:
-                if finding.type == "behaviour" and any(f"{cause}:{finding.subject}" in self.said for cause in GONE):
-                    continue
                 if sayers is None:
                     self.said[finding.key] = {detector: finding}
                     kept.append(finding)
@@ -185,6 +184,7 @@ class World:
                 name: dict(d.views() if not copied and isinstance(d, Large) else d.dump())
                 for name, d in self.detectors.items()
             },
+            "withheld": [[name, _finding_out(finding)] for name, finding in self.withheld.held.values()],
             "said": Later(lambda: {k: {d: _finding_out(f) for d, f in sayers.items()} for k, sayers in said.items()}),
             "ledger": Later(lambda: [ledger.encode()]),  # a list: one JSON value
         }
@@ -231,6 +231,8 @@ class World:
         for kind, arrays in told["models"].items():
             if kind in self.models:
                 self.models[kind].load(arrays, tuple(told["quantities"][kind]))
+        held = [(name, _finding_in(values)) for name, values in told.get("withheld", ())]
+        self.withheld.held = {finding.subject: (name, finding) for name, finding in held}
         anew = {name for name, arrays in told["detectors"].items() if not self._remembers(name, arrays)}
         self.said = {
             key: {detector: _finding_in(f) for detector, f in sayers.items()} for key, sayers in told["said"].items()

@@ -225,3 +225,43 @@ def test_the_store_is_told_copied_and_taken_out_while_it_runs(running: Running, 
     code, words = running.call("export", "pole", "--out", str(out), "--from", "yesterday")
     assert (code, "2026-11-30" in words) == (2, True)
     assert list((running.server.data / "backups").iterdir()) == []
+
+
+def test_rules_are_shown_set_and_taken_back(running: Running, tmp_path: Path) -> None:
+    """What is set is in force and shown as a difference; what is wrong is refused by name, and changes nothing."""
+    assert "leakage" not in running.read("rules", "show")  # the city has wishes of its own
+    assert running.read("rules", "show", "leakage")["leakage"]["limit"] == 0.030
+    file = tmp_path / "rules.toml"
+    file.write_text("[leakage]\nlimit = 0.05\n[[leakage.where]]\nhours = [22, 6]\nlimit = 0.02\n", encoding="utf-8")
+    code, told = running.call("rules", "set", str(file))
+    assert (code, "leakage" in told) == (0, True), told
+    until(lambda: "leakage" in running.read("rules", "show"), "the rules are in force")
+    assert running.read("rules", "show")["leakage"]["limit"] == 0.05
+    code, told = running.call("rules", "show")
+    assert "limit = 0.05" in told
+    assert "where" in told
+    wrong = {"leekage": "[leekage]\nlimit = 1\n", "limmit": "[leakage]\nlimmit = 1\n", "line 1": "[leakage"}
+    for named, text in wrong.items():
+        file.write_text(text, encoding="utf-8")
+        code, told = running.call("rules", "set", str(file))
+        assert code == 2
+        assert named in told
+    assert running.call("rules", "show", "leekage")[0] == 2
+    assert running.call("rules", "set", str(tmp_path / "none.toml"))[0] == 2
+    assert running.read("rules", "show")["leakage"]["limit"] == 0.05
+    assert running.call("rules", "set", "/dev/null")[0] == 0
+    until(lambda: running.read("rules", "show") == {}, "all as shipped")
+    code, told = running.call("rules", "show")
+    assert (code, "all as shipped" in told) == (0, True)
+
+
+def test_budgets_are_told(running: Running) -> None:
+    """Every class that keeps to a budget: what is allowed, and what verdicts did to its bars."""
+    told = {one["detector"]: one for one in running.read("rules", "budgets")}
+    assert {"sensors", "sleeping_cell", "coverage_loss", "interference", "night_noise", "dust"} <= set(told)
+    assert told["sensors"]["per"] == "channel-days"
+    assert told["sleeping_cell"]["bars_times"] == 1.0
+    code, words = running.call("rules", "budgets")
+    assert code == 0
+    assert "sleeping_cell" in words
+    assert "false_per_1000_channel_days" in words

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import gzip
+import itertools
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import numpy as np
@@ -170,3 +172,46 @@ def test_time_formats_are_recognised(texts: list[str], name: str) -> None:
     """By what can be read and by what rises most often."""
     assert recognise(texts) == name
     assert name == "" or np.isfinite(READERS[name](texts[0]))
+
+
+WHEN = [datetime(2024, 3, 30, 20, tzinfo=UTC) + timedelta(minutes=10 * i) for i in range(60)]
+
+
+@pytest.mark.parametrize(
+    ("form", "reader"),
+    [("%d-%b-%Y %H:%M:%S", "named"), ("%b %d %Y %I:%M %p", "named"), ("%d %B %Y %H:%M:%S GMT", "named"),
+     ("%Y-%m-%d %H:%M:%S UTC", "ymd"), ("%d.%m.%Y %H:%M", "dmy"), ("%m/%d/%y %I:%M %p", "mdy"),
+     ("%Y-%m-%dT%H:%M:%S+0800", "iso")],
+)  # fmt: skip
+def test_times_are_recognised_however_they_are_written(tmp_path: Path, form: str, reader: str) -> None:
+    """Names of months, zones, day or month first: ten minutes apart each, in order."""
+    text = "when,load\n" + "".join(f"{t.strftime(form)},{i % 7}\n" for i, t in enumerate(WHEN))
+    told = detect(written(tmp_path / "a.csv", text), tmp_path / "out")
+    assert (told.shape.time, told.ordered) == (0, True)
+    assert told.shape.time_format == reader
+    read = READERS[reader]
+    apart = {round(read(b.strftime(form)) - read(a.strftime(form))) for a, b in itertools.pairwise(WHEN)}
+    assert apart == {600}
+
+
+def test_a_date_and_a_time_of_day_in_two_columns_are_one_time(tmp_path: Path) -> None:
+    """Rows of one day are told apart by their clock, so that a shuffled file has the scores of the sorted one."""
+    lines = [f"{t:%Y-%m-%d},{t:%H:%M:%S},{(i * i) % 11}\n" for i, t in enumerate(WHEN)]
+    told = detect(written(tmp_path / "a.csv", "date,time,v\n" + "".join(lines)), tmp_path / "a")
+    assert told.shape.value_names == ("v",)
+    again = detect(written(tmp_path / "b.csv", "date,time,v\n" + "".join(lines[::-1])), tmp_path / "b")
+    assert (told.ordered, again.ordered) == (True, False)
+    assert rows_of(tmp_path / "a") == rows_of(tmp_path / "b")[::-1]
+
+
+def test_odd_tables_are_read(tmp_path: Path) -> None:
+    """Two columns of one name, remarks before the header, thousands, percent, truth values, integers without end."""
+    body = "".join(f'{i},{i % 5},"{1_234_567 + i % 3:,}",{i % 4}.5 %,{"true" if i % 4 else "FALSE"},{10**300}9{i}\n'
+                   for i in range(64))  # fmt: skip
+    text = "# made by a logger\n# second remark\nt,a,a,share,on,huge\n" + body
+    told = detect(written(tmp_path / "a.csv", text), tmp_path / "out")
+    assert told.shape.value_names == ("a", "a (2)", "share", "on", "huge")
+    assert told.rows == 64
+    assert list(rows_of(tmp_path / "out")[0])[4:] == [f"score_{name}" for name in told.shape.value_names]
+    hashed = "#time,load\n" + "".join(f"{i},{i % 3}\n" for i in range(64))
+    assert detect(written(tmp_path / "b.csv", hashed), tmp_path / "out").shape.value_names == ("load",)

@@ -1,0 +1,138 @@
+"""From evidence of sensor faults to findings: bars that follow a budget, episodes, and what verdicts teach. Pure.
+
+The benchmark (`make bench NAME=detection`) runs this very code.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from twin.detect.latch import Mask
+from twin.detect.peers import EVIDENCE
+from twin.records import F64
+
+ETA = 0.05  # what one false finding, or one day's allowance of them, does to the logarithm of all bars
+OWN = 0.35  # what it does to those of the channel and evidence that was false
+OWN_MEMORY = 180.0 * 24.0  # rounds
+CALM = 1.0  # of the bar: below it a channel is calm
+REFERENCE = 0.01  # false findings per channel-day for which the table of bars was set
+TYPES = {"spike": "sensor_spike", "bias": "sensor_bias", "drift": "sensor_drift", "noise": "sensor_noise",
+         "dropout": "sensor_noise", "stuck": "sensor_stuck"}  # fmt: skip
+SHIFTS = [EVIDENCE.index("bias"), EVIDENCE.index("drift")]
+PASSING = [EVIDENCE.index(name) for name in ("spike", "noise", "dropout")]  # one jump shows as any of these at first
+_TYPE_OF = np.array([tuple(dict.fromkeys(TYPES.values())).index(TYPES[name]) for name in EVIDENCE])
+
+
+@dataclass(frozen=True, slots=True)
+class Raised:
+    """A channel whose evidence is over its bar from now on. `first`: nothing of that type was open on its device;
+    `renamed`: it was in an episode already, as a spike or as noise, and what jumped did not come back."""
+
+    evidence: int  # index into EVIDENCE
+    channel: int
+    at: int
+    ratio: float
+    first: bool
+    renamed: bool = False
+
+
+class Bars:
+    """Bars by evidence and quantity, and how they rise as the budget falls: set on clean years (bars.toml)."""
+
+    def __init__(self, table: Mapping[str, Any], quantities: Sequence[str]) -> None:
+        """A quantity that the table does not have gets the geometric mean of those that it has."""
+        known = table["bars"]
+        self.reference: F64 = np.array(
+            [[known[e].get(q, _middle(known[e].values())) for q in quantities] for e in EVIDENCE]
+        )
+        self.slope: F64 = np.array([table["slope"][e] for e in EVIDENCE])
+
+    def at(self, rate: float) -> F64:
+        """Bars [evidence, quantity] for so many false findings per channel-day."""
+        return self.reference * (REFERENCE / max(rate, 1e-9)) ** self.slope[:, None]
+
+
+def _middle(values: Any) -> float:
+    return float(np.exp(np.mean(np.log([float(v) for v in values]))))
+
+
+@cache
+def shipped() -> dict[str, Any]:
+    """The table that the product ships."""
+    return tomllib.loads(files("twin.detect").joinpath("bars.toml").read_text(encoding="utf-8"))
+
+
+class Episodes:
+    """Which of the channels [C quantities, P devices] are in an episode; arrays grow with `adopt`.
+
+    An episode begins when some evidence passes its bar and ends after `calm_rounds` calm rounds. Of the evidence the
+    farthest over its bar gives it its name. Two episodes of one type on one device are one finding.
+    """
+
+    def __init__(self, channels: int, devices: int) -> None:
+        self.kind: NDArray[np.int8] = np.full((channels, devices), -1, np.int8)  # evidence of the open episode
+        self.calm: NDArray[np.int16] = np.zeros((channels, devices), np.int16)
+        self.own: NDArray[np.float32] = np.zeros((len(EVIDENCE), channels, devices), np.float32)  # ln
+        self.ln = 0.0  # of the factor on all bars
+        self.days = 0.0  # channel-days since a verdict was last counted
+
+    def adopt(self, other: Episodes, places: NDArray[np.intp]) -> None:
+        """Take over those of another one, whose devices now stand at `places`."""
+        self.kind[:, places], self.calm[:, places], self.own[..., places] = other.kind, other.calm, other.own
+        self.ln, self.days = other.ln, other.days
+
+    def step(self, evidence: F64, bars: F64, ready: Mask, told: Mask, calm_rounds: int) -> tuple[list[Raised], Mask]:
+        """One round: evidence [E, C, P] against bars [E, C]. `ready`: channels that are judged; `told`: that said
+        something. What begins, and where an episode ended [C, P]."""
+        ratio = np.nan_to_num(evidence / (bars[:, :, None] * np.exp(self.ln + self.own)))
+        ratio[:, ~ready] = 0.0
+        self.own *= 1.0 - 1.0 / OWN_MEMORY
+        self.days += float(told.sum()) / 24.0
+        top, best = ratio.max(axis=0), ratio.argmax(axis=0)
+        open_ = self.kind >= 0
+        self.calm = np.where(open_ & (top < CALM) & told, self.calm + 1, np.where(top < CALM, self.calm, 0)).astype(
+            np.int16
+        )
+        ended = open_ & (self.calm >= calm_rounds)
+        raised: list[Raised] = []
+        shift = ratio[SHIFTS].max(axis=0)
+        own = np.take_along_axis(ratio, np.maximum(self.kind, 0)[None].astype(np.intp), axis=0)[0]
+        stays = np.isin(self.kind, PASSING) & (shift > 1.0) & (shift > own)
+        best[stays] = (SHIFTS[0] + ratio[SHIFTS].argmax(axis=0))[stays]
+        for c, p in np.argwhere(((top > 1.0) & ~open_) | stays).tolist():
+            e = int(best[c, p])
+            mine = np.delete(self.kind[:, p], c)
+            first = not (_TYPE_OF[mine[mine >= 0]] == _TYPE_OF[e]).any()
+            self.kind[c, p], self.calm[c, p] = e, 0
+            raised.append(Raised(e, c, p, float(ratio[e, c, p]), first, bool(stays[c, p])))
+        ended &= ~stays
+        self.kind[ended], self.calm[ended] = -1, 0
+        return raised, ended
+
+    def verdict(self, false: bool, rate: float, channels: Sequence[tuple[int, int, int]] = ()) -> None:
+        """What an operator said of a finding: all bars move towards `rate` false ones per channel-day; a false one
+        raises those of its own (evidence, channel, device) besides."""
+        self.ln = float(np.clip(self.ln + ETA * (float(false) - rate * self.days), -0.7, 1.5))
+        self.days = 0.0
+        for e, c, p in channels if false else ():
+            self.own[e, c, p] += OWN
+
+    def forget(self, at: int) -> None:
+        """Other hardware at that place."""
+        self.kind[:, at], self.calm[:, at], self.own[..., at] = -1, 0, 0.0
+
+    def dump(self) -> dict[str, Any]:
+        told: dict[str, Any] = {name: getattr(self, name).copy() for name in ("kind", "calm", "own")}
+        return told | {"budget": [self.ln, self.days]}
+
+    def load(self, told: Mapping[str, Any]) -> None:
+        self.kind, self.calm, self.own = (told[name].copy() for name in ("kind", "calm", "own"))
+        self.ln, self.days = (float(x) for x in told["budget"])
