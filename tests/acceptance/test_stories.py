@@ -40,14 +40,18 @@ SPEED = 90.0
 PATIENCE_S = 120.0
 RUNNER = CliRunner()
 
-HERE = {"latitude": 60.164394, "longitude": 24.937229}  # where a permit's trucks load, far from where they tip
+HERE = {
+    "latitude": 60.168456,
+    "longitude": 24.940443,
+}  # on a permit's route, a third of a kilometre from where it may tip
 CABINET = [f"pole/pole-{i:04d}" for i in range(483, 494)]  # every pole of cabinet-114
+ABOVE = [f"pole/pole-{i:04d}" for i in range(471, 483)]  # those of cabinet-113: their feeder stands
 WELL: dict[str, dict[str, float]] = {
     "pole/pole-0001": {"leakageCurrent": 0.001},
     "cell/cell-0001": {"operationalState": 1, "alarmState": 0, "backhaulUp": 1},
     "truck/truck-001": {"grossWeight": 20_000, "speed": 30, "latitude": 60.164394, "longitude": 24.937229},
     "truck/truck-003": {"grossWeight": 28_000, "speed": 30, "hopperRaised": 0} | HERE,
-} | {pole: {"supplyPresent": 1} for pole in CABINET}
+} | {pole: {"supplyPresent": 1} for pole in (*CABINET, *ABOVE)}
 ILL: dict[str, dict[str, float]] = {
     "pole/pole-0001": {"leakageCurrent": 0.2},
     "cell/cell-0001": {"operationalState": 0, "alarmState": 4},
