@@ -17,7 +17,9 @@ from tests.dashboards.test_page import browser, context, pytestmark, serious  # 
 from twin.access import Access, Veil
 
 WORD = "correct horse battery"
-ALL = {"Orders", "Quiet", "Letters", "Channels", "Strangers", "Versions", "Rules", "Users", "Tokens", "Books"}
+ALL = {
+    "Orders", "Quiet", "Letters", "Channels", "Strangers", "Versions", "Backtest", "Rules", "Users", "Tokens", "Books",
+}  # fmt: skip
 
 
 @pytest.fixture
@@ -69,7 +71,7 @@ def office(page: Page, section: str) -> None:
     [
         ("boss", ALL),
         ("send", ALL - {"Users", "Tokens", "Books"}),
-        ("checks", ALL),
+        ("checks", ALL - {"Backtest"}),
         ("lamp", {"Rules"}),
     ],
 )
@@ -77,7 +79,7 @@ def test_each_role_finds_its_sections(enter: Callable[[str], Page], user: str, s
     """Every section that the role has opens without a refusal, and axe finds nothing serious in it."""
     page = enter(user)
     page.locator("#office").click()
-    found = {one.get_attribute("data-section") for one in page.locator("[data-section]").all()} - {"officeBacktest"}
+    found = {one.get_attribute("data-section") for one in page.locator("[data-section]").all()}
     assert found == {f"office{name}" for name in sections}
     for name in sorted(sections):
         office(page, f"office{name}")
@@ -301,3 +303,39 @@ def test_the_queue_is_filtered(enter: Callable[[str], Page]) -> None:
     expect(page.locator("#whistles")).to_contain_text("No whistle fits the filter")
     page.locator("#language").click()
     expect(page.locator("#whistles")).to_contain_text("没有符合筛选条件的吹哨")
+
+
+def test_a_back_test_is_asked_for_watched_and_read(enter: Callable[[str], Page], desk: FakeDesk) -> None:
+    """A rule is changed by its number, a wrong period is told, progress is shown, and the result names what differs."""
+    page = enter("send")
+    office(page, "officeBacktest")
+    expect(page.locator("#backtest")).to_contain_text("No back-test has run yet")
+    page.locator("#backtesttype").select_option("tilt")
+    page.get_by_label("limit").fill("5")
+    page.get_by_label("limit").press("Tab")
+    expect(page.locator("#backtestchanges")).to_contain_text("limit = 5")
+    page.locator("#backtestfrom").fill("2031-01-01T00:00")
+    page.get_by_role("button", name="Start", exact=True).click()
+    expect(page.locator(".office form .trouble:not(:empty)")).to_contain_text("nothing is stored in that span")
+    page.locator("#backtestfrom").fill("2025-07-28T00:00")
+    page.get_by_role("button", name="Start", exact=True).click()
+    expect(page.locator("#backtest progress")).to_be_visible()
+    expect(page.locator("#backtest .tiles")).to_contain_text(
+        re.compile("2gained.*1lost.*1earlier.*1later"), timeout=15_000
+    )
+    assert dict(desk.backtests.asks[0].rules) == {"tilt": {"limit": 5}}
+    assert desk.backtests.asks[0].start_ms == 1_753_650_000_000  # midnight in Helsinki
+    expect(page.locator("#backtest")).to_contain_text("30 min")  # later by so much
+    assert serious(Axe().run(page).response) == set()
+    page.locator("#backtest .link", has_text="pole-0005").click()
+    expect(page.locator("#panel h2")).to_have_text("pole-0005")
+
+
+def test_a_back_test_is_ended(enter: Callable[[str], Page], desk: FakeDesk) -> None:
+    """Its cancel button ends it, and the office says so."""
+    page = enter("boss")
+    office(page, "officeBacktest")
+    page.get_by_role("button", name="Start", exact=True).click()
+    page.get_by_role("button", name="Cancel it").click()
+    expect(page.locator("#backtest")).to_contain_text("Cancelled")
+    assert desk.backtests.state()["state"] == "cancelled"
