@@ -2,8 +2,9 @@
 
 Real Mosquitto, the server's process (journal, store, tick, every detector, page), the fleet's process, an inbox that
 takes the whistles. CPU and memory are those of the processes over the measured time, after a settling time. Leaking,
-falling and open poles are injected one after another: of each, the time from the message that completes the evidence,
-as a subscriber of the broker sees it, to the whistle's arrival in the inbox.
+falling and open poles are injected one after another: of each, the time from the message that completes the evidence
+to the whistle's arrival in the inbox. Which message that is a subscriber of the broker sees; it counts from when its
+sender wrote it into its own log, just before it was published.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import json
 import random
 import threading
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +29,7 @@ from twin.demo.scene import Scene
 from twin.demo.stage import Stage, Wishes
 
 PROBE_EVERY_S = 2.0
+LOOK_S = 0.01  # between looks at the senders' logs: waits are told so much too long at most
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,56 @@ class Lived:
     lag_s: float
 
 
+class Logged:
+    """When each probe's readings were written into their senders' own logs."""
+
+    def __init__(self, folder: Path, probes: Collection[str]) -> None:
+        self._folder, self._probes = folder, {probe.encode() for probe in probes}
+        self._at: dict[Path, tuple[int, int]] = {}  # inode, and bytes read so far
+        self._lines: dict[str, list[tuple[int, int, int, float]]] = {}  # device -> boot, first, last, when
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="bench-logs", daemon=True)
+        self._thread.start()
+
+    def when_ms(self, device: str, boot: int, seq: int) -> float | None:
+        """When that reading was logged; None where it was not seen (the log was merged just then)."""
+        for of, first, last, at_ms in self._lines.get(device, ()):
+            if of == boot and first <= seq <= last:
+                return at_ms
+        return None
+
+    def close(self) -> None:
+        self._stop.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        before_ms = time.time_ns() / 1e6
+        while not self._stop.wait(LOOK_S):
+            now_ms = time.time_ns() / 1e6
+            for path in self._folder.rglob("*.sent.jsonl"):
+                self._read(path, before_ms)
+            before_ms = now_ms
+
+    def _read(self, path: Path, at_ms: float) -> None:
+        """Take in what was written since the last look, which is to have happened at `at_ms`."""
+        inode = path.stat().st_ino
+        known, place = self._at.get(path, (inode, 0))
+        with path.open("rb") as log:
+            if known != inode:  # merged: what stands in it now has no time
+                self._at[path] = (inode, log.seek(0, 2))
+                return
+            log.seek(place)
+            text = log.read()
+        whole = text[: text.rfind(b"\n") + 1]
+        self._at[path] = (inode, place + len(whole))
+        for line in whole.splitlines():
+            if line[11 : line.find(b'"', 11)] in self._probes:  # {"device":"pole-1","boot":...
+                told = json.loads(line)
+                if "sent" in told:
+                    entry = (int(told["boot"]), *(int(n) for n in told["sent"]), at_ms)
+                    self._lines.setdefault(told["device"], []).append(entry)
+
+
 class Watcher:
     """Notes when the reading that completes the evidence of each probe passed the broker."""
 
@@ -77,6 +130,7 @@ class Watcher:
         self._wanted = wanted  # device -> type
         self._shown: dict[str, list[int]] = {}  # event times of the readings that show it
         self.complete_ms: dict[str, float] = {}
+        self.complete: dict[str, tuple[int, int]] = {}  # boot and seq of that reading
         host, port, user, password = _account(stage)
         self._client = mqtt.Client(mqtt.CallbackAPIVersion.VERSION2, client_id="bench-watcher")
         self._client.username_pw_set(user, password)
@@ -108,6 +162,7 @@ class Watcher:
         shown.append(int(told["t"]))
         if len(shown) >= proof.reports and shown[-1] - shown[0] >= proof.hold_s * 1000:
             self.complete_ms[device] = now_ms
+            self.complete[device] = (int(told["boot"]), int(told["seq"]))
 
     def close(self) -> None:
         self._client.disconnect()
@@ -150,9 +205,10 @@ def live(city: Path, root: Path, seconds: float, settle_s: float, seed: int) -> 
     wishes = Wishes(city=str(city), seed=seed, port=0, speed=SPEED, begins=BEGINS,
                     scenario=scenario, recording=False, history=False)  # fmt: skip
     stage = Stage(scene, wishes, Console(stderr=True, quiet=True))
-    watcher = None
+    watcher = logged = None
     try:
         stage.start()
+        logged = Logged(scene.senders, chosen)
         district = {device.id: device.district for device in files.devices}
         topics = {f"city/{district[p]}/pole/{p}/{leaf}": p for p in chosen for leaf in ("telemetry", "event")}
         watcher = Watcher(stage, topics, chosen)
@@ -165,10 +221,14 @@ def live(city: Path, root: Path, seconds: float, settle_s: float, seed: int) -> 
         lag = float(stage.last_word("fleet").get("lag_s", 0.0))
         stage.drain()
         told = summary(stage)
+        for device, (boot, seq) in watcher.complete.items():
+            at_ms = logged.when_ms(device, boot, seq)
+            watcher.complete_ms[device] = at_ms if at_ms is not None else watcher.complete_ms[device]
         waits = _waits(stage, watcher, chosen)
     finally:
-        if watcher is not None:
-            watcher.close()
+        for part in (watcher, logged):
+            if part is not None:
+                part.close()
         stage.stop()
     share = {name: (after[name] - before[name]) / took for name in after}
     return Lived(

@@ -70,10 +70,15 @@ def read_value(quantity: Quantity, raw: object) -> float:
     return _within(quantity, raw)
 
 
+def plain_mark(boot: int, seq: int) -> bytes:
+    """The payload of a mark with nothing beyond it and no older boot."""
+    return b'{"boot":%d,"seq":%d}' % (boot, seq)
+
+
 def encode_mark(mark: Mark) -> bytes:
     """The retained payload of .../mark: {"boot", "seq"} and, where there are any, "beyond" and "older"."""
     if not mark.beyond and not mark.older:  # nearly every one
-        return b'{"boot":%d,"seq":%d}' % (mark.boot, mark.seq)
+        return plain_mark(mark.boot, mark.seq)
     return _dump({**_mark_fields(mark), **({"older": [_mark_fields(m) for m in mark.older]} if mark.older else {})})
 
 

@@ -30,7 +30,12 @@ class Topic:
     leaf: Leaf
 
     def __str__(self) -> str:
-        return f"city/{self.district}/{self.kind}/{self.device}/{self.leaf}"
+        return topic_of(self.district, self.kind, self.device, self.leaf)
+
+
+def topic_of(district: str, kind: str, device: str, leaf: Leaf) -> str:
+    """The text of one address, where many are built."""
+    return f"city/{district}/{kind}/{device}/{leaf}"
 
 
 def parse_topic(text: str) -> Topic:

@@ -27,6 +27,7 @@ class Draft:
     routes: dict[str, tuple[LonLat, ...]] = field(default_factory=dict)
     roads: list[Road] = field(default_factory=list)
     tunnels: list[tuple[LonLat, ...]] = field(default_factory=list)  # of the roads' lines
+    points: dict[LonLat, LonLat] = field(default_factory=dict)  # lines share their crossings
     lines: dict[tuple[str, str], int] = field(default_factory=dict)  # (file, id) -> line
 
     def line(self, file: str, name: str) -> int:

@@ -169,10 +169,10 @@ def area_of(cells: list[str], ring: tuple[LonLat, ...]) -> Area:
     return Area(code, level, parent, name, name_zh or name, ring)
 
 
-def ring_of(told: Any) -> tuple[LonLat, ...]:
+def ring_of(told: Any, known: dict[LonLat, LonLat] | None = None) -> tuple[LonLat, ...]:
     """A closed outline of at least three corners, () for anything else."""
     try:
-        ring = points(told)
+        ring = points(told, known)
     except (TypeError, ValueError, IndexError, KeyError, OverflowError):
         return ()
     return ring if len(ring) >= 4 and ring[0] == ring[-1] else ()
@@ -186,7 +186,7 @@ def read_rings(draft: Draft) -> dict[str, tuple[LonLat, ...]]:
         code = str(feature.properties.get("code", ""))
         shapes = feature.coordinates if feature.geometry == "MultiPolygon" else [feature.coordinates]
         try:
-            ring = ring_of(max((shape[0] for shape in shapes), key=len))
+            ring = ring_of(max((shape[0] for shape in shapes), key=len), draft.points)
         except (TypeError, ValueError, IndexError, KeyError):
             ring = ()
         if feature.geometry not in ("Polygon", "MultiPolygon") or not ring:
@@ -199,10 +199,12 @@ def read_rings(draft: Draft) -> dict[str, tuple[LonLat, ...]]:
     return rings
 
 
-def points(told: Any) -> tuple[LonLat, ...]:
-    """A coordinate list as pairs. Raises TypeError, ValueError, KeyError, IndexError or OverflowError for
-    anything else."""
+def points(told: Any, known: dict[LonLat, LonLat] | None = None) -> tuple[LonLat, ...]:
+    """A coordinate list as pairs; those that are `known` are there once. Raises TypeError, ValueError, KeyError,
+    IndexError or OverflowError for anything else."""
     found = tuple([(float(p[0]), float(p[1])) for p in told])
+    if known is not None:
+        found = tuple([known.setdefault(p, p) for p in found])
     if not all(abs(x) <= 1e6 and abs(y) <= 1e6 for x, y in found):  # neither infinite nor NaN
         raise ValueError("coordinates out of all proportion")
     return found
@@ -299,13 +301,13 @@ def device_of(cells: list[str]) -> Device:
         raise Wrong(f"origin {origin[:40]!r}", f"use one of {', '.join(ORIGINS)}", "origin")
     return Device(
         intern(name), intern(kind), code16, x, y, intern(district), intern(street), intern(grid), intern(cabinet),
-        intern(feeder), intern(pole), intern(gateway), intern(company), plate, cadence_s, dict(told), intern(origin),
+        intern(feeder), intern(pole), intern(gateway), intern(company), plate, cadence_s, told, intern(origin),
     )  # fmt: skip
 
 
 @lru_cache(maxsize=8192)
 def read_attributes(text: str) -> Mapping[str, float] | None:
-    """`ratedPower=60;azimuth=120` as numbers, None for anything else. Equal texts share one mapping: copy it."""
+    """`ratedPower=60;azimuth=120` as numbers, None for anything else. Equal texts share one mapping, which is final."""
     told: dict[str, float] = {}
     for pair in text.split(";") if text else ():
         name, _, value = pair.partition("=")
@@ -321,7 +323,7 @@ def read_lines(draft: Draft) -> None:
     path = draft.directory / "routes.geojson"
     for feature in read_features(path, draft.problems, optional=True):
         name = str(feature.properties.get("id", ""))
-        line = one_line(feature.coordinates) if feature.geometry == "LineString" else None
+        line = one_line(feature.coordinates, draft.points) if feature.geometry == "LineString" else None
         if not NAME.match(name) or line is None:
             problem = f"route {name[:40]!r} (feature {feature.number}) is no line with an id"
             draft.problems.say(path.name, line_of(path, "id", name), problem, "draw a LineString with properties.id")
@@ -333,7 +335,7 @@ def read_lines(draft: Draft) -> None:
     for feature in read_features(path, draft.problems, optional=True):
         limit = feature.properties.get("maxspeed")
         pieces = [feature.coordinates] if feature.geometry == "LineString" else feature.coordinates
-        lines = [one_line(piece) for piece in pieces] if isinstance(pieces, list) else [None]
+        lines = [one_line(piece, draft.points) for piece in pieces] if isinstance(pieces, list) else [None]
         good = [line for line in lines if line is not None]
         if len(good) != len(lines) or feature.geometry not in ("LineString", "MultiLineString"):
             draft.problems.say(path.name, 1, f"road {feature.number} is no line", "draw it as a LineString")
@@ -346,10 +348,10 @@ def read_lines(draft: Draft) -> None:
             draft.tunnels += good if feature.properties.get("tunnel") is True else []
 
 
-def one_line(told: Any) -> tuple[LonLat, ...] | None:
+def one_line(told: Any, known: dict[LonLat, LonLat] | None = None) -> tuple[LonLat, ...] | None:
     """A line of at least two points, None for anything else."""
     try:
-        line = points(told)
+        line = points(told, known)
     except (TypeError, ValueError, IndexError, KeyError, OverflowError):
         return None
     return line if len(line) >= 2 else None

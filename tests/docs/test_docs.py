@@ -29,7 +29,10 @@ def command_of(words: list[str]) -> tuple[Any, list[str]]:
     command: Any = typer.main.get_command(app)
     rest = list(words)
     while hasattr(command, "commands") and rest and not rest[0].startswith("-"):
-        command = command.commands[rest.pop(0)]
+        name = rest.pop(0)
+        command = command.get_command(None, name)  # imports it, where it only stands in the list
+        if command is None:
+            raise KeyError(name)
     return command, rest
 
 

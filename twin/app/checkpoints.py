@@ -24,7 +24,7 @@ class Part:
     """One part of a checkpoint: its state as bytes, and the last journal entry that this state has seen."""
 
     n: int
-    data: bytes
+    data: bytes | memoryview
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,14 +95,21 @@ class Checkpoints:
 
     @staticmethod
     def read(path: Path) -> dict[str, Part]:
-        """The parts of a checkpoint. Raises CheckpointBroken when a byte of it is wrong."""
+        """The parts of a checkpoint, as views of the file's bytes: a large one is in memory once.
+
+        Raises CheckpointBroken when a byte of it is wrong.
+        """
         try:
-            raw = path.read_bytes()
-            if not raw.startswith(MAGIC):
-                raise CheckpointBroken(f"{path}: not a checkpoint of this version")
+            with path.open("rb") as file:
+                whole = bytearray(os.fstat(file.fileno()).st_size)
+                if file.readinto(whole) != len(whole):
+                    raise CheckpointBroken(f"{path}: cut short")
+            raw = memoryview(whole).toreadonly()
             start = len(MAGIC) + DIGEST
-            at = raw.index(b"\n", start) + 1
-            head = raw[start:at]
+            if raw[: len(MAGIC)] != MAGIC:
+                raise CheckpointBroken(f"{path}: not a checkpoint of this version")
+            head = bytes(raw[start : start + _line(raw, start)])
+            at = start + len(head)
             if hashlib.sha256(head).hexdigest().encode() != raw[len(MAGIC) : start]:
                 raise CheckpointBroken(f"{path}: its head is damaged")
             told = json.loads(head)
@@ -125,6 +132,15 @@ class Checkpoints:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+def _line(raw: memoryview, start: int) -> int:
+    """How long the line is that begins at `start`, its end included. Raises ValueError where it has none."""
+    for size in (1 << 16, len(raw) - start):
+        end = bytes(raw[start : start + size]).find(b"\n")
+        if end >= 0:
+            return end + 1
+    raise ValueError("its head has no end")
 
 
 def _pieces(part: Part | Pieces) -> Sequence[bytes | memoryview]:

@@ -3,24 +3,36 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 
-from devices.envelope import encode_mark
-from devices.records import Mark
-from devices.topics import Topic
+from devices.topics import topic_of
+from twin.city import City
+from twin.ingest.ledger import Ledger
 
 LOT = 2000  # marks handed over at once
 
-Moved = Callable[[bool], Iterable[tuple[str, str, Mark]]]
-Publish = Callable[[Sequence[tuple[str, bytes]]], bool]  # (topic, payload), retained; False: none was handed over
+Message = tuple[str, bytes]  # topic, payload
+Moved = Callable[[bool], Iterable[Message]]
+Publish = Callable[[Sequence[Message]], bool]  # retained; False: none was handed over
+
+
+def moved_marks(book: Ledger, city: City, everything: bool) -> Iterator[Message]:
+    """The marks of devices of the city that moved since they were last asked for, or all."""
+    for kind, rows, payloads in book.marks(changed_only=not everything):
+        ids = city.registry.ids(kind)
+        for row, payload in zip(rows, payloads, strict=True):
+            device = city.describe(ids[row])
+            if device is not None:
+                yield topic_of(device.district, kind, device.id, "mark"), payload
 
 
 class Marks:
     """A thread that publishes changed marks at most every `every_s`. What could not be published is tried again."""
 
     def __init__(self, changed: Moved, publish: Publish, every_s: float, connects: Callable[[], int]) -> None:
-        """`changed(everything)` gives (district, kind, mark) for senders whose mark moved since it was last asked, or
-        for all: after each new connection (`connects()` counts them), because the broker may have lost what it held.
+        """`changed(everything)` gives the marks that moved since it was last asked, or all: after each new connection
+        (`connects()` counts them), because the broker may have lost what it held.
         """
         self._changed = changed
         self._publish = publish
@@ -47,14 +59,11 @@ class Marks:
     def _round(self) -> None:
         connects = self._connects()
         everything, self._seen = connects != self._seen, connects
-        for district, kind, mark in self._changed(everything):
-            topic = str(Topic(district, kind, mark.device, "mark"))
-            self._owed[topic] = encode_mark(mark)
-        waiting = list(self._owed.items())
-        for at in range(0, len(waiting), LOT):
-            lot = waiting[at : at + LOT]
+        self._owed.update(self._changed(everything))  # newer marks take the place of older ones
+        waiting = iter(self._owed.items())
+        while lot := list(islice(waiting, LOT)):
             if not self._publish(lot):
-                return  # not connected: all that is owed stays, newer marks take the place of older ones
-            for topic, _ in lot:
-                del self._owed[topic]
+                self._owed = dict([*lot, *waiting])  # not connected: all of these stay owed
+                return
             self.published += len(lot)
+        self._owed.clear()

@@ -215,15 +215,20 @@ class Keeper:
             self._change.notify()
 
     def _fork(self, world: World, world_n: int, book: Book) -> Forked | None:
-        """A process that writes the checkpoint; None where none can be had. What takes a lock is asked here."""
-        parts = _parts(world.snapshot(copied=False), world_n, book.dump())
-        aside = self.checkpoints.aside(n for n, _ in parts.values())
+        """A process that writes the checkpoint; None where none can be had."""
         try:
-            child = fork(lambda: self.checkpoints.prepare(aside, _in_pieces(parts)))
+            with book.held():  # the child has this thread alone: what another one held would be held in it for ever
+                aside = self.checkpoints.aside((world_n, book.position))
+                child = fork(lambda: self._write_as_is(aside, world, world_n, book))
             return Forked(child, aside, time.monotonic())
         except OSError as error:
             LOG.warning("no process can be had for the checkpoint, the world is copied: %s", error)
             return None
+
+    def _write_as_is(self, aside: Path, world: World, world_n: int, book: Book) -> None:
+        """(child) Write down what memory held."""
+        parts = _parts(world.snapshot(copied=False), world_n, book.dump())
+        self.checkpoints.prepare(aside, _in_pieces(parts))
 
     def stop(self) -> None:
         """Write what was offered last, and end."""

@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -28,7 +29,6 @@ from devices.cities.judge import consequences, judged
 from devices.cities.load import load_city
 from devices.clock import SteadyClock, read_clock
 from devices.places import CityFiles
-from devices.records import Mark
 from twin.access import Access
 from twin.access.access import FILE as USERS
 from twin.access.veil import FILE as VEIL
@@ -42,10 +42,11 @@ from twin.app.casebook import case_place, open_cases
 from twin.app.checkpoints import Checkpoints
 from twin.app.desk import CityDesk
 from twin.app.exits import Exits
+from twin.app.heap import settle, thrifty
 from twin.app.heart import Heart, StoppedHere
 from twin.app.heartbeat import Heartbeat
 from twin.app.history import History, digest_of
-from twin.app.marks import Marks
+from twin.app.marks import Marks, moved_marks
 from twin.app.memory import Keeper, recount, restore
 from twin.app.partners import Partners
 from twin.app.picture import Picture
@@ -88,6 +89,7 @@ class _ToldToStop(BaseException):
 
 def run(settings: Settings) -> None:
     """Run a server until SIGINT or SIGTERM. Raises TwinError, DeviceError where it cannot start."""
+    thrifty()
     stopping = threading.Event()
     failed: list[str] = []
 
@@ -123,6 +125,7 @@ def run(settings: Settings) -> None:
         except _ToldToStop:
             LOG.info("stopped while starting")
             return
+        settle()
         with _damage_told(settings):
             server.start()
         while not stopping.wait(1.0):
@@ -332,7 +335,12 @@ class Server:
             for note in self.register.provision(self.city.files):
                 LOG.info("%s", note)
         link = self.pump.link
-        self.marks = Marks(self._marks_moved, link.say, told.broker.mark_every_s, lambda: link.figures.connections)
+        self.marks = Marks(
+            partial(moved_marks, self.book, self.city),
+            link.say,
+            told.broker.mark_every_s,
+            lambda: link.figures.connections,
+        )
 
     def _link_settings(self) -> LinkSettings:
         told = self.settings.broker
@@ -538,35 +546,6 @@ class Server:
         self.counter.settle(n, ticked.changes.refused)
         self.register.ticked(n)
         self.keeper.offer(world, n, self.book)
-
-    def _marks_moved(self, everything: bool) -> list[tuple[str, str, Mark]]:
-        names = _NamesByKind(self.city.registry)
-        moved = self.book.marks(names, changed_only=not everything)
-        told = []
-        for kind, mark in moved:
-            device = self.city.describe(mark.device)
-            if device is not None:
-                told.append((device.district, kind, mark))
-        return told
-
-
-class _NamesByKind(dict[str, "_NamesOfKind"]):
-    """names[kind][row] over the registry."""
-
-    def __init__(self, registry: Registry) -> None:
-        super().__init__()
-        self._registry = registry
-
-    def __missing__(self, kind: str) -> _NamesOfKind:
-        return _NamesOfKind(self._registry, kind)
-
-
-class _NamesOfKind:
-    def __init__(self, registry: Registry, kind: str) -> None:
-        self._registry, self._kind = registry, kind
-
-    def __getitem__(self, row: int) -> str:
-        return self._registry.device(self._kind, row)
 
 
 @contextlib.contextmanager

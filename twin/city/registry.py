@@ -16,9 +16,9 @@ class Registry:
     """
 
     def __init__(self, names: Iterable[tuple[str, int, str]] = ()) -> None:
-        self._row: dict[tuple[str, str], int] = {}
+        self._row: dict[str, dict[str, int]] = {}  # by kind and device
         self._devices: dict[str, list[str]] = {}
-        self._district: dict[tuple[str, str], str] = {}
+        self._district: dict[str, dict[str, str]] = {}
         self._retired: set[tuple[str, str]] = set()
         self._new: list[tuple[str, int, str]] = []
         self.register(names)
@@ -29,8 +29,8 @@ class Registry:
         Raises ValueError where a row or a device would get a second meaning: the journal is another city's.
         """
         for kind, row, device in names:
-            known = self._row.get((kind, device))
-            devices = self._devices.setdefault(kind, [])
+            rows, devices = self._row.setdefault(kind, {}), self._devices.setdefault(kind, [])
+            known = rows.get(device)
             if known is not None:
                 if known != row:
                     raise ValueError(f"{kind} {device!r} has row {known} and cannot also have row {row}")
@@ -41,11 +41,11 @@ class Registry:
                 raise ValueError(f"{kind} row {row} of {device!r} is out of all proportion")
             devices.extend("" for _ in range(row + 1 - len(devices)))
             devices[row] = device
-            self._row[kind, device] = row
+            rows[device] = row
 
     def allocate(self, kind: str, device: str) -> int:
         """The device's row; a new one at the end where it has none. New rows wait in `drain` to be journalled."""
-        row = self._row.get((kind, device))
+        row = self.find(kind, device)
         if row is None:
             row = self.rows(kind)
             self.register([(kind, row, device)])
@@ -62,7 +62,7 @@ class Registry:
 
     def place(self, kind: str, device: str, district: str) -> None:
         """Say in which district a device stands: `lookup` refuses it under any other."""
-        self._district[kind, device] = district
+        self._district.setdefault(kind, {})[device] = district
 
     def retire(self, kind: str, device: str) -> None:
         """A device that is no longer part of the city: its row stays its own, `lookup` no longer finds it."""
@@ -70,21 +70,21 @@ class Registry:
 
     def lookup(self, kind: str, device: str, district: str = "") -> int | None:
         """The device's row; None if it is unknown, retired, or stands in another district."""
-        key = (kind, device)
-        row = self._row.get(key)
-        if row is None or key in self._retired:
+        row = self.find(kind, device)
+        if row is None or (kind, device) in self._retired:
             return None
-        if district and self._district.get(key, district) != district:
+        if district and self._district.get(kind, {}).get(device, district) != district:
             return None
         return row
 
     def row(self, kind: str, device: str) -> int:
         """The device's row, retired or not. Raises KeyError for one that never had any."""
-        return self._row[kind, device]
+        return self._row[kind][device]
 
     def find(self, kind: str, device: str) -> int | None:
         """The device's row, retired or not; None for one that never had any."""
-        return self._row.get((kind, device))
+        rows = self._row.get(kind)
+        return None if rows is None else rows.get(device)
 
     def ids(self, kind: str) -> tuple[str, ...]:
         """The devices of a kind by row, retired ones too."""

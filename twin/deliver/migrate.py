@@ -1,22 +1,26 @@
-"""Bring a case database to this program's schema: made new, taken over, or migrated by alembic after a backup."""
+"""Bring a case database to this program's schema: made new, taken over, or migrated by alembic after a backup.
+
+A start that finds the schema as it should be asks nothing of alembic, and does not wait for its import.
+"""
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import shutil
 import subprocess
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from alembic.util.exc import CommandError
 from sqlalchemy import Connection, Engine, inspect, text
 
 from twin.errors import TwinError
+
+if TYPE_CHECKING:
+    from alembic.config import Config
+
+LOG = logging.getLogger(__name__)
 
 Backup = Literal["copy", "none"]
 
@@ -24,27 +28,47 @@ MIGRATIONS = Path(__file__).parent / "migrations"
 BASELINE = "0001"  # the schema of databases that were made before alembic kept the version
 LOCK = 0x43_57_44_42  # one program at a time migrates a server's database (PostgreSQL advisory lock)
 DUMP_S = 3600.0
+_REVISION = re.compile(r"""^(revision|down_revision)\s*(?::[^=]*)?=\s*["']([^"']+)["']""", re.MULTILINE)
 
 
 def scripts(connection: Connection | None = None, folder: Path = MIGRATIONS) -> Config:
     """alembic's configuration without a file; `connection` is the one that its environment works on."""
+    from alembic.config import Config
+
     config = Config()
     config.set_main_option("script_location", str(folder).replace("%", "%%"))
     config.attributes["connection"] = connection
     return config
 
 
+def revisions(folder: Path = MIGRATIONS) -> dict[str, str]:
+    """Every revision that this program knows, and the one before it ('': none)."""
+    known = {}
+    for file in sorted((folder / "versions").glob("*.py")):
+        told = dict(_REVISION.findall(file.read_text(encoding="utf-8")))
+        if "revision" in told:
+            known[told["revision"]] = told.get("down_revision", "")
+    return known
+
+
 def newest(folder: Path = MIGRATIONS) -> str:
-    """The revision that this program wants."""
-    head = ScriptDirectory.from_config(scripts(folder=folder)).get_current_head()
-    assert head is not None
+    """The revision that this program wants: the one that none follows."""
+    known = revisions(folder)
+    (head,) = known.keys() - set(known.values())
     return head
+
+
+def stamped(connection: Connection) -> str:
+    """The revision that alembic noted in a database; '' where it noted none."""
+    if not inspect(connection).has_table("alembic_version"):
+        return ""
+    return str(connection.execute(text("SELECT version_num FROM alembic_version")).scalar() or "")
 
 
 def version(connection: Connection) -> str:
     """The revision that a database has; '' for an empty one, BASELINE for one from before alembic."""
-    found = MigrationContext.configure(connection).get_current_revision()
-    if found is not None:
+    found = stamped(connection)
+    if found:
         return found
     if not inspect(connection).has_table("meta"):
         return ""
@@ -74,8 +98,12 @@ def prepare(
             connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": LOCK})
         if version(connection) == head:  # another program did it while we waited
             return made
+        from alembic import command
+
         config = scripts(connection, folder)
-        if had == BASELINE and MigrationContext.configure(connection).get_current_revision() is None:
+        if had:
+            LOG.info("the case database is migrated from revision %s to %s", had, head)
+        if had == BASELINE and not stamped(connection):
             command.stamp(config, BASELINE)
         command.upgrade(config, "head")
     return made
@@ -91,14 +119,10 @@ def require(engine: Engine, folder: Path = MIGRATIONS) -> None:
 
 
 def _known(revision: str, folder: Path) -> None:
-    if not revision:
-        return
-    try:
-        ScriptDirectory.from_config(scripts(folder=folder)).get_revision(revision)
-    except CommandError as error:
+    if revision and revision not in revisions(folder):
         raise TwinError(
             f"the case database has revision {revision}, this program knows {newest(folder)}: use the newer program"
-        ) from error
+        )
 
 
 def _back_up(engine: Engine, revision: str, backups: Path | None) -> Path | None:

@@ -308,6 +308,20 @@ def publish(
     return _frame(first, head + (b"\x00" if version == 5 else b"") + payload)
 
 
+def retained(messages: Sequence[tuple[str, bytes]], version: Version = 4) -> bytes:
+    """PUBLISH packets of QoS 0, retained, of (topic, payload), all in one: what `publish` makes of each."""
+    out = bytearray()
+    properties = b"\x00" if version == 5 else b""
+    for topic, payload in messages:
+        name = topic.encode()
+        size = 2 + len(name) + len(properties) + len(payload)
+        if size < 128:  # nearly every one
+            out += b"\x31%c\x00%c%b%b%b" % (size, len(name), name, properties, payload)
+        else:
+            out += publish(name, payload, retain=True, version=version)
+    return bytes(out)
+
+
 def pubacks(ids: bytes) -> bytes:
     """PUBACK packets for packet ids (2 bytes each), all in one: the short form, which is the same in 3.1.1 and 5."""
     frames = np.empty((len(ids) // 2, 4), np.uint8)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from threading import RLock
 from typing import Any
@@ -146,17 +147,19 @@ class Ledger:
             page = self._pages.get(kind)
             return None if page is None or row >= len(page) else page.mark(row, device)
 
-    def marks(self, names: Mapping[str, Any], *, changed_only: bool = True) -> list[tuple[str, Mark]]:
-        """(kind, mark) of accountable devices, by default of those whose mark moved since it was last asked.
+    def marks(self, *, changed_only: bool = True) -> list[tuple[str, list[int], list[bytes]]]:
+        """By kind: rows of accountable devices, by default of those whose mark moved since it was last asked, and the
+        marks as payloads (devices/envelope.py).
 
-        `names[kind][row]` is the device. Mark.seq is the number up to which all has come, beginning with 1 (or with
-        the first that came, of a boot that began before we knew its sender). A boot with nothing whole yet has none.
+        A mark's seq is the number up to which all has come, beginning with 1 (or with the first that came, of a boot
+        that began before we knew its sender). A boot with nothing whole yet has none.
         """
         with self._lock:
-            found: list[tuple[str, Mark]] = []
-            for kind, page in self._pages.items():
-                found += [(kind, mark) for mark in page.marks(page.moved(changed_only), names[kind])]
-            return found
+            return [(kind, *page.marks(page.moved(changed_only))) for kind, page in self._pages.items()]
+
+    def held(self) -> AbstractContextManager[object]:
+        """While this is entered, no other thread changes or reads the account."""
+        return self._lock
 
     def dump(self) -> dict[str, Any]:
         """The account as a tree of mappings whose leaves are arrays and JSON values, for the checkpoint."""

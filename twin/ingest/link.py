@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from twin.ingest.endpoint import LinkFigures, LinkSettings
-from twin.ingest.frames import ProtocolError, publish
+from twin.ingest.frames import ProtocolError, retained
 from twin.ingest.inbox import Inbox
 from twin.ingest.session import Refused, Session
 from twin.records import Link as LinkEvent
@@ -56,8 +56,7 @@ class Link:
         """
         if self.figures.state != "up":
             return False
-        version = self.settings.version
-        return self.inbox.say(b"".join(publish(t, p, retain=True, version=version) for t, p in messages))
+        return self.inbox.say(retained(messages, self.settings.version))
 
     def _run(self) -> None:
         shortest, longest = self.settings.backoff_s

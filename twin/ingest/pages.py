@@ -8,13 +8,14 @@ arrays hold the truth about `top`, so that it, too, goes the fast way while its 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from devices.envelope import encode_mark, plain_mark
 from devices.records import Mark
 from twin.ingest.book import Book, Boot
 from twin.records import FLAG_LATE, FLAG_NO_CLOCK, I64, NOT_ACCOUNTABLE, Columns
@@ -195,16 +196,21 @@ class Page:
         newest = marks[0]
         return Mark(device, newest.boot, newest.seq, newest.beyond, tuple(marks[1:]))
 
-    def marks(self, rows: list[int], names: Sequence[str]) -> list[Mark]:
-        """The marks of rows that have one; `names[row]` is the device. Of most rows the arrays say it all."""
-        found: list[Mark | None] = []
+    def marks(self, rows: list[int]) -> tuple[list[int], list[bytes]]:
+        """Those of the rows that have a mark, and their marks as payloads. Of most rows the arrays say it all."""
+        found: list[int] = []
+        payloads: list[bytes] = []
         numbers = (array[rows].tolist() for array in (self.boot, self.base, self.top))
         for row, boot, base, top in zip(rows, *numbers, strict=True):
             if row in self.books:
-                found.append(self.mark(row, names[row]))
+                mark = self.mark(row, "")
+                if mark is not None:
+                    found.append(row)
+                    payloads.append(encode_mark(mark))
             elif boot > max(FORMER, NOT_ACCOUNTABLE) and top >= base:
-                found.append(Mark(names[row], boot, max(top, 0)))
-        return [mark for mark in found if mark is not None]
+                found.append(row)
+                payloads.append(plain_mark(boot, max(top, 0)))
+        return found, payloads
 
     def moved(self, changed_only: bool) -> list[int]:
         """Accountable rows, by default those touched since the last call."""

@@ -14,6 +14,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from sys import intern
 
 from twin.errors import BodyRefused, JournalBroken, JournalFull, TwinError
 from twin.journal import table
@@ -65,7 +66,7 @@ class Journal:
     """
 
     def __init__(
-        self, path: Path, *, max_bytes: int = 8 << 30, tail_bytes: int = 64 << 20, ballast_bytes: int | None = None
+        self, path: Path, *, max_bytes: int = 8 << 30, tail_bytes: int = 32 << 20, ballast_bytes: int | None = None
     ) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._max_pages = max(16, max_bytes // table.PAGE_BYTES)
@@ -163,9 +164,11 @@ class Journal:
         return removed
 
     def names(self) -> list[tuple[str, int, str]]:
-        """Every (kind, row, device) that was ever appended, trimmed entries included, by kind and row."""
+        """Every (kind, row, device) that was ever appended, trimmed entries included, by kind and row. Texts are the
+        ones that the city's files are read into, wherever they are held."""
         with self._read_lock:
-            return self._reader.execute("SELECT kind, row, device FROM names ORDER BY kind, row").fetchall()
+            rows = self._reader.execute("SELECT kind, row, device FROM names ORDER BY kind, row").fetchall()
+        return [(intern(kind), row, intern(device)) for kind, row, device in rows]
 
     def verify(self) -> int:
         """Read and check the whole file: returns the number of entries. Raises JournalBroken naming the first fault."""

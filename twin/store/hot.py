@@ -190,6 +190,12 @@ class Hot:
             found = cursor.execute(f"SELECT min(t), max(t) FROM {segment.table}").fetchone()  # noqa: S608
         return (int(found[0]), int(found[1])) if found and found[0] is not None else (0, NEVER)
 
+    def last_row(self, segment: Segment) -> int:
+        """The highest row that a segment holds; -1 of an empty one."""
+        with self.cursor() as cursor:
+            found = cursor.execute(f"SELECT max(row) FROM {segment.table}").fetchone()  # noqa: S608
+        return int(found[0]) if found and found[0] is not None else -1
+
     def new_name(self) -> int:
         """A number that no file of this store has or had."""
         with self.write_lock, self.cursor() as cursor:
@@ -210,20 +216,24 @@ class Hot:
         start_ms: int,
         end_ms: int,
         row: int | None = None,
+        rows: tuple[int, int] | None = None,
     ) -> Columns:
-        """The readings of a segment with t in [start_ms, end_ms), all or of one device, in no order.
+        """The readings of a segment with t in [start_ms, end_ms), all, of one device, or of those whose row is within
+        [rows[0], rows[1]); in no order.
 
         `quantities` None: all that it holds. Raises duckdb.CatalogException where the segment has been sealed.
         """
-        where = "t >= ? AND t < ?" + (" AND row = ?" if row is not None else "")
-        given = [start_ms, end_ms] + ([row] if row is not None else [])
+        first, last = rows if rows is not None else (row, row + 1) if row is not None else (None, None)
+        where = "t >= ? AND t < ?" + (" AND row >= ? AND row < ?" if first is not None else "")
+        given = [start_ms, end_ms] + ([first, last] if first is not None else [])
         with self.cursor() as cursor:
             here = self.quantities(segment, cursor)
             names = here if quantities is None else [name for name in quantities if name in here]
             chosen = ", ".join(quoted(name) for name in (*INTEGERS, *names))
             found = cursor.execute(f"SELECT {chosen} FROM {segment.table} WHERE {where}", given).fetchnumpy()  # noqa: S608
-        integers = {name: np.asarray(found[name], DTYPES[name]) for name in INTEGERS}
-        return Columns(segment.kind, values={name: _floats(found[name]) for name in names}, **integers)
+        integers = {name: np.asarray(found.pop(name), DTYPES[name]) for name in INTEGERS}
+        values = {name: _floats(found.pop(name)) for name in names}  # one after the other: a chunk is large
+        return Columns(segment.kind, values=values, **integers)
 
     def newest(self, segment: Segment) -> Iterator[Columns]:
         """By quantity: the newest value of each device."""

@@ -49,31 +49,36 @@ class Rows:
     """Which device has which row, by kind; grows as the journal's Names entries arrive."""
 
     def __init__(self, names: Iterable[tuple[str, int, str]] = ()) -> None:
-        self._devices: dict[tuple[str, int], str] = {}
-        self._rows: dict[tuple[str, str], int] = {}
+        self._devices: dict[str, list[str]] = {}  # by kind and row, '' for a row that was not told yet
+        self._rows: dict[str, dict[str, int]] = {}  # by kind and device
         self.add(names)
 
     def add(self, names: Iterable[tuple[str, int, str]]) -> None:
         """Learn (kind, row, device) triples; ones that are known already are no error."""
         for kind, row, device in names:
-            self._devices[kind, row] = device
-            self._rows[kind, device] = row
+            known = self._devices.setdefault(kind, [])
+            known.extend("" for _ in range(row + 1 - len(known)))
+            known[row] = device
+            self._rows.setdefault(kind, {})[device] = row
 
     def names(self) -> list[tuple[str, int, str]]:
         """(kind, row, device) of all."""
-        return [(kind, row, device) for (kind, row), device in self._devices.items()]
+        return [(k, row, device) for k, known in self._devices.items() for row, device in enumerate(known) if device]
 
     def device(self, kind: str, row: int) -> str:
         """The device of a row. Raises KeyError."""
-        return self._devices[kind, row]
+        known = self._devices[kind]
+        if not 0 <= row < len(known) or not known[row]:
+            raise KeyError(row)
+        return known[row]
 
     def row(self, kind: str, device: str) -> int:
         """The row of a device. Raises KeyError."""
-        return self._rows[kind, device]
+        return self._rows[kind][device]
 
     def get(self, kind: str, device: str) -> int | None:
         """The row of a device, None if it has none."""
-        return self._rows.get((kind, device))
+        return self._rows.get(kind, {}).get(device)
 
 
 class Store(Protocol):

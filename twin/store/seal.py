@@ -27,6 +27,7 @@ SPANS_MS = (DAY_MS, 28 * DAY_MS, 10**15)
 MAX_PARTS = 40  # more days than this in one segment (a recording at full speed) go into longer partitions
 MAX_FILE_ROWS = 16_000_000
 MERGE_LEAST = 4
+PIECE_ROWS = 150_000  # of a hot table in memory at once; twice that while DuckDB hands them over
 
 
 class Sealer:
@@ -133,15 +134,26 @@ class Sealer:
                 ).fetchall()
             buckets = [b for (b,) in found]
 
+            wide = self._width(segment, count, len(buckets))
+
             def chunks(
-                buckets: Sequence[int] = buckets, bucket: int = bucket, start: int = start, end: int = end
-            ) -> Iterator[Columns]:
+                buckets: Sequence[int] = buckets, bucket: int = bucket, start: int = start, end: int = end,
+                wide: int = wide,
+            ) -> Iterator[Columns]:  # fmt: skip
                 for b in buckets:
-                    yield self._hot.read(segment, names, max(start, b * bucket), min(end + 1, (b + 1) * bucket))
+                    low, high, row = max(start, b * bucket), min(end + 1, (b + 1) * bucket), 0
+                    while row <= self._hot.last_row(segment):
+                        yield self._hot.read(segment, names, low, high, rows=(row, row + wide))
+                        row += wide
 
             made.append(self._write(segment.kind, span, names, bucket, chunks))
         self._publish(made)
         self._hot.exchange(made, segment=segment)
+
+    def _width(self, segment: Segment, count: int, buckets: int) -> int:
+        """How many devices are read at once, so that about PIECE_ROWS readings are in memory."""
+        pieces = max(1, round(count / buckets / PIECE_ROWS))
+        return self._hot.last_row(segment) // pieces + 1
 
     def _write(
         self, kind: str, span: int, names: Sequence[str], bucket: int, chunks: Callable[[], Iterator[Columns]]
@@ -155,7 +167,7 @@ class Sealer:
                     self._shelf.folder / name, kind, chunks(), scales, bucket, lambda row: self._rows.device(kind, row)
                 )
             except Inexact as error:
-                self._scales[kind, error.quantity] = error.places
+                self._scales |= {(kind, name): places for name, places in error.places.items()}
                 continue
             size = (written.start_ms, written.end_ms, written.rows, written.bytes)
             return File(name, kind, "raw", span, *size, bucket_ms=bucket)

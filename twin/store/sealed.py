@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import io
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 
 from twin.errors import StoreDown
 from twin.records import F64, Columns
-from twin.store.shape import order, take
+from twin.store.shape import join, order, take
 
 GROUP_ROWS = 5_461
 BUCKET_ROWS = 600_000
@@ -62,11 +62,10 @@ def exact(values: F64, places: int) -> bool:
 
 
 class Inexact(Exception):
-    """A chunk holds values that the places chosen for their quantity would change: write the file again."""
+    """A chunk holds values that the places chosen for them would change: write the file again with these."""
 
-    def __init__(self, quantity: str, places: int | None) -> None:
-        super().__init__(quantity)
-        self.quantity = quantity
+    def __init__(self, places: Mapping[str, int | None]) -> None:
+        super().__init__(", ".join(places))
         self.places = places
 
 
@@ -91,8 +90,9 @@ def write_file(
 ) -> Written:
     """Write readings to a new file, synced before it gets its name.
 
-    `chunks`: whole buckets in ascending order, unsorted inside. `scales`: by quantity, decimal places or None for
-    float64. Raises Inexact where the places do not hold, StoreDown where the disk refuses.
+    `chunks`: in ascending order of bucket and row, unsorted inside; one holds all that its devices said in its bucket.
+    `scales`: by quantity, decimal places or None for float64. Raises Inexact where the places do not hold, StoreDown
+    where the disk refuses.
     """
     schema = _schema(kind, scales, bucket_ms)
     aside = path.with_name(path.name + ".new")
@@ -101,13 +101,12 @@ def write_file(
     try:
         with aside.open("wb") as out:
             try:
-                for unsorted in chunks:
-                    chunk = take(unsorted, order(unsorted))
-                    start, end = min(start, int(chunk.t.min())), max(end, int(chunk.t.max()))
-                    rows += len(chunk)
-                    table = _table(chunk, schema, scales, device)
+                for piece in _pieces(chunks, scales, bucket_ms):
+                    start, end = min(start, int(piece.t.min())), max(end, int(piece.t.max()))
+                    rows += len(piece)
+                    table = _table(piece, schema, scales, device)
                     if writer is None:
-                        writer = _writer(out, schema, _encodings(table.slice(0, SAMPLE_ROWS)))
+                        writer = _writer(out, schema, _encodings(table))
                     writer.write_table(table, row_group_size=GROUP_ROWS)
             finally:
                 if writer is not None:
@@ -122,6 +121,31 @@ def write_file(
         aside.unlink(missing_ok=True)
         raise
     return Written(path, start, end, rows, path.stat().st_size)
+
+
+def _pieces(chunks: Iterable[Columns], scales: Mapping[str, int | None], bucket_ms: int) -> Iterator[Columns]:
+    """The chunks sorted, cut so that row groups are full up to the end of each bucket. Raises Inexact."""
+    rest: Columns | None = None
+    bucket = 0
+    for chunk in chunks:
+        if not len(chunk):
+            continue
+        _check(chunk, scales)
+        if rest is not None and int(chunk.t[0]) // bucket_ms != bucket:
+            yield rest
+            rest = None
+        bucket = int(chunk.t[0]) // bucket_ms
+        index = order(chunk)
+        for first in range(0, len(index), SAMPLE_ROWS):
+            some = take(chunk, index[first : first + SAMPLE_ROWS])
+            some = some if rest is None else join([rest, some])
+            full = len(some) // GROUP_ROWS * GROUP_ROWS
+            if full:
+                yield take(some, slice(0, full))
+            rest = take(some, slice(full, None)) if full < len(some) else None
+        del chunk, index  # the next one is read before it takes their names
+    if rest is not None:
+        yield rest
 
 
 def _writer(out: Any, schema: pa.Schema, encodings: Mapping[str, str]) -> Any:
@@ -178,6 +202,17 @@ def _schema(kind: str, scales: Mapping[str, int | None], bucket_ms: int) -> pa.S
 PREFIX = "q."  # no quantity can be taken for one of our own columns
 
 
+def _check(chunk: Columns, scales: Mapping[str, int | None]) -> None:
+    """Raises Inexact for all quantities whose places do not hold."""
+    wrong = {
+        name: places_of(chunk.values[name], places)
+        for name, places in scales.items()
+        if places is not None and name in chunk.values and not exact(chunk.values[name], places)
+    }
+    if wrong:
+        raise Inexact(wrong)
+
+
 def _table(chunk: Columns, schema: pa.Schema, scales: Mapping[str, int | None], device: Callable[[int], str]) -> Any:
     rows, codes = np.unique(chunk.row, return_inverse=True)
     arrays: list[Any] = [
@@ -196,8 +231,6 @@ def _table(chunk: Columns, schema: pa.Schema, scales: Mapping[str, int | None], 
             arrays.append(pa.nulls(len(chunk), schema.field(PREFIX + name).type))
             continue
         missing = np.isnan(values)
-        if places is not None and not exact(values, places):
-            raise Inexact(name, places_of(values, places))
         if places is None:
             arrays.append(pa.array(values, mask=missing))
         else:

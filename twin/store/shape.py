@@ -29,8 +29,8 @@ def join(parts: Sequence[Columns]) -> Columns:
     return Columns(kind=parts[0].kind, values=values, **integers)
 
 
-def take(columns: Columns, which: NDArray[np.bool_] | NDArray[np.intp]) -> Columns:
-    """Some of the readings, by mask or by index."""
+def take(columns: Columns, which: NDArray[np.bool_] | NDArray[np.intp] | slice) -> Columns:
+    """Some of the readings, by mask, by index or (not copied) by slice."""
     integers = {name: getattr(columns, name)[which] for name in INTEGERS}
     return Columns(columns.kind, values={name: v[which] for name, v in columns.values.items()}, **integers)
 

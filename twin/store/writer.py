@@ -21,7 +21,7 @@ from twin.store.protocol import Rows, Store
 LOT_ROWS = 250_000
 LOT_ENTRIES = 10_000
 IDLE_S = 0.5
-GATHER_S = 1.0  # a lot costs the store some 9 ms of CPU however small it is: let a trickle gather
+GATHER_S = 2.0  # a lot costs the store some 10 ms of CPU however small it is: let a trickle gather
 GATHERED = 1000  # entries; with so many at once there is a backlog, and no reason to wait
 FIRST_PAUSE_S = 0.25
 LONGEST_PAUSE_S = 30.0

@@ -160,8 +160,8 @@ class World:
         """A copy of everything, as fast as arrays can be copied; `encode` it in any thread.
 
         Of what does not change once it is made (findings, what the ledger holds) only the references are copied here.
-        With `copied` False large arrays are not copied either: the tree is good until the next tick, and in a process
-        that is forked before it.
+        With `copied` False large arrays are not copied either: the tree is good until the next tick, or in a forked
+        process. Nothing here waits for a lock.
         """
         said = {key: dict(sayers) for key, sayers in self.said.items()}
         ledger = self.ledger.snapshot()
@@ -177,7 +177,7 @@ class World:
             "city": self.city.version,
             "orders": [self.orders.dump()],
             "rules": self.rules.overrides(),
-            "names": self.city.registry.names() if copied else Later(self.city.registry.names),
+            "names": self.city.registry.names(),
             "quantities": {kind: list(model.quantities) for kind, model in self.models.items()},
             "models": {kind: model.dump() if copied else model.views() for kind, model in self.models.items()},
             "detectors": {
@@ -196,7 +196,7 @@ class World:
     @classmethod
     def load(
         cls,
-        data: bytes,
+        data: bytes | memoryview,
         city: City,
         ledger: Ledger,
         rules: Rules | None = None,

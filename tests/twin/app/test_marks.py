@@ -9,7 +9,7 @@ import paho.mqtt.client as mqtt
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
-from devices.envelope import decode_mark
+from devices.envelope import decode_mark, encode_mark
 from devices.records import Mark
 from tests.broker import TestBroker
 from tests.twin.ingest.conftest import until
@@ -31,11 +31,11 @@ class Senders:
         self.marks[device] = Mark(device, 1, seq)
         self.fresh.add(device)
 
-    def changed(self, everything: bool) -> Iterable[tuple[str, str, Mark]]:
+    def changed(self, everything: bool) -> Iterable[tuple[str, bytes]]:
         self.asked.append(everything)
         told = set(self.marks) if everything else self.fresh
         self.fresh = set()
-        return [("d1", "pole", self.marks[device]) for device in sorted(told)]
+        return [(f"city/d1/pole/{device}/mark", encode_mark(self.marks[device])) for device in sorted(told)]
 
 
 class Wire:

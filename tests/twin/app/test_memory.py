@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import signal
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -202,6 +203,35 @@ def test_a_large_world_is_forked_and_not_copied(
     assert again.book.total().journalled == 1
     kept.stop()
     assert [path.suffix for path in (tmp_path / "checkpoints").iterdir()] == [".check"]
+
+
+@pytest.mark.skipif(not FORKS, reason="large worlds are forked on Linux alone")
+def test_a_fork_waits_for_no_lock_of_another_thread(tmp_path: Path, journal: Journal) -> None:
+    """However often the account is just being changed when the world is forked, the child can write it down."""
+    place, book = city(), Book()
+    kept = keeper(tmp_path, journal)
+    kept.fork_from = 0
+    kept.start()
+    busy = threading.Event()
+
+    def count() -> None:
+        n = 1_000
+        while not busy.is_set():
+            n += 1
+            book.commit(Batch((heard(place, n),), messages=1), n)
+
+    thread = threading.Thread(target=count)
+    thread.start()
+    try:
+        for seq in range(1, 6):
+            n = journal.append([Tick(NIGHT_MS + seq)])
+            kept.offer(world(place), n, book, now=True)
+            until(lambda seq=seq: kept.written == seq, "the child has written it")
+    finally:
+        busy.set()
+        thread.join()
+        kept.stop()
+    assert kept.trouble == ""
 
 
 @pytest.mark.skipif(not FORKS, reason="large worlds are forked on Linux alone")

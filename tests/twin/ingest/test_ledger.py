@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from devices.envelope import decode_mark
 from devices.records import Mark
 from tests.twin.ingest.conftest import T0, columns_of, ids_of
 from twin.ingest.ledger import Ledger
@@ -152,26 +153,32 @@ def test_a_refused_reading_is_no_gap() -> None:
     assert (len(both), both.refused, both.duplicates) == (1, (), {("pole", 0): 1})
 
 
+def marks_of(ledger: Ledger, *, changed_only: bool = True) -> list[Mark]:
+    """The marks of poles as their senders read them."""
+    told = ledger.marks(changed_only=changed_only)
+    assert {kind for kind, _, _ in told} <= {"pole"}
+    return [decode_mark(f"p-{row}", text) for _, rows, texts in told for row, text in zip(rows, texts, strict=True)]
+
+
 def test_marks() -> None:
     """Marks name what is whole, ranges beyond a gap, and older boots; changed ones are told once."""
     ledger = Ledger()
-    names = {"pole": [f"p-{i}" for i in range(100)]}
     ledger.commit(ledger.admit(batch_of([(0, 1, 1, 0), (0, 1, 2, 1), (1, 1, 1, 0), (2, -1, -1, 0)])), 1)
-    assert ledger.marks(names) == [("pole", Mark("p-0", 1, 2)), ("pole", Mark("p-1", 1, 1))]
-    assert ledger.marks(names) == []
+    assert marks_of(ledger) == [Mark("p-0", 1, 2), Mark("p-1", 1, 1)]
+    assert marks_of(ledger) == []
     ledger.commit(ledger.admit(batch_of([(0, 1, 5, 2), (0, 2, 1, 3)])), 2)
-    ((_, mark),) = ledger.marks(names)
+    (mark,) = marks_of(ledger)
     assert mark == Mark("p-0", 2, 1, (), (Mark("p-0", 1, 2, ((5, 5),)),))
     assert mark.covers(1, 5)
     assert not mark.covers(1, 4)
-    assert [m.device for _, m in ledger.marks(names, changed_only=False)] == ["p-0", "p-1"]
+    assert [m.device for m in marks_of(ledger, changed_only=False)] == ["p-0", "p-1"]
 
 
 def test_a_boot_with_nothing_whole() -> None:
     """Of a boot whose first number is missing the mark is 0 with the ranges that came."""
     ledger = Ledger()
     ledger.commit(ledger.admit(batch_of([(0, 1, 3, 0)])), 1)
-    assert ledger.marks({"pole": ["p-0"]}) == [("pole", Mark("p-0", 1, 0, ((3, 3),)))]
+    assert marks_of(ledger) == [Mark("p-0", 1, 0, ((3, 3),))]
 
 
 def test_clock_offset_is_a_rolling_minimum() -> None:

@@ -19,7 +19,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from tests.contracts.readings import HOUR_MS, T0, batch, rows
 from twin.errors import StoreBroken, StoreDown
 from twin.records import Batch
-from twin.store import hot
+from twin.store import hot, seal, sealed
 from twin.store.embedded import EmbeddedStore
 from twin.store.protocol import DAY_MS
 from twin.store.seal import MERGE_LEAST, mergeable
@@ -119,6 +119,27 @@ def test_other_programs_read_sealed_files(store: EmbeddedStore, tmp_path: Path) 
     assert_array_equal(np.sort(table.column("q.voltage").to_numpy() / scale), np.sort(sent.values["voltage"]))
     count = duckdb.connect().execute(f"SELECT count(*) FROM read_parquet('{path}') WHERE device = 'pole-1'").fetchone()
     assert count == (60,)
+
+
+def test_a_large_table_is_sealed_in_pieces(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever is held in memory at once, the file is the same: rows in order, row groups full to the bucket's end."""
+    monkeypatch.setattr(sealed, "GROUP_ROWS", 7)
+    monkeypatch.setattr(sealed, "SAMPLE_ROWS", 21)
+    told = []
+    for name, piece in (("whole", 10_000), ("pieces", 25)):
+        monkeypatch.setattr(seal, "PIECE_ROWS", piece)
+        one = EmbeddedStore(tmp_path / name, rows(), seal_every_s=None)
+        one.append(1, hour(0, 0))
+        one.append(2, hour(0, 1))
+        one.seal()
+        one.close()
+        (path,) = (tmp_path / name / "sealed").glob("pole-*.parquet")
+        file = pq.ParquetFile(path)
+        groups = [file.metadata.row_group(i).num_rows for i in range(file.metadata.num_row_groups)]
+        told.append((file.read(), groups))
+    assert told[0][0].equals(told[1][0])
+    assert told[0][1] == told[1][1]
+    assert set(told[0][1][:-1]) == {7}
 
 
 def test_pruning_deletes_files(store: EmbeddedStore, tmp_path: Path) -> None:
