@@ -240,7 +240,11 @@ def test_rules_are_shown_set_and_taken_back(running: Running, tmp_path: Path) ->
     code, told = running.call("rules", "show")
     assert "limit = 0.05" in told
     assert "where" in told
-    wrong = {"leekage": "[leekage]\nlimit = 1\n", "limmit": "[leakage]\nlimmit = 1\n", "line 1": "[leakage"}
+    wrong = {
+        "leekage": "[leekage]\nlimit = 1\n",
+        "limmit": "[leakage]\nlimmit = 1\n",
+        "line 1": "[leakage\nlimit = 1\n",
+    }
     for named, text in wrong.items():
         file.write_text(text, encoding="utf-8")
         code, told = running.call("rules", "set", str(file))
