@@ -39,6 +39,7 @@ from twin.settings import (
 )
 
 EVENING_MS = 1_795_205_100_000  # 2026-11-20 22:05 in Helsinki: dark, and outside the permits' hours
+DRAIN_S = 300.0  # the fleet's end waits so long for what no mark covers, doing nothing
 T = TypeVar("T")
 MINUTES = float(os.environ.get("CITYWHISTLE_TEST_MINUTES", "inf"))
 
@@ -154,7 +155,7 @@ class Town:
         """Start the server and go on at once."""
         self.server = self.run("server", ["up", "--config", str(self.config)])
 
-    def stop(self, name: str, timeout_s: float = 90.0) -> int:
+    def stop(self, name: str, timeout_s: float = DRAIN_S + 60.0) -> int:
         """SIGTERM to a process by its pid, and its exit code, however long it works on its end."""
         process: subprocess.Popen[bytes] | None = getattr(self, name)
         assert process is not None
@@ -166,7 +167,7 @@ class Town:
         """The simulated fleet with its own log; `more` are further options."""
         clock, state = str(self.root / "clock.json"), str(self.root / "senders")
         common = ["--city", str(self.files.folder), "--broker", self.broker.address, "--clock", clock, "--json"]
-        common += ["--credentials", str(self.broker.files.credentials), "--state", state, "--drain", "300"]
+        common += ["--credentials", str(self.broker.files.credentials), "--state", state, "--drain", f"{DRAIN_S:.0f}"]
         self.fleet = self.run("fleet", ["devices", "run", *common, "--truth", str(self.root / "truth.jsonl"), *more])
 
     def sent(self) -> Log:

@@ -147,6 +147,7 @@ class Server:
                 self.data.chmod(0o700)  # cases, histories and keys are nobody else's to read
         except OSError as error:
             raise TwinError(f"{self.data} cannot be made: {error.strerror}; set data_dir to another place") from error
+        _ours(self.data)
         self.password = read_secret(settings.broker.password_file)
         lived = (self.data / "journal.db").exists()
         if lived and not (self.data / USERS).exists():
@@ -573,6 +574,18 @@ def _damage_told(settings: Settings) -> Iterator[None]:
         elif error.errno == errno.EROFS:
             fix = "mount it for writing, or set data_dir to another place"
         raise TwinError(f"{error.filename} cannot be used: {error.strerror}; {fix}") from error
+
+
+def _ours(data: Path) -> None:
+    """Every part of the data directory must be ours to read and write, or each would tell of it in words of its own.
+    Raises TwinError naming the first that is not."""
+    for path in (data, *data.iterdir(), *(data / "store").glob("*"), *(data / "checkpoints").glob("*")):
+        needed = os.R_OK | os.W_OK | (os.X_OK if path.is_dir() else 0)
+        if not os.access(path, needed, effective_ids=True) and path.exists():  # logs of databases come and go
+            raise TwinError(
+                f"{path} cannot be read and written by user {os.geteuid()}: give all of {data} to the user that runs "
+                "the server (chown -R), or set data_dir to another place"
+            )
 
 
 def _within(seconds: float, stop: Callable[[], object]) -> None:

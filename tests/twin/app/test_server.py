@@ -18,6 +18,8 @@ from tests.broker import TestBroker
 from tests.servers import free_port
 from tests.twin.app.serving import begin, refused, serving, settings_in, write_config
 from tests.twin.ingest.conftest import Publisher, until
+from twin.app.server import _ours
+from twin.errors import TwinError
 from twin.settings import JournalSettings, StoreSettings, WebSettings
 
 TOPIC = "city/091001/pole/pole-0001/telemetry"
@@ -179,7 +181,7 @@ def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
         until(lambda: server.health()["tick"]["last"] > 3, "some entries")
         server.process.kill()
         server.process.wait()
-    for log in ("journal.db", "cases.db"):
+    for log in ("journal.db", "cases.db", "users.db"):
         with sqlite3.connect(folder / "data" / log) as link:
             link.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         link.close()
@@ -201,6 +203,30 @@ def test_damaged_data_is_an_error_that_says_what_to_do(
     assert "Traceback" not in said
     assert word in said
     assert "backup" in said or "restore" in said
+
+
+@pytest.mark.parametrize("name", ["users.db", "journal.db", "pseudonym.key", "store", "store/hot.duckdb"])
+def test_a_file_of_another_user_is_named(tmp_path: Path, killed: Path, name: str) -> None:
+    """One rightless file in the data directory ends the start by its name and the way out, whichever it is: not with
+    advice to restore it from a backup, or to remove it."""
+    data = tmp_path / "data"
+    shutil.copytree(killed / "data", data)
+    _ours(data)
+    root = os.geteuid() == 0
+    try:
+        if root:  # whom no mode stops
+            for path in (tmp_path, *tmp_path.parents[:3], data, *data.rglob("*")):
+                path.chmod(0o777 if path.is_dir() else 0o666)
+            (data / name).chmod(0o700 if (data / name).is_dir() else 0o600)
+            os.seteuid(65_534)
+        else:
+            (data / name).chmod(0)
+        with pytest.raises(TwinError, match=f"{name} cannot be read and written by user .*chown"):
+            _ours(data)
+    finally:
+        if root:
+            os.seteuid(0)
+        (data / name).chmod(0o700)
 
 
 def test_a_secret_that_cannot_be_read_is_a_wrong_configuration(tmp_path: Path) -> None:
