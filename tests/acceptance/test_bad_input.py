@@ -7,7 +7,9 @@ Floating-point warnings are errors in the server: one would end it.
 from __future__ import annotations
 
 import json
+import math
 import random
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -27,6 +29,7 @@ from twin.settings import CitySettings, Settings
 
 START_MS = 1_773_108_000_000  # 2026-03-10 10:00 in Shanghai
 SPEED = 240.0
+YEAR_MS = 365 * 86_400_000
 pytestmark = [pytest.mark.broker, pytest.mark.acceptance, pytest.mark.timeout(900)]
 
 Say = Callable[[int, int], bytes]  # (number, city time) -> payload
@@ -249,3 +252,31 @@ def test_a_thousand_new_devices_at_once(town: Town) -> None:
     assert len(town.ask("/api/registry/devices?limit=5000")) == 1009
     assert town.cases() == []
     publisher.close()
+
+
+def test_a_channel_that_appears_after_a_year(town: Town) -> None:
+    """A year in which nobody spoke and the server was away accuses nobody; a quantity that was never said before comes
+    up then, and is only learnt."""
+    town.live(2)
+    assert town.server is not None
+    town.server.process.send_signal(signal.SIGTERM)
+    assert town.server.process.wait(60) == 0
+    says, town.says = town.says, {}
+    town.set_clock(START_MS + YEAR_MS)
+    with serving(town.folder, town.settings) as server:
+        town.server = server
+        until(lambda: server.health()["link"] == "drained", "the link is drained", 40)
+        wave = lively(9, no2=30.0, windSpeed=4.0, precipitation=0.4)
+        first = says[topic("pole", "pole-0001")]
+
+        def more(seq: int, t: int) -> bytes:
+            told = json.loads(first(seq, t)) | json.loads(wave(seq, t))
+            return json.dumps(told | {"relativeHumidity": round(60 + 20 * math.sin(seq / 90), 1)}).encode()
+
+        town.says = says | {topic("pole", "pole-0001"): more}
+        town.live(4)
+        told = {one["quantity"]: one for one in town.ask("/api/devices/pole-0001")["values"]}
+        assert told["no2"]["expected"] is not None
+        assert town.cases() == []
+        assert town.account("pole-0001")["missing"] == 0
+        town.nothing_broke()
