@@ -87,6 +87,9 @@ def test_figures_of_a_story(tmp_path: Path) -> None:
     with closing(Cases(tmp_path / "cases.db")) as again:
         empty = score(again, files(30), story.now_ms, date(2026, 6, 23), date(2026, 6, 23))
         assert (empty.total.cases, empty.total.share_in_time, empty.total.median_s["whole"]) == (0, None, None)
+        for last in (date.min, date(1, 1, 29), date.max):
+            with pytest.raises(BadPeriod, match="from 1971 on"):
+                score(again, files(30), story.now_ms, None, last)
         with pytest.raises(BadPeriod, match="earlier day first"):
             score(again, files(30), story.now_ms, date(2026, 6, 24), date(2026, 6, 23))
 
