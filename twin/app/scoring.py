@@ -26,7 +26,7 @@ def score(
     zone = files.timezone
     today = datetime.fromtimestamp(now_ms / 1000, UTC).astimezone(ZoneInfo(zone)).date()
     end = last or today
-    begin = first or max(end, date.min + timedelta(days=USUAL_DAYS)) - timedelta(days=USUAL_DAYS - 1)
+    begin = first or (end - timedelta(days=USUAL_DAYS - 1) if end.year > 1970 else end)
     if begin > end:
         raise BadPeriod(f"the period begins on {begin} and ends on {end}: give the earlier day first")
     if (end - begin).days >= LONGEST_DAYS or not begin.year > 1970 or end.year > 9000:
