@@ -63,7 +63,8 @@ def test_every_body_has_a_number() -> None:
 
 
 def test_every_field_of_a_batch_travels() -> None:
-    """A field added to Batch must be in the codec, or a replay would differ from the live run."""
+    """A field added to Batch must be in the codec, or a replay would differ from the live run; but who knocks, which
+    changes no state of the city, is told by the samples there."""
     full = Batch(
         columns=batch(2).columns,
         messages=1,
@@ -75,6 +76,8 @@ def test_every_field_of_a_batch_travels() -> None:
     )
     empty = Batch()
     for field in dataclasses.fields(Batch):
+        if field.name == "knocks":
+            continue
         assert getattr(full, field.name) != getattr(empty, field.name), f"give {field.name} a value here"
     assert same(decode(1, encode(full)).body, full)
 
