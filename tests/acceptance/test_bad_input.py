@@ -254,6 +254,7 @@ def test_a_thousand_new_devices_at_once(town: Town) -> None:
     publisher.close()
 
 
+@pytest.mark.soak
 def test_a_channel_that_appears_after_a_year(town: Town) -> None:
     """A year in which nobody spoke and the server was away accuses nobody; a quantity that was never said before comes
     up then, and is only learnt."""
