@@ -20,7 +20,7 @@ import uuid
 from collections.abc import Callable, Mapping
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import psutil
 import pyarrow as pa
@@ -44,6 +44,14 @@ NOTHING: dict[str, Any] = {
 RUNS = ("copying", "learning", "comparing")
 
 
+class End(NamedTuple):
+    """How a back-test ended; told once its copy is put away."""
+
+    state: str
+    detail: str = ""
+    result: Mapping[str, Any] | None = None
+
+
 class Backtesting:
     """`twin.query.backtest.Backtests` over one running server. `stop` before the store is closed."""
 
@@ -61,8 +69,6 @@ class Backtesting:
         with self._lock:
             if self._told["state"] in RUNS:
                 raise BacktestRuns(f"a back-test that {self._told['actor']} started is running; cancel it or wait")
-            if self._thread is not None:
-                self._thread.join()  # it puts away the copy
             order = self._order(ask)
             self._told = NOTHING | {
                 "id": uuid.uuid4().hex, "state": "copying", "actor": actor, "started_ms": _machine_ms(),
@@ -89,23 +95,22 @@ class Backtesting:
 
     def _run(self, order: Order) -> None:
         try:
-            self._watched(order)
+            end = self._watched(order)
         except (TwinError, OSError) as error:
-            self._end("failed", str(error))
+            end = End("failed", str(error))
         except Exception as error:
             LOG.exception("the back-test broke")
-            self._end("failed", f"it broke ({error!r}); the log says where")
-        finally:
-            shutil.rmtree(self._folder, ignore_errors=True)
+            end = End("failed", f"it broke ({error!r}); the log says where")
+        shutil.rmtree(self._folder, ignore_errors=True)
+        self._end(end)
 
-    def _watched(self, order: Order) -> None:
-        """Copy, start the process, and tell what it tells, until it ends or is to end."""
+    def _watched(self, order: Order) -> End:
+        """Copy, start the process, and tell what it tells, until it ends or is to end: how it ended."""
         copy = self._folder / "copy"
         copy.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._copy(copy)
         if self._cancelled.is_set():
-            self._end("cancelled")
-            return
+            return End("cancelled")
         spawn = multiprocessing.get_context("spawn")  # never forked: this process has threads
         ours, theirs = spawn.Pipe(duplex=False)
         child = spawn.Process(target=_in_its_process, args=(copy, order, theirs), name="backtest", daemon=True)
@@ -117,19 +122,16 @@ class Backtesting:
                     continue
                 what, told = ours.recv()
                 if what == "done":
-                    self._end("done", result=told)
-                    break
+                    return End("done", result=told)
                 if what == "failed":
-                    self._end("failed", told)
-                    break
+                    return End("failed", told)
                 self._note(state=what, share=told)
-            else:
-                self._end("cancelled")
+            return End("cancelled")
         except EOFError:
             child.join(END_S)
             code = child.exitcode
             why = f"signal {-code}: perhaps memory ran out" if code is not None and code < 0 else f"status {code}"
-            self._end("failed", f"its process ended by {why}; ask for a shorter span")
+            return End("failed", f"its process ended by {why}; ask for a shorter span")
         finally:
             ours.close()
             child.terminate()
@@ -142,10 +144,10 @@ class Backtesting:
         with self._lock:
             self._told = self._told | told
 
-    def _end(self, state: str, detail: str = "", result: Mapping[str, Any] | None = None) -> None:
-        share = 1.0 if state == "done" else self._told["share"]
-        self._note(state=state, detail=detail, share=share, result=result, ended_ms=_machine_ms())
-        LOG.info("back-test of %s: %s%s", self._told["actor"], state, f" ({detail})" if detail else "")
+    def _end(self, end: End) -> None:
+        share = 1.0 if end.state == "done" else self._told["share"]
+        self._note(**end._asdict(), share=share, ended_ms=_machine_ms())
+        LOG.info("back-test of %s: %s%s", self._told["actor"], end.state, f" ({end.detail})" if end.detail else "")
 
 
 def _in_its_process(copy: Path, order: Order, way: Connection) -> None:
