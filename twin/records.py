@@ -75,8 +75,8 @@ class Batch:
     `duplicates` counts re-sent readings by (kind, row); `rejected` readings (messages, where no reading could be told)
     by (kind, row, reason), kind "" and row -1 where no registered device could be named. `refused` lists those of the
     rejected whose (boot, seq) is known. `bad_values` counts single values that were left out of an accepted reading,
-    by (kind, row, reason). `samples` are the newest rejects (bounded). `messages` counts MQTT messages. `knocks`, which
-    is not journalled: of each device that no register names its first message (bounded).
+    by (kind, row, reason). `samples` are the newest rejects (bounded). `messages` counts MQTT messages. `knocks`: of
+    each device that no register names its first message (bounded).
     """
 
     columns: tuple[Columns, ...] = ()

@@ -24,7 +24,7 @@ class Strangers:
 
     def note(self, batch: Batch) -> None:
         """Look through what was refused."""
-        for reject in batch.knocks or batch.samples:  # of a batch out of the journal there are the samples
+        for reject in batch.knocks or batch.samples:  # what came by HTTP has samples alone
             if reject.reason != "unknown_device":
                 continue
             try:

@@ -114,6 +114,8 @@ def _encode_batch(batch: Batch) -> bytes:
     head: dict[str, Any] = {name: [[*key, count] for key, count in getattr(batch, name).items()] for name in COUNTS}
     head["messages"] = batch.messages
     head["samples"] = msgspec.to_builtins(batch.samples)
+    if batch.knocks:
+        head["knocks"] = msgspec.to_builtins(batch.knocks)
     head["refused"] = [[r.kind, r.row, r.boot, r.seq, r.reason] for r in batch.refused]
     head["columns"] = [_encode_columns(columns, parts) for columns in batch.columns]
     text = _to_json(head)
@@ -239,6 +241,7 @@ def _decode_batch(payload: memoryview) -> Batch:
         columns=tuple(columns),
         messages=head["messages"],
         samples=msgspec.convert(head["samples"], tuple[Reject, ...]),
+        knocks=msgspec.convert(head.get("knocks", ()), tuple[Reject, ...]),
         refused=tuple(Refused(*fields) for fields in head["refused"]),
         **counts,
     )
