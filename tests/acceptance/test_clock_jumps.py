@@ -38,7 +38,6 @@ def lived(place: Town, readings: int = 3000) -> None:
     wait_for(on, "the city goes on", 120)
 
 
-@pytest.mark.soak
 @pytest.mark.broker
 @pytest.mark.acceptance
 @pytest.mark.timeout(600)

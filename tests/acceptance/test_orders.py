@@ -35,7 +35,6 @@ def reported(place: Town, device: str, quantity: str) -> float:
     return float(values.get(quantity, float("nan")))
 
 
-@pytest.mark.soak
 @pytest.mark.broker
 @pytest.mark.acceptance
 @pytest.mark.timeout(900)
