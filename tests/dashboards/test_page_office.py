@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from argon2 import PasswordHasher
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import BrowserContext, Page, expect
+from playwright.sync_api import BrowserContext, Page, Route, expect
 
 from dashboards.serve import Running
 from tests.dashboards.fake_desk import FakeDesk
@@ -200,6 +200,29 @@ def test_dead_letters_and_channels(enter: Callable[[str], Page], desk: FakeDesk)
     page.locator("#testto").fill("nowhere")
     page.get_by_role("button", name="Send a test message").click()
     expect(page.locator("#testsaid")).to_have_text("It did not arrive: connection refused")
+
+
+def test_a_late_answer_does_not_turn_the_page(enter: Callable[[str], Page], desk: FakeDesk) -> None:
+    """Who went on to another section while an answer was under way stays there."""
+    page = enter("boss")
+    held: list[Route] = []
+    read: list[str] = []
+
+    def hold(route: Route) -> None:
+        held.append(route)
+
+    page.route("**/resend", hold)
+    office(page, "officeLetters")
+    page.get_by_role("button", name="Send again").click()
+    office(page, "officeChannels")
+    expect(page.locator(".office table")).to_contain_text("6 failures in a row")
+    page.on("request", lambda request: read.append(request.url) if "/api/letters" in request.url else None)
+    with page.expect_response("**/resend") as answer:
+        held[0].continue_()
+    answer.value.finished()
+    page.evaluate("async () => { for (let i = 0; i < 3; i++) await fetch('/api/whoami') }")
+    assert not read, "the section that was left is read again"
+    expect(page.locator("#officetitle")).to_have_text("Channels")
 
 
 def test_a_section_that_fails_says_so_and_can_be_tried_again(enter: Callable[[str], Page], desk: FakeDesk) -> None:

@@ -70,7 +70,9 @@ export function openOffice(given: Given, outside: { case(id: string): void; devi
       title.textContent = t(word);
       for (const button of buttons) button.setAttribute("aria-current", String(button.dataset["section"] === word));
       place.replaceChildren(h("p", { class: "more", role: "status" }, t("loadingPart")));
-      const again = (): void => void show([word, "", section]);
+      const again = (): void => {
+        if (now === turn) void show([word, "", section]); // a late answer does not turn the page that is open by now
+      };
       const office: Office = {
         ...given,
         again,
