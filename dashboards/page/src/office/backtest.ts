@@ -52,14 +52,18 @@ const DAY = 86_400_000;
 export async function backtest(office: Office): Promise<Node[]> {
   const [job, rules] = await Promise.all([get<Job>("/api/backtest"), get<{ rules: Tables; overrides: Tables }>("/api/rules")]);
   const place = h("div", { id: "backtest" });
+  let timer = 0;
+  const later = (ms: number): void => {
+    clearTimeout(timer);
+    timer = window.setTimeout(() => void watch().catch(() => later(5 * ASK_MS)), ms);
+  };
   const watch = async (): Promise<void> => {
-    if (!place.isConnected) return;
-    const now = await get<Job>("/api/backtest");
-    show(now);
+    if (place.isConnected) show(await get<Job>("/api/backtest"));
   };
   const show = (now: Job): void => {
     place.replaceChildren(...standing(office, now, show));
-    if (RUNS.includes(now.state)) setTimeout(() => void watch().catch(() => setTimeout(() => void watch(), 5 * ASK_MS)), ASK_MS);
+    clearTimeout(timer);
+    if (RUNS.includes(now.state)) later(ASK_MS);
   };
   show(job);
   return [h("p", { class: "more" }, t("backtestNote")), place, h("details", { open: job.state === "none" }, h("summary", {}, t("backtestNew")), ask(office, rules, show))];

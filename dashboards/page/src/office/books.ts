@@ -4,6 +4,7 @@ import { get } from "../api";
 import { h } from "../dom";
 import { labelled, once, select, table } from "../forms";
 import { count, fullTime } from "../format";
+import { told as refusal } from "../login";
 import { t, tOr, type Word } from "../text";
 import { caseLink } from "./links";
 import type { Office } from "./office";
@@ -33,8 +34,12 @@ const BOOKS: [string, Word][] = [["reveals", "bookReveals"], ["audit", "bookAudi
 export async function books(office: Office): Promise<Node[]> {
   const place = h("div", {});
   const book = select(BOOKS.map(([value, word]) => ({ value, text: t(word) })), "reveals", { id: "book" });
-  const read = async (): Promise<void> => place.replaceChildren(...(await lines(office, book.value)));
-  book.onchange = () => void read().catch((error: unknown) => (place.textContent = String(error)));
+  const read = async (): Promise<void> => {
+    const name = book.value;
+    const got = await lines(office, name);
+    if (book.value === name) place.replaceChildren(...got);
+  };
+  book.onchange = () => void read().catch((error: unknown) => (place.textContent = refusal(error)));
   await read();
   return [proofs(office), labelled(t("book"), book), place];
 }

@@ -83,13 +83,8 @@ function adopt(office: Office, one: Stranger): void {
 }
 
 export async function versions(office: Office): Promise<Node[]> {
-  const told: Version[] = [];
-  for (let page: Version[] = [], after = 0; ; after = page.at(-1)!.version) {
-    page = await get<Version[]>(`/api/registry/versions?after=${after}&limit=${PAGE}`);
-    told.push(...page);
-    if (told.length > SHOWN) told.splice(0, told.length - SHOWN);
-    if (page.length < PAGE) break;
-  }
+  const after = Math.max(0, office.city.version - SHOWN);
+  const told = (await get<Version[]>(`/api/registry/versions?after=${after}&limit=${PAGE}`)).slice(-SHOWN);
   if (told.length === 0) return [h("p", {}, t("versionsNone"))];
   const sort = (change: Version["changes"][number]): string => t(change.value === null ? "changeGone" : change.before ? "changeOther" : "changeNew");
   const change = (one: Version["changes"][number]): HTMLElement =>
