@@ -96,6 +96,7 @@ class Live:
         self._of_caller: Counter[str] = Counter()
         self._pages = 0
         self._beat = asyncio.Event()
+        self._beating = asyncio.Lock()  # a beat that began before a page came must not end after that page's own
         self._told: Mapping[str, Any] = {}
         self._texts: dict[tuple[tuple[str, ...], int, int], str] = {}
         self._binaries: dict[tuple[tuple[str, ...], int], tuple[int, bytes]] = {}
@@ -122,6 +123,10 @@ class Live:
 
     async def beat(self) -> None:
         """Read the desk (aside, so that a slow case database holds up no page's socket) and wake the pages."""
+        async with self._beating:
+            await self._take_beat()
+
+    async def _take_beat(self) -> None:
         viewers = tuple(self._viewers)
         told, cases, sights = await asyncio.to_thread(self._read, viewers)
         self._told, self._sights = told, sights

@@ -54,7 +54,7 @@ class Views:
         city, ids = int(self._desk.city()["version"]), self._desk.needed(key)
         with self._lock:
             known = self._known.get(key)
-            if known is not None and known.city == city and known.ids == ids:
+            if known is not None and known.city == city and (known.ids is ids or known.ids == ids):
                 self._known.move_to_end(key)
                 return known
         rows = self._desk.devices()

@@ -43,9 +43,10 @@ async def warning(case: str, given: Given, number: Annotated[int | None, Query(g
 
 def _feed(given: Subject, address: str) -> bytes:
     entries: list[tuple[Case, Element]] = []
+    sender = _sender(given)
     for case in given.desk.warnings(MOST_LOOKED):
         if cap.is_public(case) and len(entries) < MOST_ENTRIES:
-            messages = cap.messages(case, given.desk.history(case.id), _sender(given))
+            messages = cap.messages(case, given.desk.history(case.id), sender)
             entries += [(case, messages[-1])] if messages else []
     return cap.document(cap.feed(entries, address, int(given.desk.city()["clock"]["city_ms"])))
 

@@ -15,6 +15,7 @@ from dashboards.api.steps import Step, Verb, arguments_of
 from dashboards.api.subject import Given, Subject, Who
 from dashboards.plain import plain
 from twin.access.roles import OWN_PARTNER
+from twin.errors import JournalFull
 from twin.records import Case
 
 routes = APIRouter(tags=["cases"])
@@ -110,6 +111,6 @@ async def take(given: Subject, asked: Asked) -> Case:
             )
     except KeyError:
         raise no_case(asked.case) from None
-    except TimeoutError:
+    except (TimeoutError, JournalFull):
         raise Refused(503, "busy", "The step was not recorded in time.",
                       "Repeat the call with the same Idempotency-Key.", retry_s=5) from None  # fmt: skip

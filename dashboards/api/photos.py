@@ -30,7 +30,7 @@ async def send(
     kept under the case, and its hash is recorded in the case's history as `attach`.
     """
     told = await asyncio.to_thread(given.case, who, case)
-    if who.confined and told.department not in who.departments and "step:attach" not in OWN_PARTNER:
+    if not given.leads(who, told) and "step:attach" not in OWN_PARTNER:
         raise Refused(403, "partner", f"{case} is with another department.", "Ask the department in charge.")
     try:
         arguments = await keep(given, case, await request.body())

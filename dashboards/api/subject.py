@@ -76,9 +76,9 @@ class Subject:
 
     def steps(self, who: Caller, case: Case) -> list[str]:
         """The steps that a case may take as it stands and that are the caller's to take."""
-        mine = [f"step:{verb}" for verb in (*self.desk.possible(case), *QUIET)]
-        return [one.removeprefix("step:") for one in mine
-                if who.may(one) and (self.leads(who, case) or one in OWN_PARTNER)]  # fmt: skip
+        leads = self.leads(who, case)
+        return [verb for verb in (*self.desk.possible(case), *QUIET)
+                if who.may(f"step:{verb}") and (leads or f"step:{verb}" in OWN_PARTNER)]  # fmt: skip
 
     def view(self, who: Caller) -> View | None:
         """The part of the city that is the caller's to see; None for all of it."""

@@ -90,6 +90,8 @@ class Veil:
 
     def pseudonym(self, kind: Kind, value: str) -> str:
         """The pseudonym of a value: the same for each way to write it."""
+        if kind in ("phone", "mail"):
+            value = value.strip().removeprefix("tel:").removeprefix("mailto:")
         if kind == "mail":
             one = value.strip().lower()
         else:
@@ -201,7 +203,7 @@ def is_number(text: str) -> bool:
 
 def kind_of(address: str) -> Kind | None:
     """What an address of a channel is, where it means a person: a number, an e-mail address; None for others."""
-    if is_number(address.removeprefix("tel:")):
+    if is_number(address.strip().removeprefix("tel:")):
         return "phone"
     return "mail" if _MAIL.fullmatch(address.strip().removeprefix("mailto:")) else None
 

@@ -51,12 +51,13 @@ class Sight:
         """From when on a device's readings are theirs to see: 0 of street furniture, of a truck some hours before its
         oldest open case; None where it is not."""
         known = self.city.describe(device)
-        if known is None or device not in self.needed(departments):
+        if known is None:
             return None
-        if known.kind not in DRIVEN:
+        moves = known.kind in DRIVEN
+        if not moves and device in self._standing(tuple(sorted(departments)), self.city.version):
             return 0
-        cases = [case for case in self.open_cases(departments) if self._touches(case, device)]
-        return min((case.since_ms for case in cases), default=0) - BEFORE_MS if cases else None
+        mine = [case.since_ms for case in self.open_cases(departments) if self._touches(case, device)]
+        return (min(mine) - BEFORE_MS if moves else 0) if mine else None
 
     def _touches(self, case: Case, device: str) -> bool:
         return device == case.subject or device in self._below(case)
