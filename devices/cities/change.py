@@ -184,7 +184,9 @@ def applied(files: CityFiles, changes: Iterable[Change]) -> CityFiles:
     change that cannot be read; whether the city still fits together is for `devices.cities.judge` to say."""
     tables: dict[str, dict[str, Any]] = {}
     for change in changes:
-        known = tables.setdefault(change.table, records_of(files, change.table))
+        if change.table not in tables:
+            tables[change.table] = records_of(files, change.table)
+        known = tables[change.table]
         if change.value is None:
             known.pop(change.id, None)
         else:
@@ -199,6 +201,8 @@ def difference(before: CityFiles, after: CityFiles) -> list[Change]:
     """The changes that make `after` of `before`. Of the base map it is the fingerprint; the file is elsewhere."""
     changes: list[Change] = []
     for table, how in TABLES.items():
+        if table != "city" and getattr(before, table) is getattr(after, table):
+            continue
         old, new = records_of(before, table), records_of(after, table)
         for name, record in new.items():
             if name not in old or (record is not old[name] and record != old[name]):

@@ -46,13 +46,8 @@ class Line:
     def limit(self, metres: float, ahead_m: float = 0.0) -> float:
         """The lowest limit between there and so far ahead, km/h."""
         i = max(0, bisect_right(self.from_m, metres) - 1)
-        lowest = self.allowed[i][1]
-        if ahead_m:
-            for start, kmh, _ in self.allowed[i + 1 :]:
-                if start > metres + ahead_m:
-                    break
-                lowest = min(lowest, kmh)
-        return lowest
+        end = max(i + 1, bisect_right(self.from_m, metres + ahead_m))
+        return min(kmh for _, kmh, _ in self.allowed[i:end])
 
     def tunnel(self, metres: float) -> float | None:
         """Where the tunnel begins in which one is after so many metres; None in the open."""

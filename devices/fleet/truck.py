@@ -104,8 +104,10 @@ class Truck(Thing):
         self.where = lon, lat, heading
         self.said_raised = self.raised
         if job is not None and self.phase in ("queue", "loading", "tipping"):
-            yard = job.disposal if self.load_kg and self.phase != "loading" else job.site
-            yard.hold(self.phase_end_s + (self._takes("loading") if self.phase == "queue" else 0.0))
+            tips = self.phase == "tipping" or (self.phase == "queue" and self.load_kg > 0)
+            yard = job.disposal if tips else job.site
+            after_s = self._takes("tipping" if tips else "loading") if self.phase == "queue" else 0.0
+            yard.hold(self.phase_end_s + after_s)
 
     # -- time -----------------------------------------------------------------------------------------------------
 

@@ -63,6 +63,7 @@ def test_permits_cover_each_truck_once(made: CityFiles) -> None:
     told = Counter(truck for permit in made.permits for truck in permit.trucks)
     assert set(told.values()) == {1}
     spare = [d.company for d in made.devices if d.kind == "truck" and d.id not in told]
+    assert len(told) + len(spare) == sum(d.kind == "truck" for d in made.devices) == 200
     assert sorted(spare) == sorted({d.company for d in made.devices if d.kind == "truck"})
 
 
