@@ -9,20 +9,31 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 import numpy as np
 
 from twin.city import City
-from twin.detect.budget import ALLOWED, Budget, Spent
+from twin.detect.budget import Budget, Spending, Spent
 from twin.detect.latch import Dwell, Latch, Mask, spread
 from twin.detect.rules import Params, Rules, Value
 from twin.records import F64, Finding, Frame, Presence
+
+DAY_MS = 86_400_000.0
 
 
 @dataclass(frozen=True, slots=True)
 class Moment:
     """A tick mark: city time, what is known of every kind's devices, and whether our link was up and drained
-    throughout since the mark before."""
+    throughout since the mark before.
+
+    `passed_ms`: of the time since then what counts (twin/tick/link.py). `heard`: devices by kind that ever spoke.
+    """
 
     now_ms: int
     presence: Mapping[str, Presence]
     counting: bool
+    passed_ms: float
+    heard: Mapping[str, int]
+
+    def device_days(self, kind: str) -> float:
+        """How many days the devices of a kind have lived through since the mark before."""
+        return self.heard.get(kind, 0) * self.passed_ms / DAY_MS
 
 
 class Detector(Protocol):
@@ -83,7 +94,7 @@ class Large(Protocol):
         ...
 
 
-class Rule:
+class Rule(Spending):
     """A condition on one reading and what is known besides, with dwell and hysteresis.
 
     A subclass names its `type`, `kind` and `trigger` (the rule speaks only of readings that carry one of these
@@ -110,6 +121,10 @@ class Rule:
     @property
     def types(self) -> tuple[str, ...]:
         return (self.type,)
+
+    @property
+    def spends(self) -> bool:
+        return bool(self.budgeted)
 
     def judge(self, frame: Frame, p: Params) -> tuple[Mask, Mask]:
         """Where the condition holds and where it is certainly gone, by reading; neither where it cannot be told.
@@ -214,11 +229,6 @@ class Rule:
         told = self.finding(frame, i, "back to normal", "已恢复正常")
         return replace(told, active=False, since_ms=told.at_ms)
 
-    def sweep(self, moment: Moment) -> list[Finding]:
-        if self.budgeted:
-            self.budget.live(moment.now_ms, moment.counting, moment.presence.get(self.kind))
-        return []
-
     def forget(self, kind: str, row: int) -> None:
         """Other hardware: what the condition was on the way to is forgotten."""
         if kind == self.kind:
@@ -228,18 +238,6 @@ class Rule:
     def pending(self, kind: str, row: int) -> bool:
         """Whether the condition holds at this device and is not said yet."""
         return kind == self.kind and self.latch.rising(row)
-
-    def judged(self, type_: str, subject: str, false: bool) -> None:
-        """An operator's verdict moves what is `budgeted`; other limits are the city's."""
-        if self.budgeted and type_ == self.type and self.city.kind(subject) == self.kind:
-            self.budget.verdict(false, self.rules.number(self.type, ALLOWED))
-
-    def budgets(self) -> list[Spent]:
-        """How the budget stands, where there is one."""
-        if not self.budgeted:
-            return []
-        allowed = self.rules.number(self.type, ALLOWED)
-        return [Spent(self.kind, allowed, "device-days", self.budget.factor, self.budget.days)]
 
     def dump(self) -> dict[str, Any]:
         return {**self.latch.dump(), "budget": self.budget.dump()}

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from devices.kinds import KINDS
 from twin.city import City, grown
 from twin.detect.base import Moment
-from twin.detect.budget import ALLOWED, Spent
+from twin.detect.budget import ALLOWED, Budget, Spent
 from twin.detect.latch import Dwell, Latch
 from twin.detect.near import NEIGHBOURS, Neighbours
 from twin.detect.rules import Rules
@@ -50,8 +50,7 @@ class _Channels:
         self.used = 0
         self.slow = np.empty(0, bool)  # said by the slow evidence
         self.fast = Latch()
-        self.ln_bar = 0.0  # what the verdicts did to the kind's bar
-        self.days = 0.0  # device-days since a verdict was last counted
+        self.budget = Budget(-1.0, 2.0)  # what the verdicts did to the kind's bar
 
     def ensure(self, slots: int) -> None:
         self.used = max(self.used, slots)
@@ -74,7 +73,6 @@ class Behaviour:
         self.near = Neighbours(city)
         self.channels: dict[str, _Channels] = {}
         self.said: dict[tuple[str, int], set[int]] = {}  # (kind, row) -> slots that show it
-        self.swept_ms = 0
 
     def observe(self, frame: Frame) -> list[Finding]:
         if not len(frame.samples) or not self.rules.enabled("behaviour"):
@@ -117,7 +115,7 @@ class Behaviour:
         score = self._score(state, slot, residual)
         one = state.single
         one["score"][slot] = score
-        bar = float(p["bar"]) * np.exp(state.ln_bar) + one["nuisance"][slot]
+        bar = float(p["bar"]) * state.budget.factor + one["nuisance"][slot]
         one["nuisance"][slot] *= 1.0 - 1.0 / 8640.0
         warm = frame.steps.visits[at] >= p["warm_steps"]
         up = np.flatnonzero(warm & ~state.slow[slot] & (score > bar))
@@ -167,7 +165,7 @@ class Behaviour:
         s = frame.samples
         with np.errstate(invalid="ignore"):
             z = (s.observed - s.expected) / s.scale
-            limit = float(p["sigmas"]) * np.exp(0.3 * state.ln_bar)
+            limit = float(p["sigmas"]) * np.exp(0.3 * state.budget.ln)
             far = np.abs(z) > limit
         busy = state.fast.arrays["busy"][s.slot]
         if not (far.any() or busy.any()):
@@ -278,11 +276,8 @@ class Behaviour:
 
     def sweep(self, moment: Moment) -> list[Finding]:
         """Device-days pass: what the budget allows in false alarms lowers the bar again."""
-        if moment.counting and self.swept_ms:
-            for kind, state in self.channels.items():
-                heard = int((moment.presence[kind].t > 0).sum()) if kind in moment.presence else 0
-                state.days += heard * (moment.now_ms - self.swept_ms) / 86_400_000.0
-        self.swept_ms = moment.now_ms
+        for kind, state in self.channels.items():
+            state.budget.days += moment.device_days(kind)
         return []
 
     def judged(self, type_: str, subject: str, false: bool) -> None:
@@ -290,16 +285,13 @@ class Behaviour:
         if type_ != "behaviour":
             return
         state = self.channels.get(self.city.kind(subject))
-        if state is None:
-            return
-        allowed = self.rules.number("behaviour", ALLOWED) / 1000.0 * state.days
-        state.days = 0.0
-        state.ln_bar = float(np.clip(state.ln_bar + 0.05 * (float(false) - allowed), -1.0, 2.0))
+        if state is not None:
+            state.budget.verdict(false, self.rules.number("behaviour", ALLOWED))
 
     def budgets(self) -> list[Spent]:
         """How the budget of each kind stands."""
         allowed = self.rules.number("behaviour", ALLOWED)
-        return [Spent(kind, allowed, "device-days", float(np.exp(one.ln_bar)), one.days)
+        return [Spent(kind, allowed, "device-days", one.budget.factor, one.budget.days)
                 for kind, one in sorted(self.channels.items())]  # fmt: skip
 
     def forget(self, kind: str, row: int) -> None:
@@ -320,7 +312,6 @@ class Behaviour:
     def views(self) -> dict[str, Any]:
         """What `dump` gives, the arrays not copied."""
         told: dict[str, Any] = {
-            "swept_ms": self.swept_ms,
             "said": [[*key, sorted(slots)] for key, slots in self.said.items()],
             "kinds": {},
         }
@@ -330,12 +321,11 @@ class Behaviour:
                 "single": {n: a[: state.used] for n, a in state.single.items()},
                 "slow": state.slow[: state.used],
                 "fast": state.fast.dump(),
-                "bar": [state.ln_bar, state.days],
+                "bar": state.budget.dump(),
             }
         return told
 
     def load(self, told: Mapping[str, Any]) -> None:
-        self.swept_ms = int(told["swept_ms"])
         self.said = {(kind, int(row)): {int(s) for s in slots} for kind, row, slots in told["said"]}
         for kind, one in told["kinds"].items():
             state = self.channels[kind] = _Channels()
@@ -346,4 +336,4 @@ class Behaviour:
                 state.single[n][: state.used] = one["single"][n]
             state.slow[: state.used] = one["slow"]
             state.fast.load(one["fast"])
-            state.ln_bar, state.days = (float(x) for x in one["bar"])
+            state.budget.load(one["bar"])

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from twin.records import Presence
+from twin.city import City
+from twin.detect.rules import Rules
+from twin.records import Finding
+
+if TYPE_CHECKING:
+    from twin.detect.base import Moment
 
 ETA = 0.05  # what one false finding, or the time in which one is allowed, does to the logarithm of the bars
 LEAST, MOST = -0.7, 1.5  # bounds of the logarithm: limits are the city's, verdicts do not do away with them
-DAY_MS = 86_400_000.0
-
 
 ALLOWED = "false_per_1000_device_days"  # the parameter of a finding type that has a budget
 
@@ -31,31 +35,60 @@ class Spent:
 class Budget:
     """The factor on the bars of one class, and the device-days since a verdict last moved it."""
 
-    def __init__(self) -> None:
+    def __init__(self, least: float = LEAST, most: float = MOST) -> None:
+        """`least`, `most`: bounds of the logarithm of the factor."""
         self.ln = 0.0
         self.days = 0.0
-        self.swept_ms = 0
+        self._least, self._most = least, most
 
     @property
     def factor(self) -> float:
         """What the bars are multiplied by."""
         return float(np.exp(self.ln))
 
-    def live(self, now_ms: int, counting: bool, one: Presence | None) -> None:
-        """Time passes in which devices were heard and nothing false was said of them."""
-        if counting and self.swept_ms and one is not None:
-            self.days += int((one.t > 0).sum()) * (now_ms - self.swept_ms) / DAY_MS
-        self.swept_ms = now_ms
-
     def verdict(self, false: bool, per_1000_days: float) -> None:
         """What an operator said of a finding; each verdict also counts the time that went by without one."""
-        self.ln = float(np.clip(self.ln + ETA * (float(false) - per_1000_days / 1000.0 * self.days), LEAST, MOST))
+        moved = self.ln + ETA * (float(false) - per_1000_days / 1000.0 * self.days)
+        self.ln = float(np.clip(moved, self._least, self._most))
         self.days = 0.0
 
     def dump(self) -> list[float]:
         """As JSON-able values."""
-        return [self.ln, self.days, self.swept_ms]
+        return [self.ln, self.days]
 
     def load(self, told: Sequence[float]) -> None:
         """Take over what was dumped."""
-        self.ln, self.days, self.swept_ms = float(told[0]), float(told[1]), int(told[2])
+        self.ln, self.days = float(told[0]), float(told[1])
+
+
+class Spending:
+    """What every detector with one budget of device-days for its class does with it."""
+
+    type: ClassVar[str]
+    kind: ClassVar[str]
+    city: City
+    rules: Rules
+    budget: Budget
+
+    @property
+    def spends(self) -> bool:
+        """Whether its class has a budget at all."""
+        return True
+
+    def sweep(self, moment: Moment) -> list[Finding]:
+        """Device-days pass in which nothing false was said."""
+        if self.spends:
+            self.budget.days += moment.device_days(self.kind)
+        return []
+
+    def judged(self, type_: str, subject: str, false: bool) -> None:
+        """An operator's verdict moves the bars; limits that are the city's stay."""
+        if self.spends and type_ == self.type and self.city.kind(subject) == self.kind:
+            self.budget.verdict(false, self.rules.number(self.type, ALLOWED))
+
+    def budgets(self) -> list[Spent]:
+        """How the budget stands, where there is one."""
+        if not self.spends:
+            return []
+        allowed = self.rules.number(self.type, ALLOWED)
+        return [Spent(self.kind, allowed, "device-days", self.budget.factor, self.budget.days)]

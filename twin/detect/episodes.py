@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from twin.detect.budget import Budget
 from twin.detect.latch import Mask
 from twin.detect.peers import EVIDENCE
 from twin.records import F64
 
-ETA = 0.05  # what one false finding, or one day's allowance of them, does to the logarithm of all bars
-OWN = 0.35  # what it does to those of the channel and evidence that was false
+OWN = 0.35  # what one false finding does to the logarithm of the bars of the channel and evidence that was false
 OWN_MEMORY = 180.0 * 24.0  # rounds
 CALM = 1.0  # of the bar: below it a channel is calm
 REFERENCE = 0.01  # false findings per channel-day for which the table of bars was set
@@ -81,21 +81,20 @@ class Episodes:
         self.kind: NDArray[np.int8] = np.full((channels, devices), -1, np.int8)  # evidence of the open episode
         self.calm: NDArray[np.int16] = np.zeros((channels, devices), np.int16)
         self.own: NDArray[np.float32] = np.zeros((len(EVIDENCE), channels, devices), np.float32)  # ln
-        self.ln = 0.0  # of the factor on all bars
-        self.days = 0.0  # channel-days since a verdict was last counted
+        self.budget = Budget()  # on all bars; its days are channel-days
 
     def adopt(self, other: Episodes, places: NDArray[np.intp]) -> None:
         """Take over those of another one, whose devices now stand at `places`."""
         self.kind[:, places], self.calm[:, places], self.own[..., places] = other.kind, other.calm, other.own
-        self.ln, self.days = other.ln, other.days
+        self.budget = other.budget
 
     def step(self, evidence: F64, bars: F64, ready: Mask, told: Mask, calm_rounds: int) -> tuple[list[Raised], Mask]:
         """One round: evidence [E, C, P] against bars [E, C]. `ready`: channels that are judged; `told`: that said
         something. What begins, and where an episode ended [C, P]."""
-        ratio = np.nan_to_num(evidence / (bars[:, :, None] * np.exp(self.ln + self.own)))
+        ratio = np.nan_to_num(evidence / (bars[:, :, None] * np.exp(self.budget.ln + self.own)))
         ratio[:, ~ready] = 0.0
         self.own *= 1.0 - 1.0 / OWN_MEMORY
-        self.days += float(told.sum()) / 24.0
+        self.budget.days += float(told.sum()) / 24.0
         top, best = ratio.max(axis=0), ratio.argmax(axis=0)
         open_ = self.kind >= 0
         self.calm = np.where(open_ & (top < CALM) & told, self.calm + 1, np.where(top < CALM, self.calm, 0)).astype(
@@ -120,8 +119,7 @@ class Episodes:
     def verdict(self, false: bool, rate: float, channels: Sequence[tuple[int, int, int]] = ()) -> None:
         """What an operator said of a finding: all bars move towards `rate` false ones per channel-day; a false one
         raises those of its own (evidence, channel, device) besides."""
-        self.ln = float(np.clip(self.ln + ETA * (float(false) - rate * self.days), -0.7, 1.5))
-        self.days = 0.0
+        self.budget.verdict(false, 1000.0 * rate)
         for e, c, p in channels if false else ():
             self.own[e, c, p] += OWN
 
@@ -131,8 +129,8 @@ class Episodes:
 
     def dump(self) -> dict[str, Any]:
         told: dict[str, Any] = {name: getattr(self, name).copy() for name in ("kind", "calm", "own")}
-        return told | {"budget": [self.ln, self.days]}
+        return told | {"budget": self.budget.dump()}
 
     def load(self, told: Mapping[str, Any]) -> None:
         self.kind, self.calm, self.own = (told[name].copy() for name in ("kind", "calm", "own"))
-        self.ln, self.days = (float(x) for x in told["budget"])
+        self.budget.load(told["budget"])

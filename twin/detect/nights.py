@@ -9,8 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twin.city import City, grown
-from twin.detect.base import Moment
-from twin.detect.budget import ALLOWED, Budget, Spent
+from twin.detect.budget import Budget, Spending
 from twin.detect.latch import Mask
 from twin.detect.rules import Params, Rules
 from twin.records import I32, I64, Finding
@@ -24,9 +23,11 @@ _COMMON: dict[str, tuple[Any, float]] = {
 }
 
 
-class Nights:
+class Nights(Spending):
     """What such rules share: the arrays by row (`fields` of its own beside the common ones), and when it is said."""
 
+    type: ClassVar[str] = TYPE
+    kind: ClassVar[str] = KIND
     types = (TYPE,)
     name: ClassVar[str]
     quantity: ClassVar[str]
@@ -79,24 +80,11 @@ class Nights:
             **more,
         )
 
-    def sweep(self, moment: Moment) -> list[Finding]:
-        self.budget.live(moment.now_ms, moment.counting, moment.presence.get(KIND))
-        return []
-
     def forget(self, kind: str, row: int) -> None:
         """Other hardware: its nights begin anew."""
         if kind == KIND and row < len(self.a["night"]):
             for name, (_, fill) in self.known.items():
                 self.a[name][row] = fill
-
-    def judged(self, type_: str, subject: str, false: bool) -> None:
-        """An operator's verdict moves the band."""
-        if type_ == TYPE and self.city.kind(subject) == KIND:
-            self.budget.verdict(false, self.rules.number(TYPE, ALLOWED))
-
-    def budgets(self) -> list[Spent]:
-        """How the budget stands."""
-        return [Spent(KIND, self.rules.number(TYPE, ALLOWED), "device-days", self.budget.factor, self.budget.days)]
 
     def dump(self) -> dict[str, Any]:
         return {**{name: x.copy() for name, x in self.a.items()}, "budget": self.budget.dump()}

@@ -205,13 +205,13 @@ class PhantomTrip(Rule):
 
     def forget(self, kind: str, row: int) -> None:
         """Other hardware: its trip is unknown from here on, and no loss of a site's."""
+        if kind == self.kind and row < len(self.a["from"]):
+            if self.a["from"][row] >= 0 and not self.latch.said(row):  # what was said is no more in the balance
+                load = self._load(row, self.rules[self.type], 0)
+                self._unbook(int(self.a["from"][row]), int(self.a["left"][row]), load)
+            for name, fill in _FIELDS.items():
+                self.a[name][row] = fill
         super().forget(kind, row)
-        if kind != self.kind or row >= len(self.a["from"]):
-            return
-        if self.a["from"][row] >= 0 and not self.latch.said(row):
-            self._unbook(int(self.a["from"][row]), int(self.a["left"][row]), self._load(row, self.rules[self.type], 0))
-        for name, fill in _FIELDS.items():
-            self.a[name][row] = fill
 
     def dump(self) -> dict[str, Any]:
         told: dict[str, Any] = {"trips": {name: x.copy() for name, x in self.a.items()}}

@@ -247,7 +247,7 @@ class Sensors:
     def budgets(self) -> list[Spent]:
         """How the budget stands."""
         allowed = self.rules.number("sensor", "false_per_1000_channel_days")
-        return [Spent(KIND, allowed, "channel-days", float(np.exp(self.episodes.ln)), self.episodes.days)]
+        return [Spent(KIND, allowed, "channel-days", self.episodes.budget.factor, self.episodes.budget.days)]
 
     def dump(self) -> dict[str, Any]:
         told: dict[str, Any] = {

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from devices.kinds import KINDS
 from twin.city import City, grown
-from twin.detect.base import Moment
-from twin.detect.budget import ALLOWED, Budget, Spent
+from twin.detect.budget import Budget, Spending
 from twin.detect.rules import Params, Rules
 from twin.detect.words import number
 from twin.records import F64, Finding, Frame
@@ -23,12 +22,14 @@ MOST = 40.0  # of the sum: what is over must be forgotten in time
 _FIELDS: dict[str, float] = {"z": np.nan, "seen": 0.0, "sum": 0.0, "since": 0.0, "calm": 0.0, "active": 0.0}
 
 
-class SleepingCell:
+class SleepingCell(Spending):
     """Contrast CUSUM over the model's steps (docs/detection.md): a one-sided sum of how much more a cell's load is
     under its expectation than its neighbours' are under theirs, counted where it is under, they are not, and most of
     the load that is due is missing. NaN, or too few neighbours: no opinion.
     """
 
+    type: ClassVar[str] = TYPE
+    kind: ClassVar[str] = KIND
     types = (TYPE,)
 
     def __init__(self, city: City, rules: Rules) -> None:
@@ -114,10 +115,6 @@ class SleepingCell:
             evidence={"sum": round(float(self.a["sum"][row]), 1), "neighbours_z": round(around, 2)} if active else {},
         )
 
-    def sweep(self, moment: Moment) -> list[Finding]:
-        self.budget.live(moment.now_ms, moment.counting, moment.presence.get(KIND))
-        return []
-
     def pending(self, kind: str, row: int) -> bool:
         """Whether its load goes missing and that is not said yet."""
         a = self.a
@@ -128,15 +125,6 @@ class SleepingCell:
         if kind == KIND and row < len(self.a["z"]):
             for name, fill in _FIELDS.items():
                 self.a[name][row] = fill
-
-    def judged(self, type_: str, subject: str, false: bool) -> None:
-        """An operator's verdict moves the bar."""
-        if type_ == TYPE and self.city.kind(subject) == KIND:
-            self.budget.verdict(false, self.rules.number(TYPE, ALLOWED))
-
-    def budgets(self) -> list[Spent]:
-        """How the budget stands."""
-        return [Spent(KIND, self.rules.number(TYPE, ALLOWED), "device-days", self.budget.factor, self.budget.days)]
 
     def dump(self) -> dict[str, Any]:
         return {**{name: x.copy() for name, x in self.a.items()}, "budget": self.budget.dump()}

@@ -24,7 +24,7 @@ from twin.detect import Rules
 from twin.detect.near import Neighbours
 from twin.model.orders import Orders
 from twin.records import Action, Answer, Batch, Changes, Columns, Edit, Entry, Finding, Names, Outcome
-from twin.tick.moves import CityEdit, Moved, become, concerned, taken
+from twin.tick.moves import CityEdit, Moved, become, before_of, concerned, taken
 from twin.tick.tick import Ticked, conclude, sense
 from twin.tick.world import Frozen, Ledger, World
 
@@ -164,8 +164,9 @@ class Areas:
             elif isinstance(body, Edit) and body.what == "city":
                 read = taken(self.city.files, entry.n, body.text)
                 if read is not None:
+                    before = before_of(self.city.files, read[0])
                     self._become(*read)
-                    moves.append(Moved(self.city.version, entry.n, now_ms, read[0], ()))
+                    moves.append(Moved(self.city.version, entry.n, now_ms, read[0], before))
             else:
                 left.append(entry)
         if len(left) < len(entries):

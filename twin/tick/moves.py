@@ -60,11 +60,16 @@ def move(world: World, n: int, text: str, at_ms: int) -> Moved | None:
     if read is None:
         return None
     edit, files = read
-    found = Found(world.city.files)
-    before = tuple(_told(found, change) for change in edit.changes)
+    before = before_of(world.city.files, edit)
     become(world, edit, files)
     world.ledger.move(files, *concerned(edit), edit.actor)
     return Moved(world.city.version, n, at_ms, edit, before)
+
+
+def before_of(files: CityFiles, edit: CityEdit) -> tuple[dict[str, Any] | None, ...]:
+    """The objects that an edit changes as they are, one for each change; None where there is none."""
+    found = Found(files)
+    return tuple(_told(found, change) for change in edit.changes)
 
 
 def taken(files: CityFiles, n: int, text: str) -> tuple[CityEdit, CityFiles] | None:

@@ -106,14 +106,18 @@ def _sense(world: World, heard: Heard, now_ms: int, n: int, leap_ms: int) -> Tic
             ticked.moves += [moved] if moved is not None else []
         else:
             _edit(world, edit, now_ms)
+    counted_ms = world.link.counted_ms
     world.link.advance(heard.links, now_ms, leap_ms)
     told, world.unsaid = world.unsaid, []
     for kind in sorted(heard.columns):
         _observe(world, kind, heard.columns[kind], now_ms, ticked, told)
+    presence = {kind: model.presence(world.link.counted_ms) for kind, model in sorted(world.models.items())}
     moment = Moment(
         now_ms=world.now_ms,
-        presence={kind: model.presence(world.link.counted_ms) for kind, model in sorted(world.models.items())},
+        presence=presence,
         counting=world.link.counting,
+        passed_ms=world.link.counted_ms - counted_ms,
+        heard={kind: int(np.count_nonzero(one.t > 0)) for kind, one in presence.items()},
     )
     for name, detector in world.detectors.items():
         told += [(name, finding) for finding in detector.sweep(moment)]
