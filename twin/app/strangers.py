@@ -24,7 +24,7 @@ class Strangers:
 
     def note(self, batch: Batch) -> None:
         """Look through what was refused."""
-        for reject in batch.knocks or batch.samples:  # what came by HTTP has samples alone
+        for reject in batch.knocks or batch.samples:  # an entry of an older version has samples alone
             if reject.reason != "unknown_device":
                 continue
             try:

@@ -17,6 +17,8 @@ from twin.records import I64
 
 ROOM = 4096  # packets of one run of the loop in C
 AT_LEAST = 32 * 1024  # bytes of a chunk from which it is worth the fixed cost
+NATIVE_AT_LEAST = 1024  # the same of the loop in C
+SHORTEST = 4  # bytes of a packet, at least
 
 
 class Candidates:
@@ -98,4 +100,5 @@ class Walked:
 
     def run(self, position: int) -> tuple[int, I64, bytes]:
         """(where the packets from `position` on end, their bounds as in Cuts, packet ids of those of QoS 1)."""
-        return native.publishes(self._buffer, position, self._five, self._longest, ROOM)
+        room = min(ROOM, (len(self._buffer) - position) // SHORTEST + 1)
+        return native.publishes(self._buffer, position, self._five, self._longest, room)

@@ -44,7 +44,12 @@ class _Walk:
         return records
 
     def _record(self) -> dict[Any, Any]:
-        return {self._key(): self._value() for _ in range(self._length(MAP))}
+        told: dict[Any, Any] = {}
+        for _ in range(self._length(MAP)):
+            if (key := self._key()) in told:
+                raise _Odd
+            told[key] = self._value()
+        return told
 
     def _key(self) -> Any:
         major, argument, _ = self._head()
@@ -120,4 +125,5 @@ def learn_cbor(kind: Kind, device: str, payload: bytes) -> Template | None:
         order=np.argsort(found[1]),
         layout=found[0],
         cbor=True,
+        name_length=len(name),
     )

@@ -8,7 +8,7 @@ message that its group's decoder refuses is looked at again: its form is learned
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import cbor2
 import numpy as np
@@ -32,6 +32,7 @@ from twin.records import FLAG_EVENT, I64, Answer, Batch, Online, Refused, Reject
 
 SAMPLES = 64  # rejects kept readable, of one batch
 KNOCKS = 2000  # devices that nobody knows, told of one batch
+KNOCK_BYTES = 200  # kept readable of what each said
 SAMPLE_BYTES = 512
 
 Messages = tuple[Cuts, int]  # messages, arrived_ms
@@ -300,7 +301,8 @@ class _Work:
         """Samples are too few to tell of each newcomer when a thousand come at once."""
         topic = self.cuts.topic(index)
         if len(self.knocks) < KNOCKS and topic not in self.knocks:
-            self.knocks[topic] = self._told(index, "unknown_device", "")
+            told = self._told(index, "unknown_device", "")
+            self.knocks[topic] = replace(told, payload=told.payload[:KNOCK_BYTES])
 
     def _told(self, index: int, reason: str, detail: str) -> Reject:
         topic = self.cuts.topic(index)[:256].decode(errors="replace")

@@ -15,7 +15,7 @@ from typing import Literal
 import numpy as np
 
 from twin.ingest import native
-from twin.ingest.bulk import AT_LEAST, Candidates, Walked
+from twin.ingest.bulk import AT_LEAST, NATIVE_AT_LEAST, Candidates, Walked
 from twin.ingest.cuts import Cuts
 from twin.records import I64
 
@@ -93,8 +93,8 @@ class Parcel:
 class Parser:
     """A stream of bytes from a broker, taken apart. One for each connection."""
 
-    def __init__(self, version: Version = 4, bulk_from: int = AT_LEAST) -> None:
-        """`bulk_from`: bytes of a chunk from which it is searched by array arithmetic."""
+    def __init__(self, version: Version = 4, bulk_from: int | None = None) -> None:
+        """`bulk_from`: bytes of a chunk from which it is searched in bulk; None: from where that pays."""
         self.version: Version = version
         self._bulk_from = bulk_from
         self._rest = b""
@@ -120,12 +120,15 @@ class Parser:
         self._rest = buffer[end:] if end < len(buffer) else b""
         return controls
 
-    def _candidates(self, buffer: bytes) -> Candidates | Walked:
+    def _candidates(self, buffer: bytes) -> Candidates | Walked | None:
+        least = AT_LEAST if native.LIB is None else NATIVE_AT_LEAST
+        if len(buffer) < (least if self._bulk_from is None else self._bulk_from):
+            return None
         return (Candidates if native.LIB is None else Walked)(buffer, self.version == 5, HEAD_BYTES)
 
     def _walk(self, buffer: bytes, found: _Found, controls: list[Control]) -> int:
         """Take the buffer apart; returns where its first incomplete packet begins."""
-        likely = self._candidates(buffer) if len(buffer) >= self._bulk_from else None
+        likely = self._candidates(buffer)
         end, patience = 0, 1
         while True:
             if likely is not None:

@@ -69,7 +69,7 @@ class Inbox:
             self.wake()
         return taken
 
-    def gather(self, timeout_s: float, enough: int = TAKE_BYTES) -> None:
+    def gather(self, timeout_s: float, enough: int) -> None:
         """(pump) Let more gather: until `enough` bytes wait, or for `timeout_s`."""
         with self._change:
             self._wanted = enough

@@ -217,8 +217,9 @@ class Pump:
             offers = self._take_offers()
             if taken or offers:
                 wait = self._gather_s - (time.monotonic() - self._committed_at)
-                if wait > 0 and sum(one.size for one in taken if isinstance(one, Parcel)) < TAKE_BYTES:
-                    inbox.gather(wait)
+                lacking = TAKE_BYTES - sum(one.size for one in taken if isinstance(one, Parcel))
+                if wait > 0 and lacking > 0:
+                    inbox.gather(wait, lacking)
                     taken += inbox.take(0)
                     offers += self._take_offers()
                 self._pass_on(taken, offers)

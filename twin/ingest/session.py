@@ -185,7 +185,8 @@ class Session:
         if ended:
             raise ConnectionError("the broker closed the connection")
         fit = self._pause_s * WANTED_BYTES / max(size, 1)
-        self._pause_s = min(max(fit, SHORTEST_S, self._pause_s / 2), max(SHORTEST_S, self.settings.coalesce_s))
+        most = min(2 * self._pause_s, max(SHORTEST_S, self.settings.coalesce_s))
+        self._pause_s = min(max(fit, SHORTEST_S, self._pause_s / 2), most)
         self._resume_at = 0.0 if self._more else time.monotonic() + self._pause_s
 
     def _parse(self, data: bytes) -> None:

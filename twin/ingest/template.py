@@ -86,7 +86,8 @@ class Template:
     before the number; behind: how many after it. fixed, lengths: pieces without a number, and how long they are.
     edge, offset, mask, text: words of the texts between numbers, and where each is: from the beginning of a piece.
     texts: these texts whole, and where each ends; order: which number of the layout each number of the text is.
-    `cbor`: numbers are written as there, and there are no commas; only the loop in C reads such.
+    `cbor`: numbers are written as there, and there are no commas; only the loop in C reads such. There a byte tells how
+    long the name is: bytes of the learnt one are `name_length`.
     """
 
     lead: bytes
@@ -105,6 +106,7 @@ class Template:
     order: I64
     layout: Layout
     cbor: bool = False
+    name_length: int = 0
 
 
 class Scan:
@@ -208,6 +210,8 @@ def parts_of(
     else:
         value, fits = _matched(scan, template, body, stop, device)
     fits &= stop - body <= MAX_BYTES
+    if template.cbor:
+        fits &= device[1] == template.name_length
     if not fits.all():
         members, value = members[fits], value[:, fits]
     return (_part(template.layout, members, value) if len(members) else None), fits
