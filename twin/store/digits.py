@@ -17,7 +17,6 @@ from twin.store.sealed import places_of
 Block = NDArray[np.uint8]  # [rows, width]
 
 _QUADS = np.array([list(f"{i:04d}".encode()) for i in range(10_000)], np.uint8)
-MOST_PLACES = 6
 
 
 def texts(blocks: list[Block]) -> bytes:
@@ -46,7 +45,7 @@ def floats(values: F64) -> Block:
     good = np.isfinite(values)
     kept = values if good.all() else np.where(good, values, 0.0)
     places = places_of(kept) if np.abs(kept).max(initial=0.0) < 1e9 else None
-    if places is None or places > MOST_PLACES:
+    if places is None:
         block = padded(msgspec.json.encode(kept.tolist())[1:-1].split(b","))
     else:
         block = _decimals(kept, places)

@@ -119,6 +119,7 @@ class Sealer:
             days: list[tuple[int, int, int, int]] = cursor.execute(
                 f"SELECT t // {DAY_MS}, count(*), min(t), max(t) FROM {segment.table} GROUP BY 1 ORDER BY 1"  # noqa: S608
             ).fetchall()
+        last = self._hot.last_row(segment)
         span = next(s for s in SPANS_MS if len({day * DAY_MS // s for day, *_ in days}) <= MAX_PARTS)
         parts: dict[int, list[tuple[int, int, int, int]]] = {}
         for day in days:
@@ -134,7 +135,7 @@ class Sealer:
                 ).fetchall()
             buckets = [b for (b,) in found]
 
-            wide = self._width(segment, count, len(buckets))
+            wide = last // max(1, round(count / len(buckets) / PIECE_ROWS)) + 1  # about PIECE_ROWS readings in memory
 
             def chunks(
                 buckets: Sequence[int] = buckets, bucket: int = bucket, start: int = start, end: int = end,
@@ -142,18 +143,13 @@ class Sealer:
             ) -> Iterator[Columns]:  # fmt: skip
                 for b in buckets:
                     low, high, row = max(start, b * bucket), min(end + 1, (b + 1) * bucket), 0
-                    while row <= self._hot.last_row(segment):
+                    while row <= last:
                         yield self._hot.read(segment, names, low, high, rows=(row, row + wide))
                         row += wide
 
             made.append(self._write(segment.kind, span, names, bucket, chunks))
         self._publish(made)
         self._hot.exchange(made, segment=segment)
-
-    def _width(self, segment: Segment, count: int, buckets: int) -> int:
-        """How many devices are read at once, so that about PIECE_ROWS readings are in memory."""
-        pieces = max(1, round(count / buckets / PIECE_ROWS))
-        return self._hot.last_row(segment) // pieces + 1
 
     def _write(
         self, kind: str, span: int, names: Sequence[str], bucket: int, chunks: Callable[[], Iterator[Columns]]

@@ -14,12 +14,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from twin.errors import StoreBroken
+from twin.errors import StoreBroken, StoreDown
 from twin.records import F64, Columns
 from twin.store.protocol import DAY_MS
 from twin.store.sealed import PREFIX
 from twin.store.shape import empty, join
 
+PASSING = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 KNOWN_GROUPS = 64  # of one file, whose order of devices is remembered: some 40 kB
 
 
@@ -247,7 +248,10 @@ def _numpy(column: Any) -> NDArray[Any]:
     return found
 
 
-def _unreadable(path: Path, error: Exception) -> StoreBroken:
+def _unreadable(path: Path, error: Exception) -> StoreBroken | StoreDown:
+    """A damaged file is named, and left out from then on; memory or handles that run short pass."""
+    if isinstance(error, MemoryError) or getattr(error, "errno", None) in PASSING:
+        return StoreDown(f"{path} cannot be read just now: {error}")
     return StoreBroken(f"{path} cannot be read: {error}; restore it from a backup", file=path.name)
 
 
