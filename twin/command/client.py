@@ -180,6 +180,12 @@ def runs_in(config: Path | None) -> Path | None:
     return next((note for note in notes if read_note(note) is not None), notes[0] if notes else None)
 
 
+def running(config: Path | None) -> bool:
+    """Whether a server runs here; what one that was killed left behind counts for nothing."""
+    note = runs_in(config)
+    return note is not None and read_note(note) is not None
+
+
 def veil_of(settings: Settings) -> Veil:
     """What is personal as it may stand on a screen, by the server's own key; by a passing one where no server was."""
     from twin.access.veil import FILE, KEY_BYTES, Veil, veil_key

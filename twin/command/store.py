@@ -14,7 +14,7 @@ import typer
 from rich.progress import Progress
 
 from devices.kinds import KINDS
-from twin.command.client import CONFIG, COPY_S, ERR, JSON, OUT, Client, fail, read_note, runs_in, settings_of, words
+from twin.command.client import CONFIG, COPY_S, ERR, JSON, OUT, Client, fail, running, settings_of, words
 from twin.errors import TwinError
 from twin.settings import Settings
 from twin.store import keep_of
@@ -39,7 +39,7 @@ END = typer.Option("", "--to", help="The instant before which it ends; empty: al
 @app.command()
 def info(config: Path | None = CONFIG, as_json: bool = JSON) -> None:
     """Backend, position, rows, files and bytes, and what it cannot keep."""
-    if _running(config):
+    if running(config):
         told = Client(config).get("/api/store")
     else:
         with _opened(config) as (store, _):
@@ -114,7 +114,7 @@ def restore_(
 
     settings, data = data_of(config)
     place = data / "store"
-    if _running(config):
+    if running(config):
         raise fail("the server is running: stop it, restore, start it again; the journal fills in what came since")
     former: Path | None = None
     try:
@@ -213,12 +213,6 @@ def export_(
         OUT.print(words(f"{out}: {count:,} rows"), soft_wrap=True)
 
 
-def _running(config: Path | None) -> bool:
-    """Whether a server has the store; what one that was killed left behind counts for nothing."""
-    note = runs_in(config)
-    return note is not None and read_note(note) is not None
-
-
 def data_of(config: Path | None) -> tuple[Settings, Path]:
     """Settings and data directory; without a configuration of one's own also the newest demo's."""
     settings = settings_of(config)
@@ -274,7 +268,7 @@ def _opened(config: Path | None) -> Iterator[tuple[EmbeddedStore, Rows]]:
 def _copy(config: Path | None, to: Path) -> Iterator[Path]:
     """A backup at `to`; what was made of it is removed where something fails."""
     try:
-        if _running(config):
+        if running(config):
             made = Path(Client(config).post("/api/store/backup", {}, within_s=COPY_S)["path"])
             try:
                 shutil.copytree(made, to)
@@ -292,7 +286,7 @@ def _copy(config: Path | None, to: Path) -> Iterator[Path]:
 @contextlib.contextmanager
 def readable(config: Path | None) -> Iterator[tuple[EmbeddedStore, Rows]]:
     """The store to read from: of a running server a copy, made of links, that is removed afterwards."""
-    if not _running(config):
+    if not running(config):
         with _opened(config) as opened:
             yield opened
         return

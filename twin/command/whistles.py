@@ -17,7 +17,7 @@ from rich.table import Table
 from devices.errors import DeviceError
 from twin.command import score
 from twin.command.answer import add_steps
-from twin.command.client import CONFIG, JSON, OUT, Client, fail, read_note, runs_in, settings_of, veil_of, words
+from twin.command.client import CONFIG, JSON, OUT, Client, fail, running, settings_of, veil_of, words
 from twin.errors import TwinError, UnknownPlace
 from twin.settings import Settings
 
@@ -162,7 +162,7 @@ def route(
 
     A running server is asked, for its tables may have been changed by command; without one the files say.
     """
-    if _served(config) or os.environ.get("CITYWHISTLE_URL"):
+    if running(config) or os.environ.get("CITYWHISTLE_URL"):
         hour = {"at": at.strftime("%Y-%m-%dT%H:%M")} if at is not None else {}
         told = Client(config).get("/api/route", type=type_, subject=subject, **hour)
     else:
@@ -197,12 +197,6 @@ def _route_by_files(settings: Settings, type_: str, subject: str, at: datetime |
     except (TwinError, DeviceError) as error:
         raise fail(str(error), 2) from error
     return told | {"address": veil_of(settings).address(told["address"]), "joint": list(told["joint"])}
-
-
-def _served(config: Path | None) -> bool:
-    """Whether a server runs here; what one that was killed left behind counts for nothing."""
-    note = runs_in(config)
-    return note is not None and read_note(note) is not None
 
 
 def instant(at: datetime | None, timezone: str) -> int:

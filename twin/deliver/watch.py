@@ -99,21 +99,21 @@ class Watcher:
                 await asyncio.sleep(self.look_s)
         finally:
             server.close()
+            await asyncio.gather(*(_ended(way.telling) for way in self.ways))
             for way in self.ways:
-                await _ended(way.telling)
                 await way.channel.close()
 
     async def _tell(self, what: str) -> None:
-        """Have every way told; what it was still trying to say is no longer true."""
+        """Have every way told; what it was still trying to say is no longer true. None waits for another's end."""
         heard_ago_s = time.monotonic() - self.watch.heard_s
         for way in self.ways:
-            await _ended(way.telling)
-            if what == "silent" or way.knows:
-                way.telling = asyncio.create_task(self._by(way, what, message(what, heard_ago_s, way.name, way.to)))
+            told = message(what, heard_ago_s, way.name, way.to)
+            way.telling = asyncio.create_task(self._by(way, what, told, way.telling))
 
-    async def _by(self, way: Way, what: str, delivery: Delivery) -> None:
+    async def _by(self, way: Way, what: str, delivery: Delivery, before: asyncio.Task[None] | None) -> None:
         """Tell it by one way, again and again until it is taken, or until another word is due."""
-        while True:
+        await _ended(before)
+        while what == "silent" or way.knows:
             try:
                 LOG.info("%s: %s", delivery.purpose, await way.channel.send(delivery))
                 way.knows = what == "silent"
