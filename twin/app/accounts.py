@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from twin.city import Registry
+from twin.city import Registry, grown
 from twin.errors import JournalBroken
 from twin.ingest.ledger import Ledger, Tally
 from twin.journal import Journal
@@ -134,11 +134,9 @@ class Accounts:
                         self._oldest[entry.n // BLOCK] = min(self._oldest.get(entry.n // BLOCK, first), first)
 
     def _count_rows(self, columns: Columns, sign: int) -> None:
-        counts = self._by_row.get(columns.kind, np.zeros(0, np.int64))
-        found = np.bincount(columns.row, minlength=len(counts))
-        if len(found) > len(counts):
-            counts = np.concatenate([counts, np.zeros(len(found) - len(counts), np.int64)])
-        self._by_row[columns.kind] = counts + sign * found
+        counts = grown(self._by_row.get(columns.kind, np.zeros(0, np.int64)), int(columns.row.max()) + 1, 0)
+        np.add.at(counts, columns.row, sign)
+        self._by_row[columns.kind] = counts
 
     @staticmethod
     def _account(device: str, tally: Tally, waiting: int) -> Account:

@@ -106,10 +106,10 @@ class Checkpoints:
                     raise CheckpointBroken(f"{path}: cut short")
             raw = memoryview(whole).toreadonly()
             start = len(MAGIC) + DIGEST
-            if raw[: len(MAGIC)] != MAGIC:
+            if not whole.startswith(MAGIC):
                 raise CheckpointBroken(f"{path}: not a checkpoint of this version")
-            head = bytes(raw[start : start + _line(raw, start)])
-            at = start + len(head)
+            at = whole.index(b"\n", start) + 1
+            head = bytes(raw[start:at])
             if hashlib.sha256(head).hexdigest().encode() != raw[len(MAGIC) : start]:
                 raise CheckpointBroken(f"{path}: its head is damaged")
             told = json.loads(head)
@@ -132,15 +132,6 @@ class Checkpoints:
             os.fsync(handle)
         finally:
             os.close(handle)
-
-
-def _line(raw: memoryview, start: int) -> int:
-    """How long the line is that begins at `start`, its end included. Raises ValueError where it has none."""
-    for size in (1 << 16, len(raw) - start):
-        end = bytes(raw[start : start + size]).find(b"\n")
-        if end >= 0:
-            return end + 1
-    raise ValueError("its head has no end")
 
 
 def _pieces(part: Part | Pieces) -> Sequence[bytes | memoryview]:
