@@ -3,8 +3,10 @@
 "Has it" is the server's retained mark (city/{district}/{kind}/{device}/mark: everything of this boot up to seq is in
 its journal), because a broker's PUBACK does not survive the broker's own crash. A reading gets its sequence number
 when it is first published, after it was written to the sender's own log; so numbers have no gaps of ours. Re-sent
-are: everything not covered after each reconnect, and again whenever the mark has stood still for a while. Memory is
-bounded: when full, the oldest reading of the same device that was never published is dropped and logged as dropped.
+are: everything not covered after each reconnect, and again whenever the mark has stood still for a while. That starts
+slowly: the oldest PROBE readings of a device first, twice as many with each mark that moves, because a server that is
+behind with its work is not helped by hearing all of it twice. Memory is bounded: when full, the oldest reading of the
+same device that was never published is dropped and logged as dropped.
 """
 
 from __future__ import annotations
@@ -27,6 +29,7 @@ from devices.topics import Leaf, Topic
 from devices.wire import Broker, Link, Wire
 
 BURST = 32  # messages of one device before it is another's turn
+PROBE = 8  # readings of one device that go out again before its mark has moved
 
 Answerer = Callable[[Command], tuple[bool, str] | None]
 
@@ -49,7 +52,8 @@ class Limits:
 
     `window`: readings of one device that are published and not covered by a mark. `in_flight`: messages that the
     broker has not acknowledged. `waiting`: readings never published, over all devices. A mark that has not moved for
-    `patience_s` makes the device's window go out again; the patience doubles up to `longest_patience_s`.
+    `patience_s` makes the device's window go out again, the oldest first; the patience doubles up to
+    `longest_patience_s`.
     """
 
     window: int = 256
@@ -62,8 +66,8 @@ class Limits:
 class _Line:
     """One device's queue: `waiting` (never published) and `held` (published, not covered)."""
 
-    __slots__ = ("ack", "address", "cursor", "event", "held", "logged", "moved_s", "patience_s", "queued", "seq",
-                 "telemetry", "waiting")  # fmt: skip
+    __slots__ = ("ack", "address", "cursor", "event", "held", "leave", "logged", "moved_s", "pace", "patience_s",
+                 "queued", "seq", "telemetry", "waiting")  # fmt: skip
 
     def __init__(self, address: Address, patience_s: float) -> None:
         self.address = address
@@ -73,9 +77,19 @@ class _Line:
         self.waiting: deque[tuple[int | None, Mapping[str, float], bool]] = deque()
         self.held: deque[Held] = deque()
         self.cursor = 0  # index in `held` of the next one to publish again; its length: none
+        self.pace = self.leave = PROBE  # how many may go again after the last mark that moved; those left of them
         self.moved_s = 0.0
         self.patience_s = patience_s
         self.queued = False
+
+    def again(self) -> None:
+        """All that is held is to be published again."""
+        self.cursor, self.pace, self.leave = 0, PROBE, PROBE
+
+    @property
+    def due(self) -> int:
+        """How many of those held are to be published again at present."""
+        return min(len(self.held) - self.cursor, self.leave)
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,11 +214,9 @@ class Sender:
                 self._waiting -= 1
             line.waiting.append((t_ms, values, event))
             self._waiting += 1
-            if line.queued or len(line.held) >= self._limits.window:
-                return kept
-            line.queued = True
-            self._ready.append(line)
-        self.link.wake()
+            offered = self._offer(line)
+        if offered:
+            self.link.wake()
         return kept
 
     def repeat(self, device: str) -> None:
@@ -213,6 +225,7 @@ class Sender:
             line = self._lines[device]
             if line.held and line.cursor == len(line.held):
                 line.cursor -= 1
+                line.leave = max(1, line.leave)
                 self._offer(line)
         self.link.wake()
 
@@ -283,7 +296,7 @@ class Sender:
         with self._lock:
             self._mids.clear()
             for line in self._lines.values():
-                line.cursor = 0
+                line.again()
                 self._offer(line)
 
     def down(self) -> None:
@@ -293,12 +306,14 @@ class Sender:
                 line.queued = False
             self._plan, self._staged = [], None
 
-    def _offer(self, line: _Line) -> None:
-        """Queue a line that has something to publish and room in its window. Holds the lock."""
-        again = line.cursor < len(line.held)
-        if not line.queued and (again or (line.waiting and len(line.held) < self._limits.window)):
-            line.queued = True
-            self._ready.append(line)
+    def _offer(self, line: _Line) -> bool:
+        """Queue a line that has something to publish and room in its window; whether it did. Holds the lock."""
+        new = line.waiting and line.cursor == len(line.held) < self._limits.window
+        if line.queued or not (line.due or new):
+            return False
+        line.queued = True
+        self._ready.append(line)
+        return True
 
     def stage(self) -> None:
         """Choose what to publish next, number what is new, and put it into the log's open batch."""
@@ -351,7 +366,7 @@ class Sender:
         plan: list[tuple[_Line, int, int]] = []
         while self._ready and room > 0:
             line = self._ready.popleft()
-            again = min(len(line.held) - line.cursor, BURST, room)
+            again = min(line.due, BURST, room)
             new = min(len(line.waiting), self._limits.window - len(line.held), BURST - again, room - again)
             if line.cursor + again < len(line.held):
                 new = 0
@@ -371,6 +386,7 @@ class Sender:
             # Marks may have come in between and have taken some of them away.
             line.cursor = min(len(line.held), first + again + new)
             batch += [(line, line.held[i]) for i in range(first, line.cursor)]
+            line.leave -= again
             self._resent += again
             line.queued = False
             self._offer(line)
@@ -414,8 +430,8 @@ class Sender:
             return
         with self._lock:
             for line in self._lines.values():
-                if line.held and line.cursor == len(line.held) and now_s - line.moved_s > line.patience_s:
-                    line.cursor = 0
+                if line.held and not line.due and now_s - line.moved_s > line.patience_s:
+                    line.again()
                     line.moved_s = now_s
                     line.patience_s = min(2 * line.patience_s, self._limits.longest_patience_s)
                     self._offer(line)
@@ -469,6 +485,7 @@ class Sender:
             if len(line.held) < before:
                 line.moved_s = time.monotonic()
                 line.patience_s = self._limits.patience_s
+                line.pace = line.leave = min(2 * line.pace, self._limits.window)
             if line.held and (mark.beyond or mark.older):
                 line.cursor = sum(1 for i in range(line.cursor) if not mark.covers(*line.held[i][:2]))
                 line.held = deque(entry for entry in line.held if not mark.covers(*entry[:2]))

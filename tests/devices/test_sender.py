@@ -11,7 +11,7 @@ import pytest
 
 from devices.log import SentLog, read_log
 from devices.records import Command
-from devices.sender import Address, Limits, Sender
+from devices.sender import PROBE, Address, Limits, Sender
 from devices.topics import Topic
 from devices.wire import Broker, Wire
 from tests.broker import TestBroker
@@ -104,6 +104,27 @@ def test_a_mark_that_stands_still_makes_it_send_again(wire: Wire, broker: TestBr
     server.wait(lambda: server.heard["pole-1", 7, 1] >= 2)
     assert sender.counts.resent >= 1
     server.mark(TOPIC, 7, 1)
+    assert sender.drain(10)
+
+
+def test_a_server_that_is_behind_does_not_hear_everything_again(wire: Wire, broker: TestBroker, server: Server) -> None:
+    """While no mark moves only the oldest few go again; each mark that moves lets twice as many go; then new ones."""
+    limits = Limits(patience_s=0.5, longest_patience_s=0.5)
+    sender = Sender(wire, Broker(broker.host, broker.port), POLE, [POLE], boot=7, limits=limits)
+    for i in range(100):
+        sender.send("pole-1", 1_700_000_000_000 + i, {"pm25": 1.0})
+    server.wait(lambda: server.heard["pole-1", 7, 1] >= 4)
+    sender.send("pole-1", 1_700_000_000_100, {"pm25": 1.0})
+    server.wait(lambda: server.heard["pole-1", 7, 1] >= 6)
+    assert {seq for (_, _, seq), times in server.heard.items() if times > 1} == set(range(1, PROBE + 1))
+    assert ("pole-1", 7, 101) not in server.heard
+    server.mark(TOPIC, 7, PROBE)
+    server.wait(lambda: server.heard["pole-1", 7, 3 * PROBE] >= 2)
+    server.mark(TOPIC, 7, 3 * PROBE)
+    server.wait(lambda: server.heard["pole-1", 7, 5 * PROBE] >= 2)
+    server.mark(TOPIC, 7, 90)
+    server.wait(lambda: ("pole-1", 7, 101) in server.heard)
+    server.mark(TOPIC, 7, 101)
     assert sender.drain(10)
 
 

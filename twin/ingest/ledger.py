@@ -83,7 +83,9 @@ class Ledger:
                 self.position = n
             self.messages += batch.messages
             for (kind, row), count in batch.duplicates.items():
-                self._page(kind, row).duplicate[row] += count
+                page = self._page(kind, row)
+                page.duplicate[row] += count
+                page.touched[row] = True  # its sender has not heard the mark: it is told again
             for (kind, row, reason), count in batch.rejected.items():
                 if row < 0:
                     self._strangers[reason] += count

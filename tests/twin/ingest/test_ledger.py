@@ -174,6 +174,16 @@ def test_marks() -> None:
     assert [m.device for m in marks_of(ledger, changed_only=False)] == ["p-0", "p-1"]
 
 
+def test_what_comes_again_has_its_mark_told_again() -> None:
+    """A sender that sends again what is durable has not heard the mark; others are not told for it."""
+    ledger = Ledger()
+    ledger.commit(ledger.admit(batch_of([(0, 1, 1, 0), (0, 1, 2, 1), (1, 1, 1, 0)])), 1)
+    assert len(marks_of(ledger)) == 2
+    ledger.commit(ledger.admit(batch_of([(0, 1, 1, 0)])), 2)
+    assert marks_of(ledger) == [Mark("p-0", 1, 2)]
+    assert marks_of(ledger) == []
+
+
 def test_a_boot_with_nothing_whole() -> None:
     """Of a boot whose first number is missing the mark is 0 with the ranges that came."""
     ledger = Ledger()
