@@ -68,6 +68,7 @@ def backup(
         try:
             to.mkdir(parents=True, mode=0o700)
             own = keys.keep(data, to)
+            keys.kept(to)
         except (TwinError, OSError) as error:
             shutil.rmtree(to, ignore_errors=True)
             raise fail(str(error)) from error
