@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,18 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
     path = kept.write(told)
     assert Checkpoints.read(path) == told
     assert kept.files() == [path]
+
+
+def test_one_of_the_former_version_is_read(tmp_path: Path) -> None:
+    """A server that was stopped before an update goes on from what it had learnt."""
+    parts, data = b'[{"name": "world", "n": 7, "bytes": 5, "sha256": "%s"}]\n', b"state"
+    head = parts % hashlib.sha256(data).hexdigest().encode()
+    path = tmp_path / "7.check"
+    path.write_bytes(b"CWCHECK2\n" + hashlib.sha256(head).hexdigest().encode() + head + data)
+    assert Checkpoints.read(path) == {"world": Part(7, data)}
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    with pytest.raises(CheckpointBroken, match="world is damaged"):
+        Checkpoints.read(path)
 
 
 def test_damage_of_any_byte_is_noticed(tmp_path: Path) -> None:
