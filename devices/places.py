@@ -122,6 +122,7 @@ class Department:
     address: str = ""
     calendar: str = ""  # id of a Calendar, in which its deadlines count; '' = the city's working hours
     on_call: tuple[Shift, ...] = ()
+    joins: tuple[str, ...] = ()  # case types in which it acts jointly with whoever answers for them, and never leads
 
 
 class Road(NamedTuple):

@@ -240,6 +240,7 @@ def department_told(_name: str, office: Department) -> dict[str, Any]:
     ]  # fmt: skip
     return {
         "id": office.id, "name": office.name, "name_zh": office.name_zh, "types": list(office.types),
+        "joins": list(office.joins),
         "areas": list(office.areas), "channel": office.channel, "address": office.address, "calendar": office.calendar,
         "on_call": shifts,
     }  # fmt: skip

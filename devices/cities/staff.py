@@ -13,7 +13,7 @@ DAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 WORD = re.compile(r"[a-z][a-z0-9_]{0,63}\Z")
 KEYS = {
     "calendar": {"id", "days", "hours", "holidays", "workdays"},
-    "department": {"id", "name", "name_zh", "types", "areas", "channel", "address", "calendar", "on_call"},
+    "department": {"id", "name", "name_zh", "types", "joins", "areas", "channel", "address", "calendar", "on_call"},
     "on_call": {"days", "hours", "channel", "address"},
 }
 
@@ -69,17 +69,21 @@ def calendar_of(entry: dict[str, Any]) -> Calendar:
 
 def department_of(entry: dict[str, Any]) -> Department:
     """One [[department]] as a record. Raises Wrong."""
-    types = words_of(entry, "types")
-    for word in types:
+    types, joins = words_of(entry, "types"), words_of(entry, "joins")
+    for word in (*types, *joins):
         if not WORD.match(word):
             raise Wrong(f"case type {word[:40]!r}", "case types are like lamp_out; `citywhistle city info` lists them")
-    if not types:
+    if not types and not joins:
         raise Wrong("answers for no case type", 'write types = ["lamp_out", ...]')
+    both = [word for word in joins if word in types]
+    if both:
+        raise Wrong(f"both answers for {both[0]} and joins in it", "name it under types, or under joins")
     name = text_of(entry, "name")
     return Department(
         entry["id"], name or entry["id"], text_of(entry, "name_zh") or name or entry["id"], types,
         words_of(entry, "areas"), text_of(entry, "channel") or "webhook", text_of(entry, "address"),
         text_of(entry, "calendar"), tuple(shift_of(shift) for shift in _tables(entry.get("on_call"))),
+        joins,
     )  # fmt: skip
 
 

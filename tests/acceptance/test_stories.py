@@ -252,14 +252,14 @@ def test_the_truck_is_too_heavy_and_people_decide(stage: Stage) -> None:
 
 @pytest.mark.timeout(600)
 def test_a_load_is_tipped_and_three_offices_act_jointly(stage: Stage) -> None:
-    """Dumping: the district's urban management leads; environment and waste office are told, may leave a word by links
-    of their own, and hear of the end.
+    """Dumping: the waste office leads; environment and the district's urban management are told, may leave a word by
+    links of their own, and hear of the end.
     """
     stage.devices.ill.add("truck/truck-003")
     case = opened(stage, "illegal_dumping")
     told = stage.message(case, "dispatch")
-    assert told["department"]["id"] == "urban_management_091001"
-    partners = {"environment", "waste_management"}
+    assert told["department"]["id"] == "waste_management"
+    partners = {"environment", "urban_management_091001"}
     until(lambda: set(stage.messages(case, "joint")) == partners, "the partners are told", PATIENCE_S)
     for name, message in stage.messages(case, "joint").items():
         stage.answer(message["answer"]["url"], "comment", reason=f"{name} has seen it")
@@ -271,7 +271,7 @@ def test_a_load_is_tipped_and_three_offices_act_jointly(stage: Stage) -> None:
     stage.command("whistles", "confirm", case, "--reason", "the place is clean")
     stage.command("whistles", "close", case, "--reason", "fined")
     until(
-        lambda: set(stage.messages(case, "close")) == {*partners, "urban_management_091001"},
+        lambda: set(stage.messages(case, "close")) == {*partners, "waste_management"},
         "all hear of it",
         PATIENCE_S,
     )

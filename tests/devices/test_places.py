@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from devices.cities import shipped_cities
+from devices.cities.forms import department_from, department_told
 from devices.cities.geometry import gcj02_of_wgs84
 from devices.cities.load import check_city, load_city
 from devices.errors import CityFileError
@@ -69,6 +70,18 @@ def test_departments_have_hours_and_shifts(city: Path) -> None:
     assert read.calendars == (calendar,)
     assert read.departments[0].calendar == "office"
     assert read.departments[0].on_call == (Shift((5, 6), 20.0, 6.0, "webhook", "https://example.org/night"),)
+
+
+def test_a_department_may_join_in_types_without_leading_any(city: Path) -> None:
+    """`joins` are read, and come again through the register's form; a type under both words is refused."""
+    path = city / "departments.toml"
+    path.write_text(path.read_text() + '\n[[department]]\nid = "street"\njoins = ["dust"]\n')
+    street = load_city(city).departments[1]
+    assert (street.types, street.joins) == ((), ("dust",))
+    assert department_from(department_told(street.id, street)) == street
+    path.write_text(path.read_text() + 'types = ["dust"]\n')
+    with pytest.raises(CityFileError, match="both answers for dust and joins in it"):
+        load_city(city)
 
 
 @pytest.mark.parametrize("name", shipped_cities())

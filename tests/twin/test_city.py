@@ -1,4 +1,4 @@
-"""The registry and the graph: rows for ever, relations, permits, departments, local time, daylight."""
+"""The registry and the graph: rows for ever, relations, permits, local time, daylight."""
 
 from __future__ import annotations
 
@@ -77,15 +77,9 @@ def test_who_shares_what() -> None:
     assert gateway.ids[gateway.of["gateway"][0]] == "gw-1"
 
 
-def test_who_answers() -> None:
-    """The first department whose types and areas fit; areas are found upwards; none is None."""
-    city = town()
-    lighting, power = city.department("lamp_out", "pole-1"), city.department("feeder_trip", "pole-1")
-    assert lighting is not None
-    assert power is not None
-    assert (lighting.id, power.id) == ("lighting", "power")
-    assert city.department("feeder_trip", "feeder-1") is None
-    assert city.areas("pole-1") == ("010101-1", "010101")
+def test_areas_are_found_upwards() -> None:
+    """The smallest area that holds a thing comes first."""
+    assert town().areas("pole-1") == ("010101-1", "010101")
 
 
 def test_permits_and_neighbours_by_row() -> None:

@@ -21,9 +21,13 @@ class Partners:
     departments: Callable[[], Sequence[Department]] = tuple
 
     def joint(self, type_: str) -> frozenset[str]:
-        """Who joins in a type wherever it is: named by the policy, or claiming a joint type in the whole city."""
+        """Who joins in a type wherever it is: named by the policy, joining in it or claiming a joint type city-wide."""
         told = self.policy().of(type_)
-        claims = [one.id for one in self.departments() if told.kind == "joint" and type_ in one.types and not one.areas]
+        claims = [
+            one.id
+            for one in self.departments()
+            if not one.areas and (type_ in one.joins or (told.kind == "joint" and type_ in one.types))
+        ]
         return frozenset({*told.joint, *claims})
 
     def of(self, case: Case) -> frozenset[str]:

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 
-from devices.places import CityFiles, Department, Device, Permit
+from devices.places import CityFiles, Device, Permit
 from twin.city.registry import Registry
 from twin.city.roster import Roster, build_roster, nearest, renewed
 from twin.city.rows import grown_to
@@ -242,15 +242,6 @@ class City:
                 area = self._area.get(one)
                 one = area.parent if area is not None else ""
         return tuple(found)
-
-    def department(self, type_: str, subject: str) -> Department | None:
-        """Who answers for a case of that type at that subject: the first department of the files whose types hold it
-        and whose areas (none = everywhere) hold the subject."""
-        areas = set(self.areas(subject))
-        for department in self.files.departments:
-            if type_ in department.types and (not department.areas or areas & set(department.areas)):
-                return department
-        return None
 
     @cached_property
     def permits(self) -> Mapping[int, tuple[Permit, ...]]:

@@ -220,7 +220,10 @@ def describe(city: CityFiles) -> dict[str, Any]:
         "nodes": dict(Counter(node.cls for node in city.nodes)),
         "permits": len(city.permits), "routes": len(city.routes), "roads": len(city.roads),
         "base map": city.basemap is not None,
-        "departments": {department.id: list(department.types) for department in city.departments},
+        "departments": {
+            department.id: [*department.types, *(f"{word} (joins)" for word in department.joins)]
+            for department in city.departments
+        },
     }  # fmt: skip
 
 

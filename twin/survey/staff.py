@@ -32,6 +32,6 @@ def staff_of(areas: Sequence[Area], path: Path | None = None) -> str:
 
 
 def department(name: str, en: str, zh: str, areas: list[str]) -> str:
-    """One [[department]] for the cases that urban management handles together with others."""
-    told = {"id": name, "name": en, "name_zh": zh, "types": list(JOINT), "areas": areas}
+    """One [[department]] for the cases in which urban management joins; who leads is in the shipped table."""
+    told = {"id": name, "name": en, "name_zh": zh, "types": [], "joins": list(JOINT), "areas": areas}
     return "\n[[department]]\n" + "".join(f"{k} = {json.dumps(v, ensure_ascii=False)}\n" for k, v in told.items())

@@ -148,6 +148,9 @@ def test_departments_answer_for_each_case_type(built: CityFiles) -> None:
     types = {word for department in built.departments for word in department.types}
     assert {"lamp_out", "backhaul_down", "outside_hours", "device_silent", "night_noise"} <= types
     assert all(department.name and department.name_zh != department.name for department in built.departments)
+    urban = [department for department in built.departments if department.id.startswith("urban_management")]
+    assert urban
+    assert all((one.types, one.joins) == ((), ("night_noise", "illegal_dumping")) for one in urban)
 
 
 def test_base_map_holds_the_town(built: CityFiles) -> None:

@@ -37,7 +37,7 @@ class Row:
 
 
 CELL, TRUCK = "cell-0001", "truck-001"
-DISTRICT = "urban_management_091001"  # leads where it acts jointly: the smallest area that claims a type goes first
+DISTRICT = "urban_management_091001"  # joins in where the table says jointly, and does not lead
 TABLE: dict[str, Row] = {
     "lamp_out": Row("lighting", DAY),
     "day_burner": Row("lighting", DAY),
@@ -52,7 +52,7 @@ TABLE: dict[str, Row] = {
     "tilt_emergency": Row("structures", HOUR, always=True, emergency=True),
     "charger_fault": Row("charging", DAY),
     "charger_occupied": Row("charging", DAY),
-    "night_noise": Row(DISTRICT, 2 * HOUR, always=True, joint=("environment",)),
+    "night_noise": Row("environment", 2 * HOUR, always=True, joint=(DISTRICT,)),
     "dust": Row("environment", 2 * HOUR),
     "air_episode": Row("environment", DAY, subject="091001"),
     "sensor_stuck": Row("maintenance", 3 * DAY),
@@ -76,7 +76,7 @@ TABLE: dict[str, Row] = {
     "no_permit": Row("waste_management", 4 * HOUR, subject=TRUCK),
     "outside_hours": Row("waste_management", 4 * HOUR, subject=TRUCK),
     "off_route": Row("waste_management", 4 * HOUR, subject=TRUCK),
-    "illegal_dumping": Row(DISTRICT, 4 * HOUR, always=True, subject=TRUCK, joint=("environment", "waste_management")),
+    "illegal_dumping": Row("waste_management", 4 * HOUR, always=True, subject=TRUCK, joint=("environment", DISTRICT)),
     "unpermitted_loading": Row("waste_management", 4 * HOUR, subject=TRUCK),
     "cover_open": Row("waste_management", 4 * HOUR, subject=TRUCK),
     "overload": Row("traffic_police", 4 * HOUR, subject=TRUCK),

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import tomllib
+from dataclasses import replace
 
 import pytest
 
+from devices.places import Department
 from twin.errors import SettingsError
 from twin.whistle.places import CityPlaces
 from twin.whistle.policy import EXPLAINS, TYPES, Policy, parse_policy
-from twin.whistle.route import route
+from twin.whistle.route import explain, route
 from twin.whistle.words import COMMANDS, TYPE_WORDS
 
-from .city import files
+from .city import NOON, files
 
 PLACES = CityPlaces.of(files())
 
@@ -40,6 +42,24 @@ def test_joint_cases_name_the_others() -> None:
     way = route(PLACES, Policy(), "illegal_dumping", "truck-001")
     assert [d.id for d in way.joint] == ["environment"]
     assert "jointly with Environment" in way.en
+
+
+def test_a_nearer_office_that_only_joins_does_not_lead() -> None:
+    """`joins`: the street's own office is a party of the city's case, for a type of any kind; the reason says so."""
+    city = files()
+    street = Department("street_office", "Street office", "街道办", (), ("s1",), joins=("leakage", "dust"))
+    elsewhere = replace(street, id="far_office", areas=("s9",))
+    places = CityPlaces.of(replace(city, departments=(*city.departments, street, elsewhere)))
+    way = route(places, Policy(), "leakage", "pole-0001")
+    assert (way.department.id, [one.id for one in way.joint]) == ("power", ["street_office"])
+    assert way.en == (
+        "Power company answers for leakage in the whole city, and leads; "
+        "jointly with Street office (joins in leakage in s1, does not lead)"
+    )
+    assert way.zh == "供电公司负责全市的漏电并牵头；联合街道办（在s1内协同，不牵头）"
+    told = explain(places, Policy(), "dust", "pole-0001", NOON)
+    assert (told.department, told.joint, told.kind) == ("environment", ("street_office",), "joint")
+    assert explain(places, Policy(), "tilt", "pole-0001", NOON).kind == "single"
 
 
 def test_what_hangs_on_what() -> None:
