@@ -1,7 +1,10 @@
-"""The server's machine clock jumps by an hour and by two days, ahead and back, while the city goes on as ever."""
+"""The server's clock jumps, or the broker stands still with its connections open, while the city goes on as ever."""
 
 from __future__ import annotations
 
+import os
+import signal
+import time
 from collections import Counter
 from contextlib import closing
 from pathlib import Path
@@ -75,3 +78,28 @@ def test_jumps_of_the_clock_whistle_nobody_and_stop_nothing(tmp_path: Path) -> N
             for case in cases.cases(open_only=False, limit=1000):
                 levels = [step.evidence["level"] for step in cases.history(case.id) if step.event == "escalate"]
                 assert len(levels) == len(set(levels)), f"{case.id} went up twice to one level: {levels}"
+
+
+@pytest.mark.broker
+@pytest.mark.acceptance
+@pytest.mark.timeout(600)
+def test_a_broker_that_stands_still_whistles_nobody(tmp_path: Path) -> None:
+    """Nothing comes, but no connection ends either, for minutes of the city's time: no device is blamed for it."""
+    with town(tmp_path, speed=SPEED) as place:
+        place.start_server()
+        place.start_fleet("--seed", "5", "--no-faults")
+        wait_for(lambda: (place.get("/api/health") or {}).get("link") == "drained", "the link", 120)
+        lived(place)
+        assert place.broker.pid is not None
+        os.kill(place.broker.pid, signal.SIGSTOP)
+        try:
+            wait_for(lambda: place.get("/api/health")["link"] == "up", "the server notices", 120)
+            time.sleep(15)  # as long as a device may be silent, and more
+        finally:
+            os.kill(place.broker.pid, signal.SIGCONT)
+        wait_for(lambda: place.get("/api/health")["link"] == "drained", "the backlog is read", 120)
+        lived(place)
+        told = place.get("/api/cases?open_only=false&limit=200")
+        assert not [case for case in told if case["type"] in SILENT], Counter(case["type"] for case in told)
+        settle(place)
+        assert check_books(place) > 0

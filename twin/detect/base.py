@@ -22,12 +22,14 @@ class Moment:
     """A tick mark: city time, what is known of every kind's devices, and whether our link was up and drained
     throughout since the mark before.
 
+    `resumed`: it is so for the first time since our link was down; who waited for it has to come back first.
     `passed_ms`: of the time since then what counts (twin/tick/link.py). `heard`: devices by kind that ever spoke.
     """
 
     now_ms: int
     presence: Mapping[str, Presence]
     counting: bool
+    resumed: bool
     passed_ms: float
     heard: Mapping[str, int]
 

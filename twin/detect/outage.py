@@ -46,7 +46,6 @@ class Outage:
         self.dead = np.zeros(city.rows("feeder"), bool)  # its meter reads no voltage
         self.kept: dict[str, F64] = {}  # by kind, silence that does not count: from before our link came back
         self.said_as: dict[tuple[str, int], str] = {}
-        self.counting = False
 
     def observe(self, frame: Frame) -> list[Finding]:
         if frame.kind == "pole" and "supplyPresent" in frame.observed:
@@ -62,12 +61,11 @@ class Outage:
         return []
 
     def sweep(self, moment: Moment) -> list[Finding]:
-        resumed, self.counting = moment.counting and not self.counting, moment.counting
         if not moment.counting:
             return []
         p = self.rules["device_silent"]  # what makes a group is one for the whole city
         own = {kind: self._local(kind, one, moment.now_ms) for kind, one in moment.presence.items()}
-        silent = {kind: self._silence(kind, one, resumed) for kind, one in moment.presence.items()}
+        silent = {kind: self._silence(kind, one, moment.resumed) for kind, one in moment.presence.items()}
         sure: dict[str, Mask] = {}
         likely: dict[str, Mask] = {}
         counted: dict[str, Mask] = {}
@@ -256,7 +254,6 @@ class Outage:
         told: dict[str, Any] = {f"together.{name}": value for name, value in self.together.dump().items()}
         told.update({f"kept.{kind}": kept.copy() for kind, kept in self.kept.items()})
         told["lost"], told["dead"] = self.lost.copy(), self.dead.copy()
-        told["counting"] = self.counting
         told["said_as"] = [[kind, row, type_] for (kind, row), type_ in self.said_as.items()]
         return told
 
@@ -266,5 +263,4 @@ class Outage:
         lost: NDArray[np.bool_] = told["lost"]
         dead: NDArray[np.bool_] = told["dead"]
         self.lost, self.dead = lost.copy(), dead.copy()
-        self.counting = bool(told["counting"])
         self.said_as = {(kind, int(row)): type_ for kind, row, type_ in told["said_as"]}

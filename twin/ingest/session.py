@@ -1,7 +1,9 @@
 """One connection to the broker, from connecting to its end: reads coalesced, keep-alive, the mark behind the backlog.
 
 Sockets do not block; everything here runs in the link's thread. A message that we write to ourselves when the
-subscription stands comes back behind all that waited for us in the session: then the backlog is drained.
+subscription stands comes back behind all that waited for us in the session: then the backlog is drained. From then on
+such a message goes out again and again: while one is overdue the broker, the network or we are behind, and no device
+is blamed for what we have not heard.
 """
 
 from __future__ import annotations
@@ -40,6 +42,8 @@ SUBSCRIBE_ID, MARKER_ID = 1, 2
 ANSWER_S = 10.0  # within which a broker must take the connection, answer CONNECT and SUBSCRIBE
 QUIET_S = 1.0  # without our marker: so long without a message, and the backlog counts as read
 DRAIN_S = 60.0  # ... or so long after we came up
+ASK_MS = (10_000, 250.0, 1000.0)  # a marker goes out so often: in city time, but in real time between these two
+OVERDUE = 2.0  # a marker that takes longer than so many of these is overdue
 
 
 class Refused(Exception):
@@ -67,6 +71,9 @@ class Session:
         self._resume_at = 0.0  # not to be read before: bytes gather
         self._more = False  # the last round ended because it was full
         self._drained = False
+        self._answers = False  # our marker has come back on this connection: the broker lets us hear it
+        self._asked = 0.0  # when the marker that is under way went out; 0: none is
+        self._told = (time.monotonic(), now_ms())  # when the last one came back, by the machine's clock and the city's
         self._keepalive_s = float(settings.keepalive_s)
         self._opened = self._sent = self._heard = self._last_message = time.monotonic()
 
@@ -157,12 +164,42 @@ class Session:
             self._out += PINGREQ_FRAME
             self._sent = now
             self._flush()
+        if self._answers:
+            return self._ask(now)
         if not self._drained:
             quiet = now - self._last_message > QUIET_S and not self.inbox.bytes
             if now - self._opened > ANSWER_S and (quiet or now - self._opened > DRAIN_S):
                 self._say_drained()
             return min(QUIET_S / 2, self._keepalive_s / 4)
         return self._keepalive_s / 4
+
+    def _ask(self, now: float) -> float:
+        """Send the marker round where it is time, say so where it is overdue; how long to wait at most (seconds)."""
+        every = self._every_s(now)
+        if not self._asked:
+            if now - self._told[0] < every:
+                return every - (now - self._told[0])
+            self._send_marker()
+        elif self._drained:
+            if now - self._asked < OVERDUE * every:
+                return OVERDUE * every - (now - self._asked)
+            self._drained = self.figures.drained = False
+            self.inbox.put(LinkEvent("up"))
+        elif now - self._asked > ANSWER_S:  # a broker with too much for us drops what is new
+            self._send_marker()
+        return every
+
+    def _every_s(self, now: float) -> float:
+        """Time between markers: short where the city's clock runs fast, for its devices count in that."""
+        before, city_ms = self._told
+        most_ms, least, most = ASK_MS
+        passed_ms = max(self._now_ms() - city_ms, 1)
+        return min(max(most_ms * (now - before) * 1000.0 / passed_ms, least), most) / 1000.0
+
+    def _send_marker(self) -> None:
+        self._out += publish(self.settings.marker, self._nonce, packet_id=MARKER_ID, version=self.settings.version)
+        self._asked = time.monotonic()
+        self._flush()
 
     def _read(self) -> None:
         """Read all that is there, up to ROUND_BYTES, and say when to read again. Raises ConnectionError at the end."""
@@ -192,7 +229,7 @@ class Session:
     def _parse(self, data: bytes) -> None:
         parcel = Parcel(generation=self._generation, arrived_ms=self._now_ms())
         controls = self._parser.feed(data, parcel)
-        drained = not self._drained and self._take_marker(parcel)
+        back = (bool(self._asked) or not self._drained) and self._take_marker(parcel)
         for control in controls:
             self._control(control)
         if len(parcel) or parcel.ids:
@@ -202,8 +239,10 @@ class Session:
         for control in controls:
             if control.type == DISCONNECT:
                 raise Refused(f"the broker ended the connection (code {control.body[:1].hex() or '00'})")
-        if drained:
-            self._say_drained()
+        if back:
+            self._answers, self._asked, self._told = True, 0.0, (self._heard, parcel.arrived_ms)
+            if not self._drained:
+                self._say_drained()
         self.figures.cpu_s = time.thread_time()
 
     def _take_marker(self, parcel: Parcel) -> bool:
@@ -234,4 +273,4 @@ class Session:
         self.was_up = True
         self.figures.state, self.figures.trouble = "up", ""
         self.figures.connections += 1
-        self._out += publish(self.settings.marker, self._nonce, packet_id=MARKER_ID, version=self.settings.version)
+        self._send_marker()

@@ -19,6 +19,8 @@ class LinkClock:
     counted_ms: float = 0.0
     now_ms: int = 0
     counting: bool = False  # whether the interval to the last mark counted
+    away: bool = True  # whether the link was down since an interval counted
+    resumed: bool = False  # whether the interval to the last mark was the first that counted after that
 
     def advance(self, links: Sequence[Link], now_ms: int, leap_ms: int = 0) -> None:
         """Go to the mark at `now_ms`; `links` are what befell the link since the mark before, in order.
@@ -27,6 +29,8 @@ class LinkClock:
         """
         interval = now_ms - self.now_ms - leap_ms if self.now_ms else 0
         self.counting = self.state == "drained" and not any(link.state != "drained" for link in links)
+        self.resumed = self.counting and self.away
+        self.away = (self.away and not self.counting) or any(link.state == "down" for link in links)
         if self.counting and interval > 0:
             self.counted_ms += interval
         if links:

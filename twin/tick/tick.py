@@ -116,6 +116,7 @@ def _sense(world: World, heard: Heard, now_ms: int, n: int, leap_ms: int) -> Tic
         now_ms=world.now_ms,
         presence=presence,
         counting=world.link.counting,
+        resumed=world.link.resumed,
         passed_ms=world.link.counted_ms - counted_ms,
         heard={kind: int(np.count_nonzero(one.t > 0)) for kind, one in presence.items()},
     )

@@ -173,6 +173,7 @@ class World:
                 "counted_ms": self.link.counted_ms,
                 "now_ms": self.link.now_ms,
                 "counting": self.link.counting,
+                "away": self.link.away,
             },
             "city": self.city.version,
             "orders": [self.orders.dump()],

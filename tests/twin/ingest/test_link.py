@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import socket
 import ssl
 import threading
@@ -275,3 +277,29 @@ def test_a_silent_broker_is_given_up(deaf: Deaf) -> None:
         until(lambda: "nothing heard" in link.figures.trouble, "the silence is named")
         seen = [one for one in link.inbox.take(0.1) if isinstance(one, LinkEvent)]
         assert seen[:2] == [LinkEvent("up"), LinkEvent("down")]
+
+
+def test_a_broker_that_stands_still_is_noticed(broker: TestBroker, publisher: Publisher) -> None:
+    """A broker that answers no more, its connection still open, is said at once, and what waited there comes first."""
+    seen: list[str] = []
+
+    def event(wanted: int) -> bool:
+        for one in link.inbox.take(0.1):
+            seen.append(one.state if isinstance(one, LinkEvent) else "parcel")
+            if isinstance(one, Parcel):
+                link.inbox.acknowledge([one])
+        return len([one for one in seen if one != "parcel"]) == wanted
+
+    with linked(fast(broker)) as link:
+        until(lambda: event(2), "up and drained")
+        assert broker.pid is not None
+        os.kill(broker.pid, signal.SIGSTOP)
+        try:
+            until(lambda: event(3), "it is noticed")
+            assert (link.figures.state, link.figures.drained) == ("up", False)
+        finally:
+            os.kill(broker.pid, signal.SIGCONT)
+        until(lambda: event(4), "it goes on")
+        assert link.figures.drained
+        assert [one for one in seen if one != "parcel"] == ["up", "drained", "up", "drained"]
+        assert link.figures.connections == 1

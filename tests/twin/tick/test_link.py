@@ -78,6 +78,19 @@ def test_an_outage_of_ours_raises_nothing() -> None:
     assert day.found == []
 
 
+def test_being_behind_raises_nothing_and_hides_nothing() -> None:
+    """While our link is behind no silence counts; when it is not, silence goes on from where it stood."""
+    day = Day()
+    day.every(1, 600, talk(day, POLES))
+    for _ in range(20):
+        day.tick([Link("up")])
+        day.every(1, 60)
+        day.tick([Link("drained")])
+        day.every(1, 31, talk(day, POLES[1:]))
+    assert day.keys() == ["device_silent:pole-0"]
+    assert day.keys(False) == []
+
+
 def test_a_restart_after_a_night_raises_nothing() -> None:
     """The first mark after a long stop, with the link journalled as down at the start, is no silence of anyone's."""
     day = Day()
