@@ -14,6 +14,7 @@ import numpy as np
 from devices.errors import PayloadError
 from devices.records import Kind
 from devices.senml import by_name
+from twin.ingest import native
 from twin.ingest.packs import Record
 from twin.ingest.template import LARGEST, MARK, Template, pack_layout
 from twin.records import I64
@@ -121,8 +122,7 @@ def learn_cbor(kind: Kind, device: str, payload: bytes) -> Template | None:
         offset=NONE,
         mask=NO_WORDS,
         text=NO_WORDS,
-        texts=(b"".join(texts), np.cumsum([len(text) for text in texts])),
-        order=np.argsort(found[1]),
+        pattern=native.pattern(texts, np.argsort(found[1]), found[0].whole),
         layout=found[0],
         cbor=True,
         name_length=len(name),

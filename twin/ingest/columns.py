@@ -34,6 +34,7 @@ SAMPLES = 64  # rejects kept readable, of one batch
 KNOCKS = 2000  # devices that nobody knows, told of one batch
 KNOCK_BYTES = 200  # kept readable of what each said
 SAMPLE_BYTES = 512
+NOWHERE: tuple[I64, I64] = (np.zeros(0, np.int64), np.zeros(0, np.int64))
 
 Messages = tuple[Cuts, int]  # messages, arrived_ms
 Row = tuple[int, int | None, int | None, int | None, Mapping[str, float]]
@@ -159,7 +160,8 @@ class _Work:
         self._scan = self._scan or Scan(self.cuts)
         waiting = list(stock.templates)
         lessons = 0
-        while len(members) and self._worthwhile(members):
+        asked = len(members)  # the caller has found that so many are worth while
+        while len(members) and (len(members) == asked or self._worthwhile(members)):
             if waiting:
                 template = waiting.pop(0)
             elif lessons < LESSONS and stock.willing:
@@ -171,14 +173,18 @@ class _Work:
                 template = new
             else:
                 break
-            slots = self.numbers[members]
-            names = (self.cuts.bounds[0, members] + self.forms.names_at[slots], self.forms.names_len[slots])
+            names = self._names(members) if template.named else NOWHERE
             part, fits = parts_of(self._scan, template, members, names)
             stock.used(template, int(fits.sum()), len(members))
             if part is not None:
                 self.parts.setdefault(group.kind, []).append(part)
                 members = members[~fits]
         return members
+
+    def _names(self, members: I64) -> tuple[I64, I64]:
+        """Offset and length of each message's device in its topic."""
+        slots = self.numbers[members]
+        return self.cuts.bounds[0, members] + self.forms.names_at[slots], self.forms.names_len[slots]
 
     def _learn(self, group: Group, index: int) -> Template | None:
         """A template of the message with that index."""

@@ -68,6 +68,8 @@ class Ledger:
     def admit(self, raw: Batch) -> Batch:
         """The batch as it is to be journalled: duplicates counted and left out, late readings flagged."""
         with self._lock:
+            if not raw.refused and all(self._goes_on(columns) for columns in raw.columns):
+                return raw
             duplicates = Counter(raw.duplicates)
             rejected = Counter(raw.rejected)
             columns = tuple(one for c in raw.columns if len(one := self._admit_columns(c, duplicates)))
@@ -222,6 +224,9 @@ class Ledger:
                 fresh.append(r)
                 rejected[r.kind, r.row, r.reason] += 1
         return tuple(fresh)
+
+    def _goes_on(self, columns: Columns) -> bool:
+        return len(columns) > 0 and self._page(columns.kind, int(columns.row.max())).goes_on(columns)
 
     def _admit_columns(self, columns: Columns, duplicates: Counter[tuple[str, int]]) -> Columns:
         if not len(columns):

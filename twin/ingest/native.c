@@ -9,6 +9,7 @@
 
 #define EXPORT __attribute__((visibility("default")))
 #define EXACT (UINT64_C(1) << 53) /* integers below are doubles to the last bit */
+#define NOT_ACCOUNTABLE (-1)      /* boot of a sender that does not count */
 #define DIGITS 18                 /* of a number at most: they fit 64 bits */
 
 static const double POWERS[DIGITS + 1] = {1e0, 1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8, 1e9,
@@ -198,4 +199,50 @@ EXPORT void cw_numbers(const uint8_t *data, int64_t size, int64_t n, const int64
             }
         }
     }
+}
+
+/* Readings whose numbers simply go on, into the account of twin/ingest/pages.py: of each row the arrays of `size` rows,
+ * as they stand there; `recent` is -1 throughout, before and after. Returns whether they do go on (row known, boot its
+ * row's, seq one more than that of the reading before), and with `take` has them counted. Without, no reading may be
+ * older than the newest of its row; with, all must have arrived within one hour. What is not so is for the double. */
+EXPORT int32_t cw_account(int32_t take, int64_t n, const int32_t *row, const int64_t *boot, const int64_t *seq,
+                          const int64_t *t, const int64_t *arrived, const uint8_t *flags, uint8_t late,
+                          uint8_t no_clock, int64_t hour_ms, int64_t size, const int64_t *boot_of, int64_t *top,
+                          int64_t *last_t, int64_t *last_arrived, int64_t *journalled, int64_t *late_count,
+                          int64_t *offset_hour, int64_t *offset_now, int64_t *offset_before, uint8_t *touched,
+                          int32_t *recent) {
+    if (n <= 0 || n > INT32_MAX || arrived[0] < 0) return 0;
+    const int64_t hour = arrived[0] / hour_ms;
+    int64_t i = 0;
+    for (; i < n; i++) {
+        const int64_t of = row[i];
+        if (of < 0 || of >= size || boot[i] != boot_of[of]) break;
+        const int64_t before = recent[of];
+        if (before >= i) break;
+        if (boot[i] != NOT_ACCOUNTABLE && (uint64_t)seq[i] != (uint64_t)(before < 0 ? top[of] : seq[before]) + 1) break;
+        if (!take && t[i] < (before < 0 ? last_t[of] : t[before])) break;
+        if (take && (arrived[i] < 0 || arrived[i] / hour_ms != hour)) break;
+        recent[of] = (int32_t)i;
+    }
+    for (int64_t done = 0; done < i; done++) recent[row[done]] = -1;
+    if (i < n || !take) return i == n;
+    for (i = 0; i < n; i++) {
+        const int64_t of = row[i];
+        journalled[of]++;
+        if (flags[i] & late) late_count[of]++;
+        if (boot[i] != NOT_ACCOUNTABLE) {
+            top[of] = seq[i];
+            touched[of] = 1;
+        }
+        if (t[i] > last_t[of]) last_t[of] = t[i];
+        if (arrived[i] > last_arrived[of]) last_arrived[of] = arrived[i];
+        if (offset_hour[of] < hour) {
+            offset_before[of] = offset_hour[of] == hour - 1 ? offset_now[of] : INT64_MAX;
+            offset_now[of] = INT64_MAX;
+            offset_hour[of] = hour;
+        }
+        const int64_t lag = flags[i] & no_clock ? INT64_MAX : (int64_t)((uint64_t)arrived[i] - (uint64_t)t[i]);
+        if (lag < offset_now[of]) offset_now[of] = lag;
+    }
+    return 1;
 }

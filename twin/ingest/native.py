@@ -17,13 +17,15 @@ import subprocess
 import sys
 import sysconfig
 import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from twin.records import I64
+from twin.records import FLAG_LATE, FLAG_NO_CLOCK, I64, Columns
 
 SOURCE = Path(__file__).with_name("native.c")
 FLAGS = ("-O2", "-std=c11", "-Wall", "-Wextra", "-shared", "-fPIC", "-fvisibility=hidden", "-ffp-contract=off")
@@ -73,6 +75,10 @@ def load(path: Path) -> ctypes.CDLL:
         text, number, number, pointer, pointer, pointer, ctypes.c_uint64, pointer, pointer, number, number, pointer,
         ctypes.c_uint64, number, pointer,
     ]  # fmt: skip
+    found.cw_account.restype = flag
+    found.cw_account.argtypes = [
+        flag, number, *[pointer] * 6, ctypes.c_uint8, ctypes.c_uint8, number, number, *[pointer] * 11,
+    ]  # fmt: skip
     return found
 
 
@@ -95,10 +101,10 @@ def publishes(buffer: bytes, at: int, five: bool, longest: int, room: int) -> tu
     bounds = np.empty((4, room), np.int64)
     ids = np.empty(2 * room, np.uint8)
     told = np.zeros(2, np.int64)  # ids, and where the packets end
+    known = told.ctypes.data
     count = LIB.cw_publishes(
-        buffer, len(buffer), at, five, longest, room, bounds.ctypes.data, ids.ctypes.data, told.ctypes.data,
-        told.ctypes.data + 8,
-    )  # fmt: skip
+        buffer, len(buffer), at, five, longest, room, bounds.ctypes.data, ids.ctypes.data, known, known + told.itemsize
+    )
     kept = bounds if count == room else bounds[:, :count].copy()
     return int(told[1]), kept, ids[: 2 * int(told[0])].tobytes()
 
@@ -127,15 +133,36 @@ def numbers(
     return found
 
 
+def places(arrays: Sequence[NDArray[Any]]) -> tuple[int, ...]:
+    """Where arrays lie in memory, for as long as they are kept: asking takes longer than most loops do."""
+    return tuple(array.ctypes.data for array in arrays)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pattern:
+    """What a template is to its loop: texts one behind the other and where each ends, which number of the layout each
+    number between them is, and whether it must be whole. `at`: where these arrays lie."""
+
+    texts: bytes
+    ends: I64
+    place: I64
+    whole: NDArray[np.bool_]
+    at: tuple[int, ...]
+
+
+def pattern(texts: Sequence[bytes], order: I64, whole: NDArray[np.bool_]) -> Pattern:
+    """The pattern of texts around numbers; `whole` by number of the layout."""
+    arrays = np.cumsum([len(text) for text in texts]), np.ascontiguousarray(order), whole[order]
+    return Pattern(b"".join(texts), *arrays, places(arrays))
+
+
 def fit(
     data: bytes,
     start: I64,
     stop: I64,
     names: tuple[I64, I64] | None,
     lead: bytes,
-    texts: tuple[bytes, I64],
-    place: I64,
-    whole: NDArray[np.bool_],
+    pattern: Pattern,
     value: NDArray[np.float64],
     along: int,
     *,
@@ -143,17 +170,29 @@ def fit(
 ) -> NDArray[np.bool_]:
     """Which messages fit a template; their numbers go into `value`, that of a message at every `along`-th place."""
     assert LIB is not None
-    n = len(start)
+    n, (ends, place, whole) = len(start), pattern.at
     start, stop = np.ascontiguousarray(start), np.ascontiguousarray(stop)
     at: Any = [np.ascontiguousarray(one) for one in names] if names is not None else None
     good = np.empty(n, np.bool_)
     LIB.cw_fit(
         cbor, data, len(data), n, start.ctypes.data, stop.ctypes.data,
         at and at[0].ctypes.data, at and at[1].ctypes.data,
-        lead, len(lead), texts[0], texts[1].ctypes.data, len(place), place.ctypes.data, whole.ctypes.data,
+        lead, len(lead), pattern.texts, ends, len(pattern.place), place, whole,
         value.ctypes.data, 1 if along > 1 else n, along, good.ctypes.data,
     )  # fmt: skip
     return good
+
+
+def account(columns: Columns, size: int, page: tuple[int, ...], *, hour_ms: int, take: bool) -> bool:
+    """Whether the readings simply go on in the account of `size` rows that lies at `page`; with `take` they are counted
+    there."""
+    assert LIB is not None
+    wanted = ((columns.row, np.int32), (columns.boot, np.int64), (columns.seq, np.int64), (columns.t, np.int64),
+              (columns.arrived, np.int64), (columns.flags, np.uint8))  # fmt: skip
+    mine = [np.ascontiguousarray(array, dtype) for array, dtype in wanted]
+    if any(len(array) != len(columns) for array in mine):
+        return False
+    return bool(LIB.cw_account(take, len(columns), *places(mine), FLAG_LATE, FLAG_NO_CLOCK, hour_ms, size, *page))
 
 
 def main() -> int:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from operator import is_
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from devices.envelope import encode_mark, plain_mark
 from devices.records import Mark
+from twin.ingest import native
 from twin.ingest.book import Book, Boot
 from twin.records import FLAG_LATE, FLAG_NO_CLOCK, I64, NOT_ACCOUNTABLE, Columns
 
@@ -95,6 +97,9 @@ class Page:
     rejected: Counter[tuple[int, str]] = field(default_factory=Counter)
     bad_values: Counter[tuple[int, str]] = field(default_factory=Counter)
     books: dict[int, Book] = field(default_factory=dict)
+    recent: NDArray[np.int32] = field(default_factory=lambda: np.zeros(0, np.int32))  # for the loop in C: -1 throughout
+    _placed: tuple[NDArray[Any], ...] = ()  # arrays that the loop in C was given, and where they lie
+    _places: tuple[int, ...] = ()
     _sorted: tuple[NDArray[np.int32], _Order] | None = None  # the last rows sorted: admit and commit ask the same
 
     def __len__(self) -> int:
@@ -108,10 +113,15 @@ class Page:
         for name, fill in ARRAYS.items():
             setattr(self, name, np.concatenate([getattr(self, name), np.full(more, fill, np.int64)]))
         self.touched = np.concatenate([self.touched, np.zeros(more, np.bool_)])
+        self.recent = np.full(len(self), -1, np.int32)
 
     def knows(self, row: int, boot: int, seq: int) -> bool:
         """Whether that reading has come."""
         return row < len(self) and not self.book(row).copy().take(boot, seq)[0]
+
+    def goes_on(self, columns: Columns) -> bool:
+        """Whether, quickly told, all numbers are new and no reading is late. Changes nothing."""
+        return native.LIB is not None and self._account(columns, take=False)
 
     def admit(self, columns: Columns) -> NDArray[np.bool_] | None:
         """Which readings are new; None if all are. Changes nothing but room."""
@@ -121,7 +131,11 @@ class Page:
             return None
         keep = np.ones(len(columns), np.bool_)
         copies: dict[int, Book] = {}
-        for start, row, boot, first, last in self._runs(columns, odd):
+        runs = list(self._runs(columns, odd))
+        rows = [None, *(run[1] for run in runs), None]
+        for at, (start, row, boot, first, last) in enumerate(runs, start=1):
+            if row not in (rows[at - 1], rows[at + 1]) and not self._heard(row, boot):
+                continue  # a device began anew, as all do when their power comes back: nothing of it can be known
             book = copies.get(row)
             if book is None:
                 book = copies[row] = self.book(row).copy()
@@ -145,6 +159,8 @@ class Page:
 
     def commit(self, columns: Columns) -> None:
         """Take admitted readings into the account."""
+        if native.LIB is not None and self._account(columns, take=True):
+            return
         sort = self._sort(columns.row)
         self._count_numbers(columns, sort)
         rows, starts, order = sort.rows, sort.starts, sort.order
@@ -224,6 +240,16 @@ class Page:
         smallest = int(min(self.offset_now[row], self.offset_before[row]))
         return None if smallest == NO_OFFSET else smallest
 
+    def _account(self, columns: Columns, *, take: bool) -> bool:
+        """The loop in C: whether it sees to these readings."""
+        arrays = (
+            self.boot, self.top, self.last_t, self.last_arrived, self.journalled, self.late_count, self.offset_hour,
+            self.offset_now, self.offset_before, self.touched, self.recent,
+        )  # fmt: skip
+        if not (self._places and all(map(is_, self._placed, arrays))):
+            self._placed, self._places = arrays, native.places(arrays)
+        return native.account(columns, len(self), self._places, hour_ms=HOUR_MS, take=take)
+
     def _sort(self, row: NDArray[np.int32]) -> _Order:
         if self._sorted is None or self._sorted[0] is not row:
             self._sorted = (row, _sort(row))
@@ -284,6 +310,11 @@ class Page:
             return Book()
         return Book([Boot(int(self.boot[row]), int(self.base[row]), int(self.top[row]))])
 
+    def _heard(self, row: int, boot: int) -> bool:
+        """Whether something of that boot is remembered."""
+        book = self.books.get(row)
+        return bool(self.boot[row] == boot) if book is None else book.find(boot) is not None
+
     def _keep(self, row: int, book: Book) -> None:
         """Write a book back: into the arrays alone where they say it all."""
         newest = book.boots[-1]
@@ -329,6 +360,7 @@ def load_page(dumped: Mapping[str, Any]) -> Page:
         setattr(page, name, np.array(dumped[name], np.int64))
     if len({len(getattr(page, name)) for name in ARRAYS}) > 1:
         raise ValueError("arrays of different length")
+    page.recent = np.full(len(page), -1, np.int32)
     page.touched = page.boot != NOT_ACCOUNTABLE  # marks are published anew after a restart
     for name in ("rejected", "bad_values"):
         setattr(page, name, Counter({(int(row), str(reason)): int(count) for row, reason, count in dumped[name]}))

@@ -80,9 +80,17 @@ def finish(
     troubles = Troubles()
     row, when, flag = rows[part.at], arrived[part.at], flags[part.at]
     spoilt = _check_values(kind, part, row, troubles)
-    timeless = part.t == NO_TIME
     t = part.t
-    if timeless.any():
+    oldest = int(t.min())
+    if (
+        spoilt is None
+        and oldest > NO_TIME
+        and window.oldest_ms <= oldest
+        and int(t.max()) <= int(when.min()) + window.ahead_ms
+    ):
+        return Columns(kind.name, row, t, part.boot, part.seq, when, flag, part.values), troubles
+    if oldest <= NO_TIME:
+        timeless = t == NO_TIME
         t = np.where(timeless, when, t)
         flag = np.where(timeless, flag | FLAG_NO_CLOCK, flag).astype(np.uint8)
     outside = (t < window.oldest_ms) | (t > when + window.ahead_ms)

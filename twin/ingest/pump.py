@@ -85,7 +85,7 @@ class Pump:
         *,
         kinds: Mapping[str, Kind] | None = None,
         window: Window | None = None,
-        gather_s: float = 0.012,
+        gather_s: float = 0.02,
     ) -> None:
         """`now_ms`: city time, which is what messages arrive at.
 

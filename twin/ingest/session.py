@@ -36,7 +36,7 @@ from twin.ingest.inbox import Inbox
 from twin.records import Link as LinkEvent
 
 ROUND_BYTES = 1024 * 1024  # of one round of reads: what becomes one parcel
-WANTED_BYTES = 128 * 1024  # what a round should bring: the pause before it grows and shrinks with that in view
+WANTED_BYTES = 256 * 1024  # what a round should bring: the pause before it grows and shrinks with that in view
 SHORTEST_S = 0.002  # pause between rounds; the longest is coalesce_s
 SUBSCRIBE_ID, MARKER_ID = 1, 2
 ANSWER_S = 10.0  # within which a broker must take the connection, answer CONNECT and SUBSCRIBE

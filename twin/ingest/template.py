@@ -85,7 +85,7 @@ class Template:
     Pieces lie between commas. before, ahead: the piece that each number stands in, and how many bytes of it stand
     before the number; behind: how many after it. fixed, lengths: pieces without a number, and how long they are.
     edge, offset, mask, text: words of the texts between numbers, and where each is: from the beginning of a piece.
-    texts: these texts whole, and where each ends; order: which number of the layout each number of the text is.
+    pattern: the same for the loop in C.
     `cbor`: numbers are written as there, and there are no commas; only the loop in C reads such. There a byte tells how
     long the name is: bytes of the learnt one are `name_length`.
     """
@@ -102,8 +102,7 @@ class Template:
     offset: I64
     mask: U64
     text: U64
-    texts: tuple[bytes, I64]
-    order: I64
+    pattern: native.Pattern
     layout: Layout
     cbor: bool = False
     name_length: int = 0
@@ -114,8 +113,23 @@ class Scan:
 
     def __init__(self, cuts: Cuts) -> None:
         self.cuts = cuts
-        self.data, self.words = cuts.bytes(), cuts.words()
+        self._data: NDArray[np.uint8] | None = None
+        self._words: U64 | None = None
         self._commas: I64 | None = None
+
+    @property
+    def data(self) -> NDArray[np.uint8]:
+        """The bytes of the batch as numbers."""
+        if self._data is None:
+            self._data = self.cuts.bytes()
+        return self._data
+
+    @property
+    def words(self) -> U64:
+        """Eight bytes at each offset of the batch as one number."""
+        if self._words is None:
+            self._words = self.cuts.words()
+        return self._words
 
     @property
     def commas(self) -> I64:
@@ -172,7 +186,8 @@ class Stock:
 
 def worthwhile(cuts: Cuts, members: I64) -> bool:
     """Whether so many messages are worth the fixed cost."""
-    return int((cuts.bounds[3, members] - cuts.bounds[2, members]).sum()) >= ENOUGH_BYTES
+    at, end = cuts.bounds[2:] if len(members) == len(cuts) else cuts.bounds[2:, members]
+    return int((end - at).sum()) >= ENOUGH_BYTES
 
 
 def learn(kind: Kind, device: str, payload: bytes) -> Template | None:
@@ -200,9 +215,9 @@ def parts_of(
 ) -> tuple[Part | None, NDArray[np.bool_]]:
     """The readings of those members that the template fits; which those are.
 
-    `device`: offset and length of each member's own name (it stands in its topic).
+    `device`: offset and length of each member's own name (it stands in its topic), for a template that is `named`.
     """
-    body, stop = scan.cuts.bounds[2, members], scan.cuts.bounds[3, members]
+    body, stop = scan.cuts.bounds[2:] if len(members) == len(scan.cuts) else scan.cuts.bounds[2:, members]
     if native.LIB is not None:
         value, fits = _fit(scan, template, body, stop, device)
     elif template.cbor:
@@ -225,8 +240,8 @@ def _fit(
     one = layout.readings == 1  # a column a number, else the numbers of a message side by side
     value = np.zeros((layout.width, n) if one else (n, layout.width))
     fits = native.fit(
-        scan.cuts.data, body, stop, device if template.named else None, template.lead, template.texts,
-        template.order, layout.whole[template.order], value, 1 if one else layout.width, cbor=template.cbor,
+        scan.cuts.data, body, stop, device if template.named else None, template.lead, template.pattern,
+        value, 1 if one else layout.width, cbor=template.cbor,
     )  # fmt: skip
     value = value if one else value.T
     return value, fits & _sound(layout, value)
@@ -300,32 +315,38 @@ def _columns(true: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 def _sound(layout: Layout, value: F64) -> NDArray[np.bool_]:
     """Whether boot, seq and times of messages are within their bounds."""
+    head, times = layout.head, layout.readings * layout.timed
+    if not layout.seconds:
+        limits = np.array([MAX_NUMBER] * head + [MAX_T_MS] * times, np.float64)
+        return _columns(value[: head + times] <= limits[:, None])
     good = np.ones(value.shape[1], np.bool_)
-    head = layout.head
     if head:
         good &= _columns(value[:head] <= MAX_NUMBER)
-    if layout.timed:
-        t = value[head : head + layout.readings]
-        good &= _columns((t >= RELATIVE) & (t * 1000 <= MAX_T_MS) if layout.seconds else t <= MAX_T_MS)
+    if times:
+        t = value[head : head + times]
+        good &= _columns((t >= RELATIVE) & (t * 1000 <= MAX_T_MS))
     return good
 
 
 def _part(layout: Layout, at: I64, value: F64) -> Part:
     """Readings, message by message."""
     each, head = layout.readings, layout.head
-    total = len(at) * each
-    boot = seq = np.full(total, NOT_ACCOUNTABLE, np.int64)
+    if each > 1:
+        at = np.repeat(at, each)
     if layout.counted:
-        boot = np.repeat(value[0].astype(np.int64), each)
-        seq = value[1].astype(np.int64)
-        seq = seq if each == 1 else (seq[:, None] + np.arange(each)).ravel()
-    t = np.full(total, NO_TIME, np.int64)
+        boot, seq = value[0].astype(np.int64), value[1].astype(np.int64)
+        if each > 1:
+            boot, seq = np.repeat(boot, each), (seq[:, None] + np.arange(each)).ravel()
+    else:
+        boot = seq = np.full(len(at), NOT_ACCOUNTABLE, np.int64)
     if layout.timed:
         times = value[head : head + each].T.ravel()
         t = np.rint(times * 1000).astype(np.int64) if layout.seconds else times.astype(np.int64)
         head += each
+    else:
+        t = np.full(len(at), NO_TIME, np.int64)
     values = {name: value[head + i * each : head + (i + 1) * each].T.ravel() for i, name in enumerate(layout.names)}
-    return Part(at if each == 1 else np.repeat(at, each), t, boot, seq, values)
+    return Part(at, t, boot, seq, values)
 
 
 # ---- learning --------------------------------------------------------------------------------------------------------
@@ -457,8 +478,7 @@ def _template(
         np.array([row[1] for row in rows], np.int64),
         np.array([row[2] for row in rows], np.uint64),
         np.array([row[3] for row in rows], np.uint64),
-        (b"".join(texts), np.cumsum([len(text) for text in texts])),
-        np.argsort(order),
+        native.pattern(texts, np.argsort(order), layout.whole),
         layout,
     )
 

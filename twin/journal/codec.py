@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 import struct
+from collections.abc import Mapping
 from typing import Any
 
 import msgspec
@@ -60,9 +61,11 @@ INTEGERS: tuple[tuple[str, type[np.signedinteger[Any] | np.unsignedinteger[Any]]
 COUNTS = ("duplicates", "rejected", "bad_values")  # fields of a batch that count by (kind, row, ...)
 WIDTHS: dict[int, str] = {1: "<u1", 2: "<u2", 4: "<u4", 8: "<u8"}
 POWERS = tuple(10.0**p for p in range(7))
+_SCALES = np.array(POWERS)[:, None]
 EXACT = float(1 << 53)
 _likely: dict[str, int] = {}  # by quantity, the power that served last: it is tried first
 LIKELY = 1024  # quantities remembered
+TOGETHER = 32_768  # values: so many columns are packed at once while they stay in the cache
 HEAD_VALUES = 16  # looked at before a whole column is tried
 
 
@@ -106,7 +109,10 @@ def _checksum(version: int, code: int, payload: bytes | memoryview) -> int:
 
 def _to_json(value: Any) -> bytes:
     # ASCII only, so that even lone surrogates of a broken topic survive; NaN is allowed and comes back as NaN.
-    return json.dumps(value, ensure_ascii=True, separators=(",", ":")).encode("ascii")
+    return _JSON(value).encode("ascii")
+
+
+_JSON = json.JSONEncoder(ensure_ascii=True, separators=(",", ":")).encode
 
 
 def _encode_batch(batch: Batch) -> bytes:
@@ -125,8 +131,12 @@ def _encode_batch(batch: Batch) -> bytes:
 def _encode_columns(columns: Columns, parts: list[bytes]) -> dict[str, Any]:
     length = len(columns.row)
     integers = [_pack(name, getattr(columns, name), dtype, length, parts) for name, dtype in INTEGERS]
-    values = [_pack_values(name, column, length, parts) for name, column in columns.values.items()]
-    return {"kind": columns.kind, "n": length, "integers": integers, "values": values}
+    return {
+        "kind": columns.kind,
+        "n": length,
+        "integers": integers,
+        "values": _pack_table(columns.values, length, parts),
+    }
 
 
 def _check(name: str, array: NDArray[Any], dtype: type[np.generic], length: int) -> None:
@@ -151,7 +161,40 @@ def _pack(name: str, array: NDArray[Any], dtype: type[np.generic], length: int, 
 
 def _width(span: int) -> int:
     """Bytes for offsets up to `span`."""
-    return next((w for w in (1, 2, 4) if span < 1 << 8 * w), 8) if span else 0
+    return 0 if not span else 1 if span < 1 << 8 else 2 if span < 1 << 16 else 4 if span < 1 << 32 else 8
+
+
+def _pack_table(values: Mapping[str, NDArray[Any]], length: int, parts: list[bytes]) -> list[str | list[Any]]:
+    """Append all value columns to `parts`. What `_pack_values` does of each is done of all together where batches are
+    small, since then each step costs the same however many numbers it has; it decides wherever one is not plain."""
+    for name, column in values.items():
+        _check(name, column, np.float64, length)
+    powers = [_likely.get(name, 0) for name in values]
+    if not powers or not 0 < len(powers) * length <= TOGETHER:
+        return [_pack_values(name, column, length, parts) for name, column in values.items()]
+    table = np.array(tuple(values.values()))
+    scale, lower = _SCALES[powers], _SCALES[[max(power - 1, 0) for power in powers]]
+    with np.errstate(invalid="ignore", over="ignore"):
+        few = table[:, :HEAD_VALUES]
+        fewer = np.asarray(((np.rint(few * lower) / lower == few) | np.isnan(few)).all(axis=1)).tolist()
+        whole = table * scale
+        np.rint(whole, out=whole)
+        lows, highs = whole.min(axis=1), whole.max(axis=1)
+        lows += 0.0  # no -0.0
+        whole -= lows[:, None]
+        back = whole + lows[:, None]
+        back /= scale
+    same = np.asarray((back.view(np.uint64) == table.view(np.uint64)).all(axis=1)).tolist()
+    told: list[str | list[Any]] = []
+    for at, (name, low, high) in enumerate(zip(values, lows.tolist(), highs.tolist(), strict=True)):
+        plain = same[at] and not (powers[at] and fewer[at]) and max(-low, high) < EXACT
+        width = _width(int(high - low)) if plain else 8
+        if width == 8:
+            told.append(_pack_values(name, values[name], length, parts))
+            continue
+        told.append([name, powers[at], int(low), width, 0])
+        parts.append(whole[at].astype(WIDTHS[width]).tobytes() if width else b"")
+    return told
 
 
 def _pack_values(name: str, values: NDArray[Any], length: int, parts: list[bytes]) -> str | list[Any]:

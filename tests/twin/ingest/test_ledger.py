@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,8 +16,11 @@ from hypothesis import strategies as st
 from devices.envelope import decode_mark
 from devices.records import Mark
 from tests.twin.ingest.conftest import T0, columns_of, ids_of
+from twin.ingest import native
 from twin.ingest.ledger import Ledger
 from twin.records import FLAG_LATE, FLAG_NO_CLOCK, NOT_ACCOUNTABLE, Batch, Refused
+
+pytestmark = pytest.mark.usefixtures("loops")
 
 Id = tuple[int, int, int, int]  # row, boot, seq, t
 
@@ -104,6 +109,64 @@ def test_replay_and_checkpoint_give_the_same(stream: list[list[Id]], cut: int) -
     assert again.total() == ledger.total()
     next_batch = batch_of([(r, b, s, 0) for r in range(4) for b in (1, 2, 3) for s in range(1, 14)])
     assert [ids_of(c) for c in again.admit(next_batch).columns] == [ids_of(c) for c in ledger.admit(next_batch).columns]
+
+
+step = st.tuples(
+    st.integers(0, 70),  # row: beyond the room of a page at first
+    st.sampled_from([1] * 12 + [0, 2, -1]),  # how far the number goes on
+    st.sampled_from([0] * 20 + [1]),  # another boot
+    st.sampled_from([5] * 12 + [0, -7]),  # event time goes on
+    st.sampled_from([0] * 6 + [FLAG_NO_CLOCK, FLAG_LATE]),
+)
+hours = st.sampled_from([0] * 6 + [1, 2, -1])
+steps = st.lists(st.tuples(st.lists(step, min_size=1, max_size=40), hours, st.booleans()), min_size=1, max_size=8)
+
+
+@given(steps)
+@settings(max_examples=150)
+def test_both_loops_keep_one_account(compiled: Path, stream: list[tuple[list[tuple[int, ...]], int, bool]]) -> None:
+    """The loop in C and its double admit the same readings, and their accounts agree in every number."""
+    libraries, before = (native.load(compiled), None), native.LIB
+    ledgers = Ledger(), Ledger()
+    now: dict[int, list[int]] = {}
+    hour = 0
+    try:
+        for n, (told, later, within) in enumerate(stream, start=1):
+            hour += later
+            ids, flags = [], []
+            for row, seq_step, boot_step, t_step, flag in told:
+                one = now.setdefault(row, [NOT_ACCOUNTABLE, NOT_ACCOUNTABLE, T0] if row % 5 == 4 else [1, 0, T0])
+                one[2] += t_step
+                if row % 5 != 4:
+                    one[0], one[1] = one[0] + boot_step, max(0, one[1] + seq_step)
+                ids.append((row, *one))
+                flags.append(flag)
+            row, boot, seq, t = zip(*ids, strict=True)
+            arrived = np.full(len(ids), T0 + hour * 3_600_000)
+            arrived[len(ids) // 2 :] += 3_600_000 if within else 1
+            columns = replace(columns_of(row, boot, seq, list(t)), arrived=arrived, flags=np.array(flags, np.uint8))
+            admitted = []
+            for library, ledger in zip(libraries, ledgers, strict=True):
+                native.LIB = library
+                admitted.append(ledger.admit(Batch((columns,), messages=len(ids))))
+                ledger.commit(admitted[-1], n)
+            assert repr(admitted[0]) == repr(admitted[1])
+            assert_same(ledgers[0].dump(), ledgers[1].dump())
+            assert ledgers[0].marks() == ledgers[1].marks()
+    finally:
+        native.LIB = before
+
+
+def assert_same(one: dict[str, Any], other: dict[str, Any]) -> None:
+    """Trees of mappings and arrays are equal."""
+    assert one.keys() == other.keys()
+    for key, value in one.items():
+        if isinstance(value, dict):
+            assert_same(value, other[key])
+        elif isinstance(value, np.ndarray):
+            assert value.tolist() == other[key].tolist(), key
+        else:
+            assert value == other[key], key
 
 
 def test_admit_changes_nothing() -> None:

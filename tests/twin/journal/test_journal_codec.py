@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from tests.twin.journal.bodies import BATCHES, SMALL, batch, same
 from twin.errors import JournalBroken
+from twin.journal import codec
 from twin.journal.codec import CODES, decode, encode
 from twin.records import F64, Batch, Body, Refused, Reject, Tick
 
@@ -111,6 +112,28 @@ def test_decimals_are_kept_short_and_exact(values: F64, bytes_each: int) -> None
         whole = encode(body)
         assert same(decode(1, whole).body, body)
         assert abs(len(whole) - bare - bytes_each * len(values)) < 60
+
+
+decimals = st.integers(-(10**6), 10**6).flatmap(lambda n: st.integers(0, 7).map(lambda p: n / 10**p))
+columns = st.lists(decimals | st.sampled_from([0.0, -0.0, np.nan, np.inf, 2.0**60, 1e300]), min_size=5, max_size=5)
+
+
+@given(st.lists(columns, min_size=1, max_size=5), st.integers(0, 30))
+def test_columns_packed_together_are_those_packed_apart(values: list[list[float]], repeated: int) -> None:
+    """The way of small batches writes the same bytes as that of large ones, whatever power served a column last."""
+    body = batch(5 + repeated, quantities=())
+    body.columns[0].values = {f"q{i}": np.array([*column, *column[:1] * repeated]) for i, column in enumerate(values)}
+    for powers in ({}, {f"q{i}": i for i in range(5)}, {f"q{i}": 1 for i in range(5)}):
+        written, remembered = [], []
+        for together in (0, 1 << 20):
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setattr(codec, "TOGETHER", together)
+                patch.setattr(codec, "_likely", dict(powers))
+                written.append(encode(body))
+                remembered.append({name: power for name, power in codec._likely.items() if power})
+        assert written[0] == written[1]
+        assert remembered[0] == remembered[1]
+        assert same(decode(1, written[1]).body, body)
 
 
 def test_a_batch_of_the_first_version_reads() -> None:
