@@ -21,10 +21,10 @@ LONGEST = 268_435_455  # of a packet, in bytes after its length
 
 class BulkClient(mqtt.Client):
     """As paho's Client with an external loop: call `fill`, then `quick` or else `loop_read` while `unread`, and `push`
-    after `loop_write`. `taken(mid)`: the broker has what `say` published; `heard(topic, payload)`: a QoS 0 message."""
+    after `loop_write`. `taken(mids)`: the broker has what `say` published; `heard(topic, payload)`: a QoS 0 message."""
 
     def __init__(
-        self, client_id: str, taken: Callable[[int], None] | None = None,
+        self, client_id: str, taken: Callable[[list[int]], None] | None = None,
         heard: Callable[[str, bytes], None] | None = None,
     ) -> None:  # fmt: skip
         self._taken, self._heard = taken, heard
@@ -80,28 +80,37 @@ class BulkClient(mqtt.Client):
                 self._got, self._at = b"", 0
 
     def quick(self) -> bool:
-        """Take the next packet apart, if it is a PUBACK or a QoS 0 message and here whole; False: it is paho's turn."""
-        got, at = self._got, self._at
-        if self._taken is None or self._heard is None or self._in_packet["command"] or len(got) - at < 4:
+        """Take apart what has arrived, as far as it is PUBACKs and QoS 0 messages that are here
+        whole; what comes after is paho's. Whether there was any."""
+        if self._taken is None or self._heard is None or self._in_packet["command"]:
             return False
-        if got[at] == PUBACK and got[at + 1] == 2:
-            self._at = at + 4
-            self._taken(got[at + 2] << 8 | got[at + 3])
-            return True
-        if got[at] & 0xFE != PUBLISH:
-            return False
-        length, start = got[at + 1], at + 2
-        if length > 127:
-            if got[start] > 127:
-                return False  # 16 kB or more
-            length, start = length & 127 | got[start] << 7, start + 1
-        end, name = start + length, start + 2
-        topic_end = name + (got[start] << 8 | got[start + 1]) if length >= 2 else len(got) + 1
-        if end > len(got) or topic_end > end:
-            return False
-        self._at = end
-        self._heard(got[name:topic_end].decode("utf-8", "replace"), bytes(got[topic_end:end]))
-        return True
+        got, began, whole = self._got, self._at, len(self._got)
+        mids: list[int] = []
+        while whole - self._at >= 4:
+            at = self._at
+            if got[at] == PUBACK and got[at + 1] == 2:
+                mids.append(got[at + 2] << 8 | got[at + 3])
+                self._at = at + 4
+                continue
+            if got[at] & 0xFE != PUBLISH:
+                break
+            length, start = got[at + 1], at + 2
+            if length > 127:
+                if got[start] > 127:
+                    break  # 16 kB or more
+                length, start = length & 127 | got[start] << 7, start + 1
+            end, name = start + length, start + 2
+            topic_end = name + (got[start] << 8 | got[start + 1]) if length >= 2 else whole + 1
+            if end > whole or topic_end > end:
+                break
+            self._at = end
+            if mids:
+                self._taken(mids)
+                mids = []
+            self._heard(got[name:topic_end].decode("utf-8", "replace"), bytes(got[topic_end:end]))
+        if mids:
+            self._taken(mids)
+        return self._at > began
 
     def _sock_recv(self, bufsize: int) -> bytes:
         if self._at >= len(self._got):

@@ -29,7 +29,9 @@ from devices.foreign import is_foreign, translate
 from devices.records import Kind, Quantity, Reading
 from devices.senml import RELATIVE, resolve
 
+ENVELOPE_BYTES = 128  # more than time and number take
 COUNTS = frozenset(("boot", "seq"))  # SenML records of these names carry the envelope
+ENCODER = json.JSONEncoder(separators=(",", ":"), allow_nan=False)  # json.dumps would make one for each message
 SALVAGE_BYTES = 4096
 SALVAGE = {name: re.compile(rb'"%s"\s*:\s*(\d{1,16})\s*[,}]' % name.encode()) for name in ("boot", "seq")}
 
@@ -66,6 +68,37 @@ def encode_json(reading: Reading) -> bytes:
     for name, value in reading.values.items():
         fields[name] = _plain(value)
     return _dump(fields)
+
+
+def encode_values(values: Mapping[str, float]) -> bytes:
+    """The values of a flat JSON object without its braces, for `encode_flat`: what is known before the envelope is.
+
+    Raises PayloadError: `range` for a value that is not finite, `envelope` for one that takes the envelope's name,
+    `too_large`.
+
+    >>> encode_values({"voltage": 231.5, "doorOpen": 1.0})
+    b'"voltage":231.5,"doorOpen":1'
+    """
+    if not ENVELOPE.isdisjoint(values):
+        raise PayloadError("envelope", f"a value may not be called {min(ENVELOPE & values.keys())}")
+    told = _dump({name: _plain(value) for name, value in values.items()})[1:-1]
+    if len(told) > MAX_BYTES - ENVELOPE_BYTES:
+        raise PayloadError("too_large", f"{len(told)} bytes of values; a message holds at most {MAX_BYTES}")
+    return told
+
+
+def encode_flat(values: bytes, t_ms: int | None, boot: int | None = None, seq: int | None = None) -> bytes:
+    """What `encode_json` makes of a reading, from its values by `encode_values`.
+
+    >>> encode_flat(b'"voltage":231.5', 1700000000000, 3, 9)
+    b'{"t":1700000000000,"boot":3,"seq":9,"voltage":231.5}'
+    """
+    if t_ms is not None and boot is not None and seq is not None and values:  # nearly always
+        return b'{"t":%d,"boot":%d,"seq":%d,%s}' % (t_ms, boot, seq, values)
+    parts = [b'"t":%d' % t_ms] if t_ms is not None else []
+    if boot is not None and seq is not None:
+        parts.append(b'"boot":%d,"seq":%d' % (boot, seq))
+    return b"{%s}" % b",".join([*parts, values] if values else parts)
 
 
 def encode_columns(readings: Sequence[Reading]) -> bytes:
@@ -402,7 +435,7 @@ def _plain(value: float) -> float:
 
 def _dump(value: Mapping[str, Any] | Iterable[Any]) -> bytes:
     try:
-        payload = json.dumps(value, separators=(",", ":"), allow_nan=False).encode()
+        payload = ENCODER.encode(value).encode()
     except ValueError as error:
         raise PayloadError("range", "a value is not finite") from error
     if len(payload) > MAX_BYTES:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -26,6 +27,7 @@ MAX_T_MS = 4_102_444_800_000  # 2100-01-01; the server's own window is narrower
 MISSING_CODES = frozenset((-200.0, 2147483647.0))
 
 ENVELOPE = frozenset(("t", "boot", "seq", "device"))
+PLAIN_MARK = re.compile(rb'\{"boot":(0|[1-9][0-9]{0,15}),"seq":(0|[1-9][0-9]{0,15})\}')
 
 
 def read_count(name: str, raw: object) -> int:
@@ -73,6 +75,15 @@ def read_value(quantity: Quantity, raw: object) -> float:
 def plain_mark(boot: int, seq: int) -> bytes:
     """The payload of a mark with nothing beyond it and no older boot."""
     return b'{"boot":%d,"seq":%d}' % (boot, seq)
+
+
+def read_plain_mark(payload: bytes) -> tuple[int, int] | None:
+    """(boot, seq) of what `plain_mark` wrote; None for anything else, which `decode_mark` may understand."""
+    found = PLAIN_MARK.fullmatch(payload)
+    if found is None:
+        return None
+    boot, seq = int(found[1]), int(found[2])
+    return (boot, seq) if boot <= MAX_NUMBER and seq <= MAX_NUMBER else None
 
 
 def encode_mark(mark: Mark) -> bytes:

@@ -97,6 +97,10 @@ class Outlet:
         """Who sends for this device."""
         return self._of.get(device)
 
+    def wake(self, senders: Iterable[Sender]) -> None:
+        """Let these publish what they were given by `send_all`, all in one turn."""
+        self._wire.wake_all(sender.link for sender in senders)
+
     @property
     def counts(self) -> Counts:
         return sum((sender.counts for sender in self.senders.values()), Counts())

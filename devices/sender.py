@@ -11,20 +11,19 @@ same device that was never published is dropped and logged as dropped.
 
 from __future__ import annotations
 
-import math
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from devices.codec import encode_json
-from devices.envelope import decode_command, decode_mark, encode_ack, encode_state
+from devices.codec import encode_flat, encode_values
+from devices.envelope import decode_command, decode_mark, encode_ack, encode_state, read_plain_mark
 from devices.errors import DeviceError, PayloadError
 from devices.keep import Held, Kept
 from devices.keep import line as as_line
 from devices.log import Batch, SentLog
-from devices.records import Command, Mark, Reading
+from devices.records import Command, Mark
 from devices.topics import Leaf, Topic
 from devices.wire import Broker, Link, Wire
 
@@ -32,6 +31,7 @@ BURST = 32  # messages of one device before it is another's turn
 PROBE = 8  # readings of one device that go out again before its mark has moved
 
 Answerer = Callable[[Command], tuple[bool, str] | None]
+Said = tuple[str, int | None, bytes, bool]  # device, its time in ms, values (`encode_values`), whether it is an event
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ class _Line:
         self.telemetry, self.event = address.topic("telemetry"), address.topic("event")
         self.ack = address.topic("ack")
         self.seq = self.logged = 0  # last number given; last one that the log has
-        self.waiting: deque[tuple[int | None, Mapping[str, float], bool]] = deque()
+        self.waiting: deque[tuple[int | None, bytes, bool]] = deque()
         self.held: deque[Held] = deque()
         self.cursor = 0  # index in `held` of the next one to publish again; its length: none
         self.pace = self.leave = PROBE  # how many may go again after the last mark that moved; those left of them
@@ -142,8 +142,11 @@ class Sender:
         self._everything = everything
         self._wire, self._log, self._answer, self._marks = wire, log, answer, marks
         self._limits = limits or Limits()
-        self._lock = threading.Condition()
+        self._lock = threading.RLock()
+        self._moved = threading.Condition(self._lock)
+        self._watchers = 0  # who wait for that
         self._lines: dict[str, _Line] = {}
+        self._holding: dict[_Line, None] = {}  # those of which no mark covers all
         self._ready: deque[_Line] = deque()
         self._waiting = self._held = self._given = self._sent = self._covered = 0
         self._dropped = self._resent = self._commands = 0
@@ -169,7 +172,9 @@ class Sender:
         line = self._lines[address.device] = _Line(address, self._limits.patience_s)
         kept = self._log.restored(address.device) if self._log is not None else Kept()
         line.held.extend(kept.held[number] for number in sorted(kept.held))
-        line.waiting.extend(kept.waiting)
+        line.waiting.extend((t_ms, encode_values(values), event) for t_ms, values, event in kept.waiting)
+        if line.held:
+            self._holding[line] = None
         self._held += len(line.held)
         self._sent += len(line.held)
         self._waiting += len(line.waiting)
@@ -196,38 +201,48 @@ class Sender:
         Raises KeyError for a device that is not ours, PayloadError for a value that is no finite number, DeviceError
         when the wire has ended.
         """
+        try:
+            told = encode_values(values)
+        except PayloadError as error:
+            raise PayloadError(error.reason, f"{device}: {error.detail}") from error
+        dropped = self.send_all([(device, t_ms, told, event)])
+        if self._ready:
+            self.link.wake()
+        return not dropped
+
+    def send_all(self, readings: Iterable[Said]) -> int:
+        """Give many readings to be sent; how many had to be dropped for them. Wake the link when all is given.
+
+        Raises KeyError for a device that is not ours, DeviceError when the wire has ended.
+        """
         if self._wire.failure is not None:
             raise DeviceError(f"the sender's thread has ended: {self._wire.failure}")
-        if not math.isfinite(sum(values.values())):
-            raise PayloadError("type", f"{device}: {dict(values)} holds a value that is no number")
-        kept = True
+        dropped = 0
         with self._lock:
-            line = self._lines[device]
-            self._given += 1
-            if self._waiting >= self._limits.waiting:
-                kept = False
-                self._dropped += 1
-                self._losses[device] = self._losses.get(device, 0) + 1
-                if not line.waiting:
-                    return False
-                line.waiting.popleft()
-                self._waiting -= 1
-            line.waiting.append((t_ms, values, event))
-            self._waiting += 1
-            offered = self._offer(line)
-        if offered:
-            self.link.wake()
-        return kept
+            for device, t_ms, values, event in readings:
+                line = self._lines[device]
+                self._given += 1
+                if self._waiting >= self._limits.waiting:
+                    dropped += 1
+                    self._losses[device] = self._losses.get(device, 0) + 1
+                    if not line.waiting:
+                        continue
+                    line.waiting.popleft()
+                    self._waiting -= 1
+                line.waiting.append((t_ms, values, event))
+                self._waiting += 1
+                self._offer(line)
+            self._dropped += dropped
+        return dropped
 
     def repeat(self, device: str) -> None:
-        """Publish the device's last message once more, as devices on bad links do."""
+        """Publish the device's last message once more, as devices on bad links do, when the link is woken."""
         with self._lock:
             line = self._lines[device]
             if line.held and line.cursor == len(line.held):
                 line.cursor -= 1
                 line.leave = max(1, line.leave)
                 self._offer(line)
-        self.link.wake()
 
     def cut(self, off: bool) -> None:
         """Lose the connection (the broker states the last will), or let it come back. Readings wait meanwhile."""
@@ -236,13 +251,26 @@ class Sender:
     def room(self, timeout_s: float, share: float = 0.5) -> bool:
         """Wait until less than `share` of the waiting room is taken; False on timeout. For senders in a hurry."""
         with self._lock:
-            return self._lock.wait_for(lambda: self._waiting < self._limits.waiting * share, timeout_s)
+            return self._wait(lambda: self._waiting < self._limits.waiting * share, timeout_s)
 
     def drain(self, timeout_s: float) -> bool:
         """Wait until everything given is covered; False on timeout, and at once where the connection is cut."""
         with self._lock:
-            self._lock.wait_for(lambda: self.link.paused or self._waiting + self._held == 0, timeout_s)
+            self._wait(lambda: self.link.paused or self._waiting + self._held == 0, timeout_s)
             return self._waiting + self._held == 0
+
+    def _wait(self, until: Callable[[], bool], timeout_s: float) -> bool:
+        """Holds the lock, but for the waiting."""
+        self._watchers += 1
+        try:
+            return self._moved.wait_for(until, timeout_s)
+        finally:
+            self._watchers -= 1
+
+    def _tell(self) -> None:
+        """Something moved. Holds the lock."""
+        if self._watchers:
+            self._moved.notify_all()
 
     @property
     def counts(self) -> Counts:
@@ -260,12 +288,12 @@ class Sender:
         with self._lock:
             lines = [
                 as_line(line.address.device, event, payload)
-                for line in self._lines.values()
+                for line in self._holding
                 for _, _, event, payload in line.held
             ]
             if waiting:
                 lines += [
-                    as_line(line.address.device, event, encode_json(Reading(line.address.device, t_ms, values)))
+                    as_line(line.address.device, event, encode_flat(values, t_ms))
                     for line in self._lines.values()
                     for t_ms, values, event in line.waiting
                 ]
@@ -324,9 +352,10 @@ class Sender:
             if room <= 0 or not self._ready:
                 return
             self._plan = self._choose(room)
+            now_s = time.monotonic()
             for line, _, new in self._plan:
-                for _ in range(new):
-                    self._number(line)
+                if new:
+                    self._number(line, new, now_s)
             if self._log is not None:
                 self._staged = self._log.stage(*self._unlogged([line for line, _, _ in self._plan]))
 
@@ -350,12 +379,13 @@ class Sender:
             return
         while self._acks:
             self.link.publish(*self._acks.popleft())
-        self.stage()
+        if self._ready:
+            self.stage()
         if not self._plan:
             return
         with self._lock:
             batch = self._take()
-            self._lock.notify_all()
+            self._tell()
         for line, (boot, seq, event, payload) in batch:
             mid = self.link.publish(line.event if event else line.telemetry, payload)
             if not self._marks and mid:
@@ -392,18 +422,19 @@ class Sender:
             self._offer(line)
         return batch
 
-    def _number(self, line: _Line) -> None:
-        """Give the oldest waiting reading its number and hold it."""
-        t_ms, values, event = line.waiting.popleft()
-        line.seq += 1
+    def _number(self, line: _Line, count: int, now_s: float) -> None:
+        """Give the oldest waiting readings their numbers and hold them."""
         if not line.held:
-            line.moved_s = time.monotonic()
+            line.moved_s = now_s
             line.patience_s = self._limits.patience_s
-        payload = encode_json(Reading(line.address.device, t_ms, values, self.boot, line.seq))
-        line.held.append((self.boot, line.seq, event, payload))
-        self._waiting -= 1
-        self._held += 1
-        self._sent += 1
+            self._holding[line] = None
+        for _ in range(count):
+            t_ms, values, event = line.waiting.popleft()
+            line.seq += 1
+            line.held.append((self.boot, line.seq, event, encode_flat(values, t_ms, self.boot, line.seq)))
+        self._waiting -= count
+        self._held += count
+        self._sent += count
 
     def _commit(self) -> bool:
         """Write the log before publishing. On a full disk nothing is published; the lines come again."""
@@ -429,8 +460,8 @@ class Sender:
         if not self.link.is_ready:
             return
         with self._lock:
-            for line in self._lines.values():
-                if line.held and not line.due and now_s - line.moved_s > line.patience_s:
+            for line in self._holding:
+                if not line.due and now_s - line.moved_s > line.patience_s:
                     line.again()
                     line.moved_s = now_s
                     line.patience_s = min(2 * line.patience_s, self._limits.longest_patience_s)
@@ -445,9 +476,11 @@ class Sender:
             self.problem = f"{self._log.path}: what is kept beside it grows: {error}"
 
     def _write_losses(self) -> None:
+        if not self._losses:
+            return
         with self._lock:
             losses, self._losses = self._losses, {}
-        if not losses or self._log is None:
+        if self._log is None:
             return
         try:
             self._log.write([], [(device, self.boot, count) for device, count in losses.items()])
@@ -469,7 +502,8 @@ class Sender:
             return
         try:
             if leaf == "mark":
-                self._cover(line, decode_mark(line.address.device, payload))
+                device, plain = line.address.device, read_plain_mark(payload)
+                self._cover(line, decode_mark(device, payload) if plain is None else Mark(device, *plain))
             else:
                 self._obey(line, decode_command(line.address.device, payload))
         except PayloadError as error:
@@ -478,24 +512,27 @@ class Sender:
     def _cover(self, line: _Line, mark: Mark) -> None:
         """Let go what the server has. The patience is with the oldest: newer ones that come through do not renew it."""
         with self._lock:
-            before = len(line.held)
-            while line.held and mark.covers(*line.held[0][:2]):
-                line.held.popleft()
-                line.cursor = max(0, line.cursor - 1)
-            if len(line.held) < before:
+            held, before = line.held, len(line.held)
+            while held and mark.covers(held[0][0], held[0][1]):
+                held.popleft()
+            covered = before - len(held)
+            if covered:
+                line.cursor = max(0, line.cursor - covered)
                 line.moved_s = time.monotonic()
                 line.patience_s = self._limits.patience_s
                 line.pace = line.leave = min(2 * line.pace, self._limits.window)
-            if line.held and (mark.beyond or mark.older):
-                line.cursor = sum(1 for i in range(line.cursor) if not mark.covers(*line.held[i][:2]))
-                line.held = deque(entry for entry in line.held if not mark.covers(*entry[:2]))
-            covered = before - len(line.held)
+            if held and (mark.beyond or mark.older):
+                line.cursor = sum(1 for i in range(line.cursor) if not mark.covers(*held[i][:2]))
+                line.held = held = deque(entry for entry in held if not mark.covers(*entry[:2]))
+                covered = before - len(held)
             if not covered:
                 return
+            if not held:
+                del self._holding[line]
             self._held -= covered
             self._covered += covered
             self._offer(line)
-            self._lock.notify_all()
+            self._tell()
             pump = bool(self._ready)
         if pump:
             self.link.wake()

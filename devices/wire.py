@@ -13,7 +13,7 @@ import ssl
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -27,6 +27,9 @@ KEEPALIVE_S = 30
 CONNECT_TIMEOUT_S = 3.0
 BACKOFF_S = (0.2, 15.0)  # first and longest wait before connecting again; jittered, doubled after each failure
 TOPICS_PER_SUBSCRIBE = 100
+MANY = 50  # links: what comes in for them is gathered
+GATHER_S = 0.05  # for so long between two looks
+TEND_S, TEND_MANY_S = 0.1, 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,9 +250,10 @@ class Link:
         self.is_ready = True
         self.party.ready()
 
-    def _acknowledged(self, mid: int) -> None:
-        self.unacknowledged = max(0, self.unacknowledged - 1)
-        self.party.acknowledged(mid)
+    def _acknowledged(self, mids: list[int]) -> None:
+        self.unacknowledged = max(0, self.unacknowledged - len(mids))
+        for mid in mids:
+            self.party.acknowledged(mid)
 
     def _lost(self, why: str) -> None:
         client, self._client = self._client, None
@@ -338,6 +342,11 @@ class Wire:
         self._dirty.append(link)
         self._signal()
 
+    def wake_all(self, links: Iterable[Link]) -> None:
+        """Let these pump soon, all in one turn: one write of their log, one packet of each."""
+        self._dirty.extend(links)
+        self._signal()
+
     def _signal(self) -> None:
         with self._lock:
             if self._signalled:
@@ -396,6 +405,8 @@ class Wire:
         """Calls that were made before `close` are still carried out."""
         tended_s = 0.0
         while not self._stopping:
+            if len(self._links) >= MANY:  # a broker sends each acknowledgement and mark by itself
+                time.sleep(GATHER_S)
             for key, mask in self._selector.select(0.1):
                 if key.data is None:
                     self._reader.recv(4096)
@@ -412,7 +423,7 @@ class Wire:
                 link.party.pump()
                 link.flush()
             now_s = time.monotonic()
-            if now_s - tended_s >= (0.1 if len(self._links) < 50 else 0.5):
+            if now_s - tended_s >= (TEND_S if len(self._links) < MANY else TEND_MANY_S):
                 tended_s = now_s
                 for link in self._links:
                     link.tend(now_s)

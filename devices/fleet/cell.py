@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 
 from devices.faults.fault import Fault
-from devices.fleet.chance import drift, normals
+from devices.fleet.chance import ends, normals, stretch
 from devices.fleet.life import Life, Moment
 from devices.fleet.thing import Thing, Values
 from devices.places import Device
@@ -19,6 +19,7 @@ ASLEEP = ("sleeping_cell",)
 QUIET = {*OUT, *ASLEEP}
 HEARD = 3  # neighbours whose load disturbs
 INHERITED = 0.5  # of the users of a cell that is out, its neighbours together take over so many
+DRIFT_S = 1800.0  # in which people come and go beyond the hour's habit
 FAILING = 6.0  # percent of handovers towards sleeping neighbours only that fail
 
 
@@ -27,7 +28,7 @@ class Cell(Thing):
 
     loud = frozenset(("cell_down", "backhaul_down"))
 
-    __slots__ = ("asleep", "capacity", "height", "mix", "near", "out", "peak", "setting")
+    __slots__ = ("asleep", "capacity", "height", "lately", "mix", "near", "out", "peak", "setting")
 
     def __init__(self, device: Device, seed: int) -> None:
         super().__init__(device, seed)
@@ -39,6 +40,7 @@ class Cell(Thing):
         self.height = 2.5 * e
         self.setting = device.attributes.get("txPowerSetting", 33.0)  # dBm
         self.near: list[Cell] = []
+        self.lately = (-1, 0.0, 0.0)  # a stretch of the drift of its people, with its ends
         self.out = self.asleep = 0  # neighbours out of service, and asleep
 
     def meet(self, near: list[Cell]) -> None:
@@ -76,12 +78,13 @@ class Cell(Thing):
         now = life.at(t_ms)
         n1, n2, n3, n4, n5 = normals(self.salt, t_ms, 3)
         m1, m2, m3, _, _ = normals(self.salt, t_ms, 4)
-        people = self.people(t_ms, now)
+        stretched = stretch(t_ms / 1000, DRIFT_S)
+        people = self.people(stretched, now)
         if self.out:
             people *= 1 + INHERITED * self.out / max(4, len(self.near))
         users = max(0.0, people * (1 + 0.12 * n1) + 0.7 * n2)
         load = min(1.0, 0.02 + 0.8 * users / self.capacity)
-        values = self._radio(load, self._around(t_ms, now), users, n3, n4, n5)
+        values = self._radio(load, self._around(stretched, now), users, n3, n4, n5)
         attempts = max(0.0, 4 + 3.2 * users + 2 * m1)
         handovers, reached = self._handovers(users, load, now, m2, m3)
         values |= {
@@ -105,18 +108,24 @@ class Cell(Thing):
             success -= FAILING * self.asleep / heard
         return attempts, success
 
-    def people(self, t_ms: int, now: Moment) -> float:
+    def people(self, stretched: tuple[int, float], now: Moment) -> float:
+        """How many are there. `stretched`: where the time stands in everybody's drift (`chance.stretch`)."""
         office, home, street = self.mix
         share = office * now.office + home * now.home + street * now.street
-        return self.peak * share * math.exp(0.10 * drift(self.salt, t_ms / 1000, 1800))
+        number, part = stretched
+        last, a, b = self.lately
+        if last != number:
+            a, b = ends(self.salt, number)
+            self.lately = number, a, b
+        return self.peak * share * math.exp(0.10 * (a + (b - a) * part))
 
-    def _around(self, t_ms: int, now: Moment) -> float:
+    def _around(self, stretched: tuple[int, float], now: Moment) -> float:
         """Load of the likeliest neighbours that are on the air, 0..1: what they send disturbs."""
         near = self.near[:HEARD]
         on_air = [cell for cell in near if not (cell.troubles.keys() & QUIET)] if self.out or self.asleep else near
         if not on_air:
             return 0.0
-        return sum(min(1.0, 0.8 * cell.people(t_ms, now) / cell.capacity) for cell in on_air) / len(near)
+        return sum(min(1.0, 0.8 * cell.people(stretched, now) / cell.capacity) for cell in on_air) / len(near)
 
     def _radio(self, load: float, around: float, users: float, n3: float, n4: float, n5: float) -> Values:
         rsrp = -88 + self.height + 0.9 * n3

@@ -49,9 +49,19 @@ def text_salt(text: str, seed: int) -> int:
 
 def drift(salt: int, t_s: float, period_s: float) -> float:
     """Smooth noise around 0 with deviation about 1: normal values every `period_s`, joined by a smooth step."""
+    low, part = stretch(t_s, period_s)
+    a, b = ends(salt, low)
+    return a + (b - a) * part
+
+
+def stretch(t_s: float, period_s: float) -> tuple[int, float]:
+    """Which stretch of a drift that is, and how far between its ends (0..1, smooth). The same for everybody."""
     place = t_s / period_s
     low = math.floor(place)
     part = place - low
-    part = part * part * (3 - 2 * part)
-    a, b = NORMAL[bits(salt, low) & 4095], NORMAL[bits(salt, low + 1) & 4095]
-    return a + (b - a) * part
+    return low, part * part * (3 - 2 * part)
+
+
+def ends(salt: int, low: int) -> tuple[float, float]:
+    """The values at the ends of a drift's stretch, to be kept by who asks often."""
+    return NORMAL[bits(salt, low) & 4095], NORMAL[bits(salt, low + 1) & 4095]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from devices.errors import DeviceError
@@ -18,6 +18,7 @@ from devices.faults.fault import Fault
 from devices.faults.plan import Plan
 from devices.faults.scenario import Scenario
 from devices.faults.truth import TruthFile
+from devices.fleet.calendar import NEVER, Calendar
 from devices.fleet.cell import Cell
 from devices.fleet.chance import bits
 from devices.fleet.choice import candidates as befallable
@@ -41,15 +42,30 @@ NEEDS = {"dust": "pm10", "night_noise": "LAeq", "charger_fault": "chargerState",
 WARM_MS = 60_000  # and in what steps
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: thousands a second are made
 class Said:
     """What a device says. `t_ms` is its own time. `again`: its last message is sent twice, as devices sometimes do."""
 
+    thing: Thing = field(compare=False)
     device: str
     t_ms: int
-    values: Values
+    measured: Values  # before rounding
     event: bool = False
     again: bool = False
+
+    @property
+    def kind(self) -> str:
+        return self.thing.device.kind
+
+    @property
+    def values(self) -> Values:
+        """As it is sent."""
+        return self.thing.trim(self.measured)
+
+    @property
+    def body(self) -> bytes:
+        """`values` by `devices.codec.encode_values`, and much cheaper."""
+        return self.thing.write(self.measured)
 
 
 class Fleet:
@@ -98,8 +114,9 @@ class Fleet:
         for thing in self._index:
             if isinstance(thing, Pole):
                 thing.say(self.start_ms - 1000, self.life)  # so that the lines carry their lamps from the first moment
-        self._heap = [(thing.due_ms, i) for i, thing in enumerate(self._index)]
-        heapq.heapify(self._heap)
+        self._calendar = Calendar()
+        for i, thing in enumerate(self._index):
+            self._calendar.add(thing.due_ms, i)
 
     # -- faults ---------------------------------------------------------------------------------------------------
 
@@ -176,12 +193,12 @@ class Fleet:
     def _notice(self, thing: Thing, fault: Fault) -> Iterator[Said]:
         values = thing.notice(self.now_ms, self.life, fault)
         if values is not None:
-            yield Said(thing.id, self.now_ms + thing.offset_ms, values, event=True)
+            yield Said(thing, thing.id, self.now_ms + thing.offset_ms, values, event=True)
 
     def _hurry(self, thing: Thing) -> None:
         """Have a thing speak at its troubled cadence from now on."""
         thing.due_ms = thing.next_ms(self.now_ms)
-        heapq.heappush(self._heap, (thing.due_ms, self._index.index(thing)))
+        self._calendar.add(thing.due_ms, self._index.index(thing))
 
     def _obey(self, name: str, action: str, arguments: Mapping[str, Any]) -> None:
         """Carry an order out, and report at once."""
@@ -192,7 +209,7 @@ class Fleet:
             thing.dimmed = float(arguments["level"]), until_ms
         if action in ("dim", "report"):
             thing.due_ms = self.now_ms + 1
-            heapq.heappush(self._heap, (thing.due_ms, self._index.index(thing)))
+            self._calendar.add(thing.due_ms, self._index.index(thing))
 
     # -- time -----------------------------------------------------------------------------------------------------
 
@@ -200,44 +217,46 @@ class Fleet:
         """Everything that is said after the last call and up to `t_ms`, in order of city time."""
         while self.told:
             self._obey(*self.told.popleft())
-        heap, faults, plan = self._heap, self._faults, self._plan
         while True:
-            due = heap[0][0] if heap else t_ms + 1
-            fault_due = faults[0][0] if faults else t_ms + 1
-            plan_due = plan.next_ms if plan is not None and plan.next_ms is not None else t_ms + 1
-            first = min(due, fault_due, plan_due)
-            if first > t_ms:
+            fault_ms = self._fault_ms()
+            yield from self._speak(min(fault_ms, t_ms + 1))
+            if fault_ms > t_ms:
                 break
-            self.now_ms = max(self.now_ms, first)
-            if plan is not None and plan_due == first:
-                most = max(MOST_ACTIVE, len(self._index) // 50)
-                fault = plan.draw(self.now_ms, self.candidates if len(self.active) < most else _nobody)
-                if fault is not None:
-                    self.inject(fault)
-            elif fault_due == first:
-                _, _, begins, fault = heapq.heappop(faults)
-                yield from self._begin(fault) if begins else self._end(fault)
-            else:
-                _, index = heap[0]
-                thing = self._index[index]
-                if thing.due_ms != first:  # was hurried: this entry is out of date
-                    heapq.heappop(heap)
-                    continue
-                yield from self._speak(thing, first)
-                thing.due_ms = thing.next_ms(first)
-                heapq.heapreplace(heap, (thing.due_ms, index))
+            yield from self._befall(fault_ms)
         self.now_ms = t_ms
 
-    def _speak(self, thing: Thing, t_ms: int) -> Iterator[Said]:
-        drawn = bits(thing.salt, t_ms, 7)
-        if isinstance(thing, Truck):
-            event = thing.live(t_ms, self.life)
-            if event is not None and thing.speaks():
-                yield Said(thing.id, t_ms + thing.offset_ms, event, event=True)
-                return
-        if not thing.speaks() or not drawn % GAP_IN:
+    def _befall(self, t_ms: int) -> Iterator[Said]:
+        """Draw, begin or end the one fault that is due first, at `t_ms`."""
+        self.now_ms = max(self.now_ms, t_ms)
+        plan = self._plan
+        if plan is not None and plan.next_ms == t_ms:
+            most = max(MOST_ACTIVE, len(self._index) // 50)
+            fault = plan.draw(self.now_ms, self.candidates if len(self.active) < most else _nobody)
+            if fault is not None:
+                self.inject(fault)
             return
-        yield Said(thing.id, t_ms + thing.offset_ms, thing.reading(t_ms, self.life), again=not drawn % AGAIN_IN)
+        _, _, begins, fault = heapq.heappop(self._faults)
+        yield from self._begin(fault) if begins else self._end(fault)
+
+    def _speak(self, before_ms: int) -> Iterator[Said]:
+        """What devices say in turn, before a time. A device without troubles always speaks: it need not be asked."""
+        calendar, things, life = self._calendar, self._index, self.life
+        while (t_ms := calendar.first_ms()) < before_ms:
+            number = calendar.take()
+            thing = things[number]
+            if thing.due_ms != t_ms:  # was hurried: this entry is out of date
+                continue
+            self.now_ms = max(self.now_ms, t_ms)
+            drawn = bits(thing.salt, t_ms, 7)
+            event = thing.live(t_ms, life)
+            if not thing.troubles or thing.speaks():
+                if event is not None:
+                    yield Said(thing, thing.device.id, t_ms + thing.offset_ms, event, event=True)
+                elif drawn % GAP_IN:
+                    measured = thing.measure(t_ms, life)
+                    yield Said(thing, thing.device.id, t_ms + thing.offset_ms, measured, again=not drawn % AGAIN_IN)
+            thing.due_ms = next_ms = thing.next_ms(t_ms)
+            calendar.add(next_ms, number)
 
     def end_faults(self) -> None:
         """The simulation ends for good: correct the labels of what would have lasted longer."""
@@ -256,10 +275,13 @@ class Fleet:
 
     def next_due_ms(self) -> int:
         """When something happens next."""
-        times = [heap[0][0] for heap in (self._heap, self._faults) if heap]
-        if self._plan is not None and self._plan.next_ms is not None:
-            times.append(self._plan.next_ms)
-        return min(times, default=self.now_ms + 1000)
+        first = min(self._calendar.first_ms(), self._fault_ms())
+        return first if first < NEVER else self.now_ms + 1000
+
+    def _fault_ms(self) -> int:
+        """When a fault begins, ends or is drawn next."""
+        plan_ms = self._plan.next_ms if self._plan is not None else None
+        return min(self._faults[0][0] if self._faults else NEVER, NEVER if plan_ms is None else plan_ms)
 
     def describe(self) -> dict[str, Any]:
         """What runs: devices by kind, messages per second of city time, trucks by phase, present faults."""

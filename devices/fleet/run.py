@@ -11,17 +11,19 @@ from typing import Any
 
 from devices.clock import Clock
 from devices.errors import DeviceError
-from devices.fleet.fleet import Fleet, Said
+from devices.fleet.fleet import Fleet
 from devices.fleet.gateway import Gateway
 from devices.fleet.memory import write_memory
 from devices.orders import ORDERS, OrderWrong, check_order
 from devices.outlet import Outlet
 from devices.records import Command
+from devices.sender import Said as Given
 from devices.sender import Sender
 
 SLICE_S = 0.05  # readings go out in slices of at least this much machine time
 SLICE_LARGE_S, LARGE = 1.0, 10_000  # of fleets with so many devices: fewer, larger packets
 LONGEST_S = 0.25
+LOT = 20_000  # readings handed over at once at most
 MEMORY_S = 60.0
 
 
@@ -100,19 +102,36 @@ class Runner:
 
     def say_until(self, now_ms: int) -> None:
         """Say everything that is due by this city time."""
+        given: dict[Sender, list[Given]] = {}
+        kinds: list[str] = []
         for said in self.fleet.until(now_ms):
-            self._say(said)
+            sender = self.outlet.sender_of(said.device)
+            if sender is None:
+                raise DeviceError(f"nobody sends for {said.device}")
+            reading = said.device, said.t_ms, said.body, said.event
+            if sender in given:
+                given[sender].append(reading)
+            else:
+                given[sender] = [reading]
+            kinds.append(said.kind)
+            if said.again:
+                sender.send_all(given.pop(sender))
+                sender.repeat(said.device)
+                given[sender] = []  # to be woken
+            if len(kinds) >= LOT:
+                self._give(given, kinds)
+        self._give(given, kinds)
         if self.fleet.cut != self._cut:
             self._cut_off()
 
-    def _say(self, said: Said) -> None:
-        sender = self.outlet.sender_of(said.device)
-        if sender is None:
-            raise DeviceError(f"nobody sends for {said.device}")
-        sender.send(said.device, said.t_ms, said.values, event=said.event)
-        if said.again:
-            sender.repeat(said.device)
-        self.said[self.fleet.things[said.device].device.kind] += 1
+    def _give(self, given: dict[Sender, list[Given]], kinds: list[str]) -> None:
+        """Hand over what was said: all of a sender at once, and then let all of them publish."""
+        for sender, readings in given.items():
+            sender.send_all(readings)
+        self.outlet.wake(given)
+        self.said.update(kinds)
+        given.clear()
+        kinds.clear()
 
     def _cut_off(self) -> None:
         """Gateways lose and find their backhaul; what was said meanwhile waits in their senders."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 
+from devices.errors import PayloadError
 from devices.faults.fault import Fault
 from devices.faults.sensor import distort
 from devices.fleet.chance import bits, normals, text_salt
@@ -17,6 +19,17 @@ Values = dict[str, float]
 
 SILENT = ("device_silent", "supply_lost", "feeder_trip", "cabinet_trip")
 SENSOR = ("sensor_stuck", "sensor_spike", "sensor_drift", "sensor_noise", "sensor_bias")
+
+
+# Of a kind and the names in a reading: its text with gaps for the values, and their limits. There are a few dozen.
+Form = tuple[str, tuple[float, ...], tuple[float, ...]]
+FORMS: dict[tuple[str, tuple[str, ...]], Form] = {}
+
+
+def _form(limits: Mapping[str, tuple[float, float, int]], names: tuple[str, ...]) -> Form:
+    low, high, decimals = zip(*(limits[name] for name in names), strict=True) if names else ((), (), ())
+    text = ",".join(f'"{name}":%.{places}f' for name, places in zip(names, decimals, strict=True))
+    return text, low, high
 
 
 class Thing(ABC):
@@ -58,6 +71,10 @@ class Thing(ABC):
         n = (t_ms - self.phase_ms) // self.cadence_ms + 1
         return max(t_ms + 1, n * self.cadence_ms + self.phase_ms + bits(self.salt, n) % (self.cadence_ms // 100 + 1))
 
+    def live(self, t_ms: int, life: Life) -> Values | None:  # noqa: ARG002 - for those that move
+        """Live on until `t_ms`; what it says of it at once, as an event."""
+        return None
+
     @abstractmethod
     def say(self, t_ms: int, life: Life) -> Values:
         """What it would say now; unrounded, before sensor faults."""
@@ -72,10 +89,14 @@ class Thing(ABC):
 
     def reading(self, t_ms: int, life: Life) -> Values:
         """What leaves the device: with its troubles, within physical limits, rounded as it is sent."""
+        return self.trim(self.measure(t_ms, life))
+
+    def measure(self, t_ms: int, life: Life) -> Values:
+        """What it would say with its troubles; not yet cut and rounded."""
         values = self.say(t_ms, life)
         if self.troubles:
             self._spoil(t_ms, values)
-        return self.trim(values)
+        return values
 
     def trim(self, values: Mapping[str, float]) -> Values:
         """Cut to what the sensors can say at all, and round as they do."""
@@ -86,6 +107,21 @@ class Thing(ABC):
             inside = low if value < low else high if value > high else value  # noqa: FURB136 - twice as fast as min()
             done[name] = round(inside, decimals) if decimals else round(inside)
         return done
+
+    def write(self, values: Mapping[str, float]) -> bytes:
+        """`trim` and `devices.codec.encode_values` in one: the text of what leaves the device."""
+        names = tuple(values)
+        form = FORMS.get((self.device.kind, names))
+        if form is None:
+            form = FORMS[self.device.kind, names] = _form(self.limits, names)
+        text, low, high = form
+        inside = [
+            least if value < least else min(value, most)  # as in `trim`
+            for value, least, most in zip(values.values(), low, high, strict=True)
+        ]
+        if not math.isfinite(sum(inside)):
+            raise PayloadError("range", f"{self.id}: {dict(values)} holds a value that is no number")
+        return (text % tuple(inside)).encode()
 
     def _spoil(self, t_ms: int, values: Values) -> None:
         for name in SENSOR:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from devices.fleet.road import shift
 from devices.places import LonLat
 
@@ -32,6 +34,7 @@ class Yard:
         self.free_s[first] = max(self.free_s[first], until_s)
 
 
+@lru_cache(1 << 15)  # who waits asks every few seconds
 def berth(middle: LonLat, number: int) -> LonLat:
     """The place of truck `number` in rows around the middle of a yard."""
     row, column = divmod(number, ROW)

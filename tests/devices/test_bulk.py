@@ -14,7 +14,7 @@ class Fed(BulkClient):
     def __init__(self) -> None:
         self.mids: list[int] = []
         self.messages: list[tuple[str, bytes]] = []
-        super().__init__("fed", self.mids.append, lambda topic, payload: self.messages.append((topic, payload)))
+        super().__init__("fed", self.mids.extend, lambda topic, payload: self.messages.append((topic, payload)))
 
     def feed(self, data: bytes) -> int:
         """Take apart what can be; how many bytes are left for paho."""

@@ -12,8 +12,10 @@ from devices.codec import (
     decode_columns,
     decode_senml,
     encode_columns,
+    encode_flat,
     encode_json,
     encode_senml,
+    encode_values,
     read_payload,
     salvage,
 )
@@ -35,6 +37,26 @@ def test_columnar_round_trip(data: st.DataObject, boot: int, dense: bool) -> Non
         seqs = list(range(seqs[0], seqs[0] + len(seqs)))
     readings = [Reading("d", T0 + i, data.draw(values_of(POLE)), boot, seq) for i, seq in enumerate(seqs)]
     assert decode_columns(POLE, encode_columns(readings), "d") == readings
+
+
+@given(st.data(), st.none() | st.integers(0, 2**41), st.none() | st.integers(0, 2**40))
+def test_values_encoded_before_their_envelope_are_the_same_text(
+    data: st.DataObject, t_ms: int | None, seq: int | None
+) -> None:
+    """With and without time and number: byte by byte what a reading encoded at once is."""
+    values = data.draw(values_of(POLE) | st.just({}))
+    boot = None if seq is None else 7
+    assert encode_flat(encode_values(values), t_ms, boot, seq) == encode_json(Reading("d", t_ms, values, boot, seq))
+
+
+def test_values_may_not_take_the_envelopes_names_or_all_its_room() -> None:
+    """They would be read as time or number; and what is too large once it has both is refused before it has."""
+    with pytest.raises(PayloadError, match=r"envelope: .* called seq"):
+        encode_values({"voltage": 1.0, "seq": 3.0})
+    with pytest.raises(PayloadError, match="too_large"):
+        encode_values({f"value{i}": 0.123456789012345 for i in range(MAX_BYTES // 28)})
+    with pytest.raises(PayloadError, match="range"):
+        encode_values({"voltage": float("nan")})
 
 
 @given(st.data())

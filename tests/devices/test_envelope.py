@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from devices.envelope import (
+    MAX_NUMBER,
     decode_ack,
     decode_command,
     decode_mark,
@@ -13,6 +16,7 @@ from devices.envelope import (
     encode_command,
     encode_mark,
     encode_state,
+    read_plain_mark,
     read_value,
 )
 from devices.errors import PayloadError
@@ -29,6 +33,19 @@ def test_mark_round_trip() -> None:
 def test_plain_mark_is_two_numbers() -> None:
     """The usual mark holds boot and seq alone."""
     assert encode_mark(Mark("p", 9, 100)) == b'{"boot":9,"seq":100}'
+
+
+@given(st.integers(0, 2**54), st.integers(0, 2**54), st.binary(max_size=3))
+def test_a_plain_mark_is_read_as_any_mark_is(boot: int, seq: int, more: bytes) -> None:
+    """Read at a glance where it is one, and left to the decoder where it is not, or out of bounds."""
+    payload = b'{"boot":%d,"seq":%d}' % (boot, seq) + more
+    plain = read_plain_mark(payload)
+    if more or max(boot, seq) > MAX_NUMBER:
+        assert plain is None
+    else:
+        assert plain is not None
+        assert Mark("d", *plain) == decode_mark("d", payload)
+    assert read_plain_mark(b'{"boot":01,"seq":2}') is None
 
 
 def test_mark_covers() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from devices.codec import encode_values
 from devices.log import SentLog, read_log
 from devices.records import Command
 from devices.sender import PROBE, Address, Limits, Sender
@@ -239,3 +240,32 @@ def test_a_broker_out_of_reach_is_said(wire: Wire, broker: TestBroker) -> None:
     sender.send("pole-1", 1_700_000_000_000, {"pm25": 1.0})
     until(lambda: "refused" in sender.link.problem.lower())
     assert sender.buffered == 1
+
+
+def test_what_is_given_at_once_is_logged_at_once(
+    wire: Wire, broker: TestBroker, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Readings for many connections are one write to the log before any of them leaves, and all arrive."""
+    log, writes = SentLog(tmp_path / "sent.jsonl", keep=True), list[bytes]()
+    real = log._append
+
+    def append(text: bytes) -> None:
+        assert not server.heard
+        writes.append(text)
+        real(text)
+
+    addresses = [Address("d1", "pole", f"pole-{i}") for i in range(5)]
+    senders = [Sender(wire, Broker(broker.host, broker.port), a, [a], boot=7, log=log) for a in addresses]
+    until(lambda: all(sender.link.is_ready for sender in senders))
+    monkeypatch.setattr(log, "_append", append)
+    values = encode_values({"pm25": 1.0})
+
+    def give() -> None:  # in the wire's thread, which would look after its links in between
+        for sender, address in zip(senders, addresses, strict=True):
+            sender.send_all([(address.device, 1_700_000_000_000 + i, values, False) for i in range(3)])
+        wire.wake_all([sender.link for sender in senders])
+
+    wire.call(give)
+    server.wait(lambda: len(server.heard) == 15)
+    assert len(writes) == 1
+    assert {d: boots[7].ranges for d, boots in read_log(log.path).items()} == {a.device: [(1, 3)] for a in addresses}

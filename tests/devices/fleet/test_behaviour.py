@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import json
+import math
 from collections import defaultdict
 from datetime import datetime
 from functools import cache
@@ -13,6 +15,9 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from devices.cities.load import load_city
+from devices.codec import encode_json
+from devices.errors import PayloadError
+from devices.faults.scenario import RandomPlan, Scenario
 from devices.faults.truth import TruthFile, read_truth
 from devices.fleet.chance import bits, drift, normals, text_salt, uniform
 from devices.fleet.fleet import Fleet, Said
@@ -23,6 +28,7 @@ from devices.fleet.road import Line
 from devices.fleet.sky import daylight_lx, sun_elevation
 from devices.kinds import KINDS
 from devices.places import CityFiles
+from devices.records import Reading
 
 HELSINKI = Path(__file__).parents[3] / "devices" / "cities" / "helsinki"
 ZONE = ZoneInfo("Europe/Helsinki")
@@ -88,6 +94,31 @@ def test_the_same_seed_says_the_same_at_any_pace() -> None:
     assert parts == whole
     _, other = run(start, 3, seed=8)
     assert other != whole
+
+
+def test_what_goes_on_the_wire_is_what_is_said() -> None:
+    """The text that is written at once has the values as they are cut and rounded, of every kind, in trouble or not."""
+    kinds: set[str] = set()
+    for hour in (8.5, 23.5):
+        start = at(0) + round(hour * HOUR)
+        fleet = Fleet(city(), 7, start, scenario=Scenario(random=RandomPlan(every_s=2.0)))
+        for said in fleet.until(start + 120_000):
+            assert (
+                json.loads(b"{%s}" % said.body)
+                == said.values
+                == json.loads(encode_json(Reading("d", None, said.values)))
+            )
+            kinds.add(said.kind)
+    assert kinds == set(KINDS)
+
+
+def test_a_value_that_is_no_number_does_not_leave() -> None:
+    """What no sensor could say is refused by name; what is beyond its limits is cut."""
+    fleet = Fleet(city(), 7, at(12), kinds=("pole",))
+    pole = next(iter(fleet.things.values()))
+    assert pole.write({"voltage": math.inf, "tilt": -3.0}) == b'"voltage":500.0,"tilt":0.00'
+    with pytest.raises(PayloadError, match=pole.id):
+        pole.write({"voltage": math.nan})
 
 
 def test_every_value_is_one_that_its_kind_can_say() -> None:
