@@ -304,6 +304,7 @@ class Case:
     updated_ms: int
     department: str = ""
     parties: tuple[str, ...] = ()  # who else was told: joint partners, those above, who decides what was returned
+    returned_by: tuple[str, ...] = ()  # who gave it back, until another department has accepted it or it is over
     parent: str = ""  # id of the case that is its cause; children are recorded, never sent
     children: int = 0
     deadline_ms: int = 0

@@ -11,10 +11,11 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Header, Query, Response
 
 from dashboards.api.errors import Refused, no_case, refusals
+from dashboards.api.joined import joined, offices_of
 from dashboards.api.steps import Step, Verb, arguments_of
 from dashboards.api.subject import Given, Subject, Who
 from dashboards.plain import plain
-from twin.access.roles import OWN_PARTNER
+from twin.access import Caller
 from twin.errors import JournalFull
 from twin.records import Case
 
@@ -41,14 +42,16 @@ def cases(
 @routes.get("/api/cases/{case}", responses=refusals(404), summary="One case")
 def case(case: str, given: Given, who: Who) -> Response:
     """The case; `earlier`: of the same type on the same subject or company, within `repeat_days` of the policy before,
-    newest first; `can`: the steps that it may take and that are the caller's to take; `city_version`: of the city in
-    which it was found (`/api/registry/...?at=` with its `opened_ms` shows that).
+    newest first; `can`: the steps that it may take and that are the caller's to take; `joined`: its parties, why each
+    is one ("joint", "escalated", "told"), and the last step that each took ("" for none yet); `city_version`: of the
+    city in which it was found (`/api/registry/...?at=` with its `opened_ms` shows that).
     """
     found = given.case(who, case)
     earlier = [one for one in given.desk.earlier(found) if given.sees(who, one)]
     told = [{name: getattr(one, name) for name in EARLIER} for one in earlier]
     version = given.desk.register.version_at(found.opened_ms)
-    more = {"earlier": told, "can": given.steps(who, found), "city_version": version}
+    others = joined(found, given.desk.history(case), offices_of(given.access)) if found.parties else []
+    more = {"earlier": told, "can": given.steps(who, found), "joined": others, "city_version": version}
     return given.answer({**plain(found), **more})
 
 
@@ -80,14 +83,22 @@ async def act(case: str, verb: Verb, given: Given, who: Who, body: Step | None =
     step = body or Step()
     arguments, name = arguments_of(verb, step), key or uuid.uuid4().hex
     told = await asyncio.to_thread(given.case, who, case)
-    if not given.leads(who, told) and f"step:{verb}" not in OWN_PARTNER:
-        raise Refused(403, "partner", f"{case} is with another department; yours is a partner and may comment.",
-                      "Leave a comment for the department in charge.")  # fmt: skip
+    if not given.may_take(who, told, verb):
+        raise another(given, who, told)
     if verb == "mute":
         arguments |= {"types": [told.type], "subjects": [told.subject]}
     response = given.answer(await take(given, Asked(verb, case, who.name, step.reason, name, arguments)))
     response.headers["Action-Id"] = name
     return response
+
+
+def another(given: Subject, who: Caller, case: Case) -> Refused:
+    """Why a department may not take a step of a case that it sees."""
+    if given.has_say(who, case):
+        return Refused(403, "partner", f"{case.id} is with another department; yours is a partner and may comment.",
+                       "Leave a comment for the department in charge.")  # fmt: skip
+    return Refused(403, "returned", f"Your department gave {case.id} back; until another takes it you may look at it.",
+                   "Tell the operation centre if it is yours after all.")  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)

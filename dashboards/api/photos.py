@@ -10,10 +10,9 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request, Response
 
 from dashboards import photos
-from dashboards.api.cases import Asked, Key, take
+from dashboards.api.cases import Asked, Key, another, take
 from dashboards.api.errors import Refused, refusals
 from dashboards.api.subject import Given, Subject, Who
-from twin.access.roles import OWN_PARTNER
 from twin.errors import AlbumFull
 
 routes = APIRouter(tags=["cases"])
@@ -30,8 +29,8 @@ async def send(
     kept under the case, and its hash is recorded in the case's history as `attach`.
     """
     told = await asyncio.to_thread(given.case, who, case)
-    if not given.leads(who, told) and "step:attach" not in OWN_PARTNER:
-        raise Refused(403, "partner", f"{case} is with another department.", "Ask the department in charge.")
+    if not given.may_take(who, told, "attach"):
+        raise another(given, who, told)
     try:
         arguments = await keep(given, case, await request.body())
     except photos.BadPhoto as why:

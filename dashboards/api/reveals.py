@@ -55,7 +55,8 @@ async def reveal(body: Question, given: Given, who: Who) -> Response:
 def _find(given: Subject, who: Caller, asked: Question) -> tuple[str, str, str]:
     """(kind, value, what the book names). Raises Refused."""
     case = given.case(who, asked.case) if asked.case else None
-    if who.confined and (case is None or not case.department or not _about(given, case.subject, asked.subject)):
+    own = case is not None and bool(case.department) and given.has_say(who, case)
+    if who.confined and (case is None or not own or not _about(given, case.subject, asked.subject)):
         raise Refused(403, "case", "A department reveals the plate of the truck of one of its own cases.",
                       "Name the case, and the truck that it is about.")  # fmt: skip
     words = asked.subject.rpartition("/")

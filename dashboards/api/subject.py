@@ -76,9 +76,13 @@ class Subject:
 
     def steps(self, who: Caller, case: Case) -> list[str]:
         """The steps that a case may take as it stands and that are the caller's to take."""
-        leads = self.leads(who, case)
         return [verb for verb in (*self.desk.possible(case), *QUIET)
-                if who.may(f"step:{verb}") and (leads or f"step:{verb}" in OWN_PARTNER)]  # fmt: skip
+                if who.may(f"step:{verb}") and self.may_take(who, case, verb)]  # fmt: skip
+
+    def may_take(self, who: Caller, case: Case, verb: str) -> bool:
+        """Whether a department has that step in a case: all of its own, a word where it is a partner, none of what it
+        gave back."""
+        return self.leads(who, case) or (f"step:{verb}" in OWN_PARTNER and self.has_say(who, case))
 
     def view(self, who: Caller) -> View | None:
         """The part of the city that is the caller's to see; None for all of it."""
@@ -92,9 +96,18 @@ class Subject:
             raise no_device(device)
         return since
 
-    def sees(self, who: Caller, case: Case) -> bool:
-        """Whether a case is the caller's to see: a department's people see those that it is a party of."""
+    def has_say(self, who: Caller, case: Case) -> bool:
+        """Whether the caller is everybody's, or of a department that is a party of the case."""
         return not who.confined or not self.desk.parties(case).isdisjoint(who.departments)
+
+    def sees(self, who: Caller, case: Case) -> bool:
+        """Whether a case is the caller's to see: a department's people see those that it is a party of, and those that
+        it gave back while nobody else has taken them."""
+        if self.has_say(who, case):
+            return True
+        cause = self.desk.case(case.parent) if case.parent else None
+        gave = {*case.returned_by, *(cause.returned_by if cause is not None else ())}
+        return not gave.isdisjoint(who.departments)
 
 
 def _subject(request: Request) -> Subject:

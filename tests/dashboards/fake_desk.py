@@ -376,7 +376,7 @@ class FakeDesk:
         with self.lock:
             ranked = [c for c in reversed(list(self.book.values())) if not c.parent]
         if departments:
-            ranked = [c for c in ranked if not self.parties(c).isdisjoint(departments)]
+            ranked = [c for c in ranked if not {*self.parties(c), *c.returned_by}.isdisjoint(departments)]
         chosen = [c for c in ranked if not (open_only and c.state in ("closed", "cancelled"))]
         if after:
             at = next((i for i, c in enumerate(chosen) if c.id == after), len(chosen))
@@ -390,7 +390,7 @@ class FakeDesk:
         """In charge, or of the cause; the environment office joins in what the waste office handles."""
         cause = self.book.get(case.parent)
         mine = {case.department, "environment"} if case.department == "waste_management" else {case.department}
-        return frozenset(mine | ({cause.department} if cause else set())) - {""}
+        return frozenset({*mine, *case.parties} | ({cause.department} if cause else set())) - {""}
 
     def route(self, type: str, subject: str, at_ms: int = 0) -> Mapping[str, Any]:  # noqa: A002
         if subject not in self.index:
@@ -405,15 +405,18 @@ class FakeDesk:
     def possible(self, case: Case) -> Sequence[str]:
         return verbs(case.state)
 
+    def _concern(self, departments: Sequence[str]) -> Sequence[Case]:
+        return [c for c in self.cases(departments=departments) if not self.parties(c).isdisjoint(departments)]
+
     def needed(self, departments: Sequence[str]) -> frozenset[str]:
         """What stands still, and the trucks of their open cases."""
-        about = {case.subject for case in self.cases(departments=departments)}
+        about = {case.subject for case in self._concern(departments)}
         return frozenset(row.id for row in self.rows if row.kind != "truck" or row.id in about)
 
     def seen_since(self, device: str, departments: Sequence[str]) -> int | None:
         if device not in self.needed(departments):
             return None
-        about = [case.since_ms for case in self.cases(departments=departments) if case.subject == device]
+        about = [case.since_ms for case in self._concern(departments) if case.subject == device]
         return min(about) - 3 * 3_600_000 if device.startswith("truck") else 0
 
     def mutes(self) -> Sequence[Any]:
@@ -477,7 +480,10 @@ class FakeDesk:
             state = after(before.state, verb)
             self.asked.append((verb, case, actor, reason, dict(arguments or {})))
             department = str((arguments or {}).get("department") or before.department) if verb != "return" else ""
-            then = replace(before, state=state, department=department, updated_ms=before.updated_ms + 1)
+            gave = (*before.returned_by, before.department) if verb == "return" else before.returned_by
+            gave = gave if state in ("filed", "dispatched") else ()
+            then = replace(before, state=state, department=department, returned_by=gave,
+                           updated_ms=before.updated_ms + 1)  # fmt: skip
             self.book[case] = then
             steps = self.steps[case]
             told = dict(arguments or {})

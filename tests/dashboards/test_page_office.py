@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from dashboards.serve import Running
 from tests.dashboards.fake_desk import FakeDesk
 from tests.dashboards.test_page import browser, context, pytestmark, serious  # noqa: F401 - fixtures
 from twin.access import Access, Veil
+from twin.records import Transition
 
 WORD = "correct horse battery"
 ALL = {
@@ -253,6 +255,41 @@ def test_a_dispatcher_transfers_and_sends_a_returned_case(enter: Callable[[str],
     page.locator("#dialog .primary").click()
     expect(page.locator(".whistle", has_text="Lamp out")).to_contain_text("to be dispatched")
     page.locator("#todo").click()
+    expect(page.locator(".whistle", has_text="Lamp out")).to_be_visible()
+
+
+def test_a_joint_case_shows_its_parties(enter: Callable[[str], Page], desk: FakeDesk, access: Access) -> None:
+    """Each party with why it is one and its last step, also before a party's own eyes, in both languages."""
+    access.users.add("town", WORD, "department", "console", departments=["urban_management"])
+    access.users.add("air", WORD, "department", "console", departments=["environment"])
+    case = next(one for one in desk.book.values() if one.type == "lamp_out")
+    desk.book[case.id] = replace(case, parties=("environment", "urban_management"))
+    told = {"department": "lighting", "joint": ["environment", "urban_management"]}
+    desk.steps[case.id] += [
+        Transition(case.id, 4, desk.now_ms(), "city", "dispatch", "filed", "dispatched", "", told),
+        Transition(case.id, 5, desk.now_ms(), "air", "comment", "dispatched", "dispatched", "on our way"),
+    ]
+    page = enter("town")
+    page.locator(".whistle", has_text="Lamp out").click()
+    pairs = page.locator("#panel .pairs").first
+    expect(pairs).to_contain_text("Acts jointlyEnvironment · remark, ")
+    expect(pairs).to_contain_text("Acts jointlyUrban management · no answer yet")
+    page.locator("#language").click()
+    page.locator(".whistle", has_text="灯具熄灭").click()
+    expect(pairs).to_contain_text("联合处置生态环境 · 备注，")
+    expect(pairs).to_contain_text("尚未回应")
+
+
+def test_a_department_sees_that_it_gave_a_case_back(enter: Callable[[str], Page], desk: FakeDesk) -> None:
+    """Read only: no step is offered, and the panel says who gave it back."""
+    page = enter("lamp")
+    page.locator(".whistle").click()
+    page.get_by_text("Other steps").click()
+    page.locator("[data-step=return]").click()
+    page.locator("#stepreason").fill("not ours")
+    page.locator("#dialog .primary").click()
+    expect(page.locator("#panel .pairs").first).to_contain_text("Given back byStreet lighting")
+    expect(page.locator("#panel .acts button")).to_have_count(0)
     expect(page.locator(".whistle", has_text="Lamp out")).to_be_visible()
 
 

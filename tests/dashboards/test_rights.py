@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -194,6 +195,45 @@ async def test_a_partner_comments(gate: Gate, access: Access, desk: FakeDesk) ->
         assert (refused.status_code, refused.json()["error"]) == (403, "partner")
         assert (await partner.post("/api/cases/c00006/comment", json={"reason": "on our way"})).status_code == 200
     assert desk.asked[-1][2] == "env"
+
+
+async def test_who_gave_a_case_back_may_look_at_it(
+    call: Callable[[str], httpx.AsyncClient], gate: Gate, access: Access, desk: FakeDesk
+) -> None:
+    """It is listed and can be read, as far as the history; no step, no word, no photo, no plate, no truck; and no more
+    once another department has accepted it.
+    """
+    token, _ = access.tokens.create("waste", "department", 1, "console", departments=["waste_management"])
+    case = next(one for one in desk.book.values() if one.subject == "truck-001")
+    desk.book[case.id] = replace(case, department="waste_management")
+    transport = httpx.ASGITransport(app=gate, client=("127.0.0.1", 50_000))
+    async with httpx.AsyncClient(transport=transport, base_url=ORIGIN,
+                                 headers={"Authorization": f"Bearer {token}"}) as waste:  # fmt: skip
+        assert (await waste.post(f"/api/cases/{case.id}/return", json={"reason": "not ours"})).status_code == 200
+        for department in ("", "security"):  # with nobody; with another that has not accepted
+            if department:
+                sent = await call("admin").post(f"/api/cases/{case.id}/transfer",
+                                                json={"department": department, "reason": "theirs"})  # fmt: skip
+                assert sent.json()["department"] == department
+            assert case.id in {one["id"] for one in (await waste.get("/api/cases")).json()}
+            told = (await waste.get(f"/api/cases/{case.id}")).json()
+            assert (told["can"], told["returned_by"]) == ([], ["waste_management"])
+            for path in ("/history", "/deliveries", "/children"):
+                assert (await waste.get(f"/api/cases/{case.id}{path}")).status_code == 200
+            for verb in sorted(VERBS & {p.removeprefix("step:") for p in ROLES["department"]}):
+                body = {"reason": "x", **({"extra_s": 60.0} if verb == "extend" else {})}
+                if verb == "attach":
+                    body = {"name": "x.jpg", "sha256": "0" * 64, "media_type": "image/jpeg", "size_bytes": 1}
+                refused = await waste.post(f"/api/cases/{case.id}/{verb}", json=body)
+                assert (refused.status_code, refused.json()["error"]) == (403, "returned"), verb
+            photo = await waste.post(f"/api/cases/{case.id}/photos", content=b"x")
+            assert (photo.status_code, photo.json()["error"]) == (403, "returned")
+            plate = {"subject": "truck-001", "reason": "who is it", "case": case.id}
+            assert (await waste.post("/api/reveals", json=plate)).status_code == 403
+            assert (await waste.get("/api/devices/truck-001")).status_code == 404
+        await call("admin").post(f"/api/cases/{case.id}/accept", json={})
+        assert (await waste.get(f"/api/cases/{case.id}")).status_code == 404
+        assert case.id not in {one["id"] for one in (await waste.get("/api/cases")).json()}
 
 
 async def test_a_department_sees_the_devices_it_needs(

@@ -233,13 +233,18 @@ class CityDesk:
         cause = self.cases_.case(case.parent) if case.parent else None
         return self.partners.of(case) | (self.partners.of(cause) if cause is not None else frozenset())
 
+    def _concern(self, departments: Sequence[str]) -> Sequence[Case]:
+        """Open cases that the departments are party to: without those that they gave back."""
+        found = self.cases(departments=departments, limit=MOST)
+        return [case for case in found if not self.parties(case).isdisjoint(departments)]
+
     def possible(self, case: Case) -> Sequence[str]:
         return verbs(case.state)
 
     @property
     def sight(self) -> Sight:
         if self._sight is None:
-            self._sight = Sight(self.city_, lambda of: self.cases(departments=of, limit=MOST), self.cases_.children)
+            self._sight = Sight(self.city_, self._concern, self.cases_.children)
         return self._sight
 
     def needed(self, departments: Sequence[str]) -> frozenset[str]:

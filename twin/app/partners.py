@@ -1,4 +1,4 @@
-"""Which departments are party to a case: the one in charge, those that were told besides (partners, those above, who
+"""Which departments have a say in a case: the one in charge, those that were told besides (partners, those above, who
 decides what was returned), and those who by the city's policy act jointly in its type.
 """
 
@@ -31,7 +31,7 @@ class Partners:
         return frozenset({*told.joint, *claims})
 
     def of(self, case: Case) -> frozenset[str]:
-        """The departments that may see a case; nobody's before anybody was told of it."""
+        """The departments that have a say in a case; nobody before anybody was told of it."""
         told = frozenset(case.parties)
         return told | {case.department, *self.joint(case.type)} if case.department else told
 

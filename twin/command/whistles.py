@@ -71,6 +71,13 @@ def show(case: str, config: Path | None = CONFIG, as_json: bool = JSON) -> None:
     OUT.print(words(f"{head['id']} {head['type']} at {head['subject']}: {head['state']}"), style="bold", soft_wrap=True)
     OUT.print(words(head["en"]), soft_wrap=True)
     OUT.print(words(head["zh"]), soft_wrap=True)
+    if head["department"]:
+        OUT.print(words(f"with {head['department']}"), soft_wrap=True)
+    for one in head["joined"]:
+        last = f"{one['event']} at {clock(one['at_ms'])}" if one["event"] else "no answer yet"
+        OUT.print(words(f"{one['department']} ({one['why']}): {last}"), soft_wrap=True)
+    if head["returned_by"]:
+        OUT.print(words(f"given back by {', '.join(head['returned_by'])}"), soft_wrap=True)
     if head["earlier"]:
         before = ", ".join(f"{one['id']} ({one['subject']}, {one['state']})" for one in head["earlier"])
         OUT.print(words(f"again: {before}"), soft_wrap=True)

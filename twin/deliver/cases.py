@@ -154,7 +154,7 @@ class Cases(Lists):
         rows = [
             {"department": name, "case_id": case.id, "parent": case.parent, "open": case.state in OPEN}
             for case in cases
-            for name in dict.fromkeys(case.parties)
+            for name in dict.fromkeys((*case.parties, *case.returned_by))
         ]
         if rows:
             connection.execute(insert(PARTIES), rows)

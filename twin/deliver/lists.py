@@ -235,7 +235,7 @@ class Lists:
 def _case_from(text: str) -> Case:
     body: Mapping[str, Any] = json.loads(text)
     told = {name: body[name] for name in FIELDS if name in body}
-    told["parties"] = tuple(told.get("parties", ()))
+    told |= {name: tuple(told.get(name, ())) for name in ("parties", "returned_by")}
     for name in ("lon", "lat"):
         told[name] = float("nan") if told.get(name) is None else told[name]
     return Case(**told)

@@ -162,10 +162,12 @@ class Desk(Protocol):
     def cases(
         self, *, open_only: bool = True, after: str = "", limit: int = 200, departments: Sequence[str] = ()
     ) -> Sequence[Case]:
-        """Cases, newest first; children are left out (ask `children`). `departments`: only those they are party of."""
+        """Cases, newest first; children are left out (ask `children`). `departments`: only those they are party of or
+        gave back (`Case.returned_by`)."""
 
     def parties(self, case: Case) -> frozenset[str]:
-        """The departments that may see a case: in charge of it or its cause, acting jointly, or told besides."""
+        """The departments that have a say in a case: in charge of it or its cause, acting jointly, or told besides.
+        Those in `returned_by` may look at it and no more."""
 
     def route(self, type: str, subject: str, at_ms: int = 0) -> Mapping[str, Any]:  # noqa: A002
         """Who would get such a case at that city time (0: now): department, channel, address, on_call, kind, always,

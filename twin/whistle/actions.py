@@ -98,7 +98,11 @@ def _redo(book: Book, life: Life, action: Action, now_ms: int) -> None:
 def _return(book: Book, life: Life, action: Action, now_ms: int) -> None:
     reason = _wants_reason(action)
     was = life.case.department
-    life = book.mark(life, now_ms, "return", actor=action.actor, reason=reason, evidence={"from": was}, department="")
+    gave = tuple(dict.fromkeys((*life.case.returned_by, was))) if was else life.case.returned_by
+    life = book.mark(
+        life, now_ms, "return", actor=action.actor, reason=reason, evidence={"from": was}, department="",
+        returned_by=gave,
+    )  # fmt: skip
     life = book.put(replace(life, returned=True).set(warn=0, quiet=0))
     desk = last_resort(book.places, book.policy)
     if desk.id != was:
@@ -192,7 +196,8 @@ def _reopen(book: Book, life: Life, action: Action, now_ms: int) -> None:
     evidence = dict(life.case.evidence) | {"reopened": int(life.case.evidence.get("reopened", 0)) + 1}
     count(book, life.case.parent, now_ms, -1)
     life = replace(life, case=replace(life.case, evidence=evidence))
-    life = book.mark(life, now_ms, "reopen", actor=action.actor, reason=reason, parent="", parties=(), deadline_ms=0)
+    life = book.mark(life, now_ms, "reopen", actor=action.actor, reason=reason, parent="", parties=(), returned_by=(),
+                     deadline_ms=0)  # fmt: skip
     life = replace(life, person=False, returned=False, level=0, owed="", timers={})
     office = book.places.departments().get(life.case.department)
     life = book.put(life)

@@ -19,6 +19,7 @@ from twin.whistle.storm import Storm
 from twin.whistle.words import message
 
 SYSTEM = "system"
+RETURNABLE = ("found", "filed", "dispatched")  # nobody has taken it yet: who gave it back still sees where it goes
 PARTY = ("joint", "escalate", "returned", "undelivered")  # whoever is told this has a say in the case from then on
 
 
@@ -180,6 +181,8 @@ class Book:
         before = life.case.state
         state = after(before, event)
         case = replace(life.case, state=state, updated_ms=now_ms, **changed)
+        if case.returned_by and state not in RETURNABLE:
+            case = replace(case, returned_by=())
         life = self.put(replace(life, case=case, serial=life.serial + 1))
         step = Transition(case.id, life.serial, now_ms, actor, event, before, state, reason, plain(evidence or {}))
         self.changes.transitions.append(step)

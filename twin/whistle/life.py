@@ -69,7 +69,7 @@ _LIFE = tuple(f.name for f in fields(Life) if f.name != "case")
 def pack(life: Life) -> dict[str, Any]:
     """A life as JSON-able values; NaN positions become null."""
     case = {name: getattr(life.case, name) for name in _CASE}
-    case["parties"] = list(life.case.parties)
+    case |= {name: list(case[name]) for name in ("parties", "returned_by")}
     for name in ("lon", "lat"):
         if math.isnan(case[name]):
             case[name] = None
@@ -82,7 +82,7 @@ def unpack(packed: Mapping[str, Any]) -> Life:
     told = {name: value for name, value in packed["case"].items() if name in _CASE}
     for name in ("lon", "lat"):
         told[name] = float("nan") if told.get(name) is None else told[name]
-    told["parties"] = tuple(told.get("parties", ()))
+    told |= {name: tuple(told.get(name, ())) for name in ("parties", "returned_by")}
     rest = {name: packed[name] for name in _LIFE if name in packed}
     rest |= {"waiting": tuple(packed["waiting"]), "dead": tuple(packed["dead"]), "timers": dict(packed["timers"])}
     return Life(case=Case(**told), **rest)

@@ -77,6 +77,7 @@ def assign(
         evidence=evidence,
         department=office.id,
         deadline_ms=deadline_ms,
+        returned_by=tuple(name for name in life.case.returned_by if name != office.id),
     )
     life = book.tell(life, now_ms, office, "dispatch", {"joint": [d.id for d in joint]})
     for other in joint:

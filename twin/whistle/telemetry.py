@@ -125,7 +125,7 @@ def _reopen(book: Book, life: Life, finding: Finding, now_ms: int) -> None:
     )
     life = book.mark(
         life, now_ms, "reopen", reason="the fault is back", evidence=evidence, active=True, parent="", parties=(),
-        deadline_ms=0,
+        returned_by=(), deadline_ms=0,
     )  # fmt: skip
     life = book.put(replace(life, person=False, returned=False, own=True, level=0, owed="", timers={}))
     cause = find_cause(book, life)

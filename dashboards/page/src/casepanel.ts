@@ -137,6 +137,11 @@ function facts(one: Case, city: City, nowMs: number, acts: CaseActs): HTMLElemen
     [t("since"), [dayTime(one.since_ms)]],
     [t("deadline"), [deadline, due ? " · " : "", h("span", { class: left < 0 ? "late" : "" }, due)]],
   ];
+  for (const party of one.joined ?? []) {
+    const last = party.event ? `${stepName(party.event)}, ${dayTime(party.at_ms)}` : t("noAnswerYet");
+    pairs.push([t(`party_${party.why}`), [departmentName(city, party.department), h("span", { class: "more" }, ` · ${last}`)]]);
+  }
+  if (one.returned_by?.length) pairs.push([t("returnedBy"), [one.returned_by.map((id) => departmentName(city, id)).join(", ")]]);
   if (one.parent) {
     pairs.push([t("parent"), [h("button", { type: "button", class: "link", onclick: () => acts.openCase(one.parent) }, one.parent)]]);
   }

@@ -71,6 +71,14 @@ export interface Earlier {
   department: string;
 }
 
+/** A party of a case: why it is one, and the last step that it took ("" for none yet). */
+export interface Joined {
+  department: string;
+  why: "joint" | "escalated" | "told";
+  event: string;
+  at_ms: number;
+}
+
 export interface Case {
   id: string;
   type: string;
@@ -82,6 +90,7 @@ export interface Case {
   since_ms: number;
   updated_ms: number;
   department: string;
+  returned_by?: string[]; // who gave it back, until another has accepted it
   parent: string;
   children: number;
   deadline_ms: number;
@@ -92,6 +101,7 @@ export interface Case {
   en: string;
   zh: string;
   evidence: Record<string, unknown>;
+  joined?: Joined[]; // its parties beside the department in charge; as `can`
   can?: string[]; // the steps that are the caller's to take; of a case that was asked for by its id
 }
 

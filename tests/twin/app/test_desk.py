@@ -9,6 +9,7 @@ import json
 import math
 from collections.abc import Iterator
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -175,6 +176,18 @@ def test_rules_are_replaced_while_it_runs(face: Face) -> None:
     assert {one["detector"] for one in desk.rules()["budgets"]} >= {"sensors"}
     desk.set_rules({}, "ops")
     until(lambda: desk.rules()["overrides"] == {}, "rules as shipped")
+
+
+def test_a_case_given_back_shows_no_truck(face: Face, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a department sees of the city goes by cases that it has a say in."""
+    truck = next(one for one in face.desk.city_.files.devices if one.kind == "truck")
+    case = Case("CW-1", "k", "off_route", truck.id, "truck", "dispatched", 2, 5_000_000_000, 5_000_000_000, 0, "power")
+    held = [replace(case, returned_by=("security",))]
+    monkeypatch.setattr(face.desk.cases_, "cases", lambda **_asked: held)
+    assert face.desk.seen_since(truck.id, ["power"]) is not None
+    assert face.desk.seen_since(truck.id, ["security"]) is None
+    assert truck.id not in face.desk.needed(["security"])
+    assert [one.id for one in face.desk.cases(departments=["security"])] == ["CW-1"]
 
 
 def test_a_companys_vehicles_are_one_offender(face: Face, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -262,11 +262,17 @@ def test_who_was_told_has_the_case_in_its_list(target: str) -> None:
     assert listed("environment") == {dump}
     assert listed("city_hall") == {dump, lamp}
     assert listed("operations") == {dump, lamp}
-    assert listed("lighting") == set()
+    assert listed("lighting") == {lamp}  # it gave it back, and nobody else has taken it
+    assert cases.case(lamp).returned_by == ("lighting",)
+    assert listed("power") == set()
     assert listed("city_hall", subject="pole-0001") == {lamp}
     cases.close()
+    story.act("transfer", lamp, "a cable", department="power")
+    story.act("accept", lamp)
     story.act("close", dump, "cleared away")
     again = recorded(target, story)
+    assert {c.id for c in again.cases(departments=["power"])} == {lamp}
+    assert {c.id for c in again.cases(departments=["lighting"], open_only=False)} == set()
     assert {c.id for c in again.cases(departments=["environment"])} == set()
     assert {c.id for c in again.cases(departments=["environment"], open_only=False)} == {dump}
     again.close()

@@ -154,3 +154,36 @@ class Life(RuleBasedStateMachine):
 
 Life.TestCase.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
 TestLife = Life.TestCase
+
+
+def test_who_gave_a_case_back_keeps_it_in_view_until_it_is_taken() -> None:
+    """Through a dispatch and another return, until somebody accepts; a new life of the case knows nothing of it."""
+    story = Story()
+    story.after(1, [story.finding("lamp_out", "pole-0001")])
+    story.after(61)
+    case = story.only()
+
+    def gave() -> tuple[str, ...]:
+        return story.ledger.case(case).returned_by
+
+    story.act("return", case, "not ours")
+    assert gave() == ("lighting",)
+    story.act("transfer", case, "a cable?", department="power")
+    story.act("comment", case, "on the way")
+    assert gave() == ("lighting",)
+    story.act("return", case, "no cable")
+    assert gave() == ("lighting", "power")
+    assert Ledger(story.places, story.policy).case(case) is None
+    copy = Ledger(story.places, story.policy)
+    copy.load(json.loads(json.dumps(story.ledger.dump())))
+    assert copy.case(case).returned_by == ("lighting", "power")
+    story.act("dispatch", case, "yours after all", department="lighting")
+    assert gave() == ("power",)
+    story.act("accept", case)
+    assert gave() == ()
+    story.act("return", case, "really not")
+    story.act("cancel", case, "nobody's")
+    assert gave() == ()
+    story.act("return", case, "x")  # refused: it is over
+    story.act("reopen", case, "it was somebody's")
+    assert gave() == ()
