@@ -59,7 +59,7 @@ class IllegalStep(TwinError):
 
 
 class UnknownPlace(TwinError):
-    """A case type or a subject that the city does not have; the message says what there is."""
+    """A case type, a subject or a way out that there is not; the message says what there is."""
 
 
 class LinkRefused(TwinError):

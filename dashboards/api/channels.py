@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from dashboards.api.errors import Refused, refusals
 from dashboards.api.subject import Given, Who
-from twin.errors import DeliveryFailed, SettingsError
+from twin.errors import DeliveryFailed, SettingsError, UnknownPlace
 
 routes = APIRouter(tags=["channels"])
 
@@ -44,9 +44,8 @@ async def test(channel: str, body: Test, given: Given, who: Who) -> Response:
     try:
         async with asyncio.timeout(TEST_S):
             ok, said = True, await given.desk.try_channel(channel, body.to)
-    except KeyError as why:
-        raise Refused(404, "unknown", f"There is no {why.args[0]!r}.",
-                      "See /api/channels for the ways out; mqtt wants the id of a device.") from None  # fmt: skip
+    except UnknownPlace as why:
+        raise Refused(404, "unknown", f"{why}.", "See /api/channels for the ways out, /api/devices for ids.") from why
     except SettingsError as why:
         raise Refused(409, "not_configured", str(why), "Add it to citywhistle.toml and start the server anew.") from why
     except DeliveryFailed as why:

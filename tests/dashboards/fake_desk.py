@@ -286,7 +286,16 @@ class FakeDesk:
             self.steps[case.id] = [
                 Transition(case.id, 1, self.city_ms, "city", "find", "", "found", "", case.evidence),
                 Transition(case.id, 2, self.city_ms, "city", "file", "found", "filed"),
-                Transition(case.id, 3, self.city_ms + 20, "city", "dispatch", "filed", "dispatched", department),
+                Transition(
+                    case.id,
+                    3,
+                    self.city_ms + 20,
+                    "city",
+                    "dispatch",
+                    "filed",
+                    "dispatched",
+                    f"{department} answers for {type_}",
+                ),
             ]
             for child in range(children):
                 self.book[f"{case.id}-{child}"] = replace(
@@ -442,7 +451,7 @@ class FakeDesk:
         if channel == "mail":
             raise SettingsError("there is no [channels.mail] in the configuration")
         if channel != "webhook":
-            raise KeyError(channel)
+            raise UnknownPlace(f"there is no channel {channel!r}")
         if to == "nowhere":
             raise DeliveryFailed("connection refused")
         return "202 Accepted"

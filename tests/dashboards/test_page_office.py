@@ -171,6 +171,7 @@ def test_a_maintenance_window_by_hand(enter: Callable[[str], Page], desk: FakeDe
     page = enter("send")
     office(page, "officeQuiet")
     page.get_by_text("New maintenance window…").click()
+    expect(page.locator("#quiettypes option")).to_have_text(["Pole tilted"])  # those of the policy in force
     page.locator("#quietsubjects").fill("feeder-01， cabinet-002")
     page.locator("#quietuntil").fill("2025-07-30T06:30")  # Helsinki: three hours before UTC
     page.locator("#quietreason").fill("cable works")
@@ -272,11 +273,11 @@ def test_a_joint_case_shows_its_parties(enter: Callable[[str], Page], desk: Fake
     page = enter("town")
     page.locator(".whistle", has_text="Lamp out").click()
     pairs = page.locator("#panel .pairs").first
-    expect(pairs).to_contain_text("Acts jointlyEnvironment · remark, ")
+    expect(pairs).to_contain_text("Acts jointlyEnvironment · remark · ")
     expect(pairs).to_contain_text("Acts jointlyUrban management · no answer yet")
     page.locator("#language").click()
     page.locator(".whistle", has_text="灯具熄灭").click()
-    expect(pairs).to_contain_text("联合处置生态环境 · 备注，")
+    expect(pairs).to_contain_text("联合处置生态环境局 · 备注 · ")
     expect(pairs).to_contain_text("尚未回应")
 
 

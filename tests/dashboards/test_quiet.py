@@ -69,4 +69,18 @@ async def test_channels_and_their_test(script: httpx.AsyncClient) -> None:
     bad = await script.post("/api/channels/webhook/test", json={"to": "nowhere"})
     assert bad.json() == {"ok": False, "said": "connection refused"}
     assert (await script.post("/api/channels/mail/test", json={})).status_code == 409
-    assert (await script.post("/api/channels/pigeon/test", json={})).status_code == 404
+    strange = await script.post("/api/channels/pigeon/test", json={})
+    assert (strange.status_code, strange.json()["detail"]) == (404, "there is no channel 'pigeon'.")
+
+
+async def test_a_fault_of_ours_is_no_unknown_channel(
+    script: httpx.AsyncClient, desk: FakeDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A KeyError from within a channel is a fault, and is not told as a channel that there is not."""
+
+    async def broken(_channel: str, _to: str) -> str:
+        raise KeyError("address")
+
+    monkeypatch.setattr(desk, "try_channel", broken)
+    with pytest.raises(KeyError):
+        await script.post("/api/channels/webhook/test", json={})

@@ -12,7 +12,7 @@ from devices.places import CityFiles
 from devices.topics import Topic
 from twin.app.ways import ALWAYS, open_channel
 from twin.channels import CHANNELS
-from twin.errors import SettingsError
+from twin.errors import SettingsError, UnknownPlace
 from twin.records import Delivery
 from twin.settings import Settings
 
@@ -41,10 +41,10 @@ class Exits:
         ]
 
     async def test(self, name: str, to: str) -> str:
-        """Send one test message; what the other side said. Raises KeyError (no such channel or device), SettingsError
-        (it is not configured), DeliveryFailed."""
+        """Send one test message; what the other side said. Raises UnknownPlace (no such channel or device),
+        SettingsError (it is not configured), DeliveryFailed."""
         if name not in CHANNELS:
-            raise KeyError(name)
+            raise UnknownPlace(f"there is no channel {name[:40]!r} (there are: {', '.join(CHANNELS)})")
         if not configured(self.settings, name):
             raise SettingsError(f"there is no [channels.{name}] in the configuration")
         message = test_message(self.files(), name, to)
@@ -61,12 +61,12 @@ def configured(settings: Settings, name: str) -> bool:
 
 
 def test_message(files: CityFiles, name: str, to: str) -> Delivery:
-    """The test message; to a device it is a text for its display. Raises KeyError for a device that there is not."""
+    """The test message; to a device it is a text for its display. Raises UnknownPlace where there is none."""
     key = f"test:{uuid.uuid4().hex}"
     if name == "mqtt":
         device = next((one for one in files.devices if one.id == to), None)
         if device is None:
-            raise KeyError(to)
+            raise UnknownPlace(f"mqtt wants the id of a device of the city; there is no {to[:64]!r}")
         topic = str(Topic(device.district, device.kind, device.id, "cmd"))
         return Delivery(key, "", name, to, "test", {"topic": topic, "action": "text", "arguments": TEXT})
     payload = {"at": datetime.now(UTC).isoformat(timespec="seconds"), "severity": 1, "text": TEXT}

@@ -12,7 +12,7 @@ from devices.cities.load import load_city
 from devices.errors import DeviceError
 from devices.places import CityFiles
 from twin.command.client import CONFIG, JSON, OUT, fail, settings_of, veil_of, words
-from twin.errors import DeliveryFailed, SettingsError, TwinError
+from twin.errors import DeliveryFailed, SettingsError, TwinError, UnknownPlace
 from twin.records import Delivery
 from twin.settings import Settings
 
@@ -89,8 +89,8 @@ def _message(settings: Settings, name: str, to: str) -> Delivery:
 
     try:
         return test_message(_city(settings), name, to)
-    except KeyError:
-        raise fail(f"--to names a device of the city; there is no {to!r}", 4) from None
+    except UnknownPlace as error:
+        raise fail(f"--to: {error}", 4) from error
 
 
 def _city(settings: Settings) -> CityFiles:

@@ -199,7 +199,7 @@ class Desk(Protocol):
         """Every way out: channel, configured, departments, lanes ({address, waiting, failures, open, error})."""
 
     async def try_channel(self, channel: str, to: str) -> str:
-        """Send a test message; what the other side said. Raises KeyError, SettingsError, DeliveryFailed."""
+        """Send a test message; what the other side said. Raises UnknownPlace, SettingsError, DeliveryFailed."""
 
     def verify(self, head: str = "") -> Mapping[str, Any]:
         """Read the whole history of the cases: {ok, checked, head, flaw, n, case, detail}. Takes seconds."""

@@ -4,7 +4,8 @@ import { get, post, remove } from "./api";
 import { present, toast } from "./dialogs";
 import { h } from "./dom";
 import { dayTime } from "./format";
-import { told, type Who } from "./login";
+import { form, labelled } from "./forms";
+import type { Who } from "./login";
 import type { City } from "./records";
 import { departmentName } from "./queue";
 import { spoken, t } from "./text";
@@ -62,24 +63,14 @@ function sessionsOf(sessions: Session[]): HTMLElement {
 }
 
 function passwordForm(): HTMLElement {
-  const field = (id: string, word: "oldPassword" | "newPassword", complete: string): [HTMLElement, HTMLInputElement] => {
-    const input = h("input", { id, type: "password", autocomplete: complete, maxlength: 256, required: true, minlength: id === "newpassword" ? SHORTEST : null });
-    return [h("label", { for: id }, t(word)), input];
+  const field = (id: string, complete: string, shortest: number | null): HTMLInputElement => h("input", { id, type: "password", autocomplete: complete, maxlength: 256, required: true, minlength: shortest });
+  const old = field("oldpassword", "current-password", null);
+  const fresh = field("newpassword", "new-password", SHORTEST);
+  const act = async (): Promise<void> => {
+    await post("/api/password", { old: old.value, new: fresh.value }, null);
+    made.reset();
+    toast(t("passwordChanged"));
   };
-  const [oldLabel, old] = field("oldpassword", "oldPassword", "current-password");
-  const [newLabel, fresh] = field("newpassword", "newPassword", "new-password");
-  const trouble = h("p", { class: "trouble", role: "alert" });
-  const form = h("form", { class: "fields" }, oldLabel, old, newLabel, fresh, h("p", { class: "help" }, t("passwordRules", SHORTEST)), trouble, h("button", { type: "submit", id: "changepassword" }, t("changePassword")));
-  form.onsubmit = async (event) => {
-    event.preventDefault();
-    trouble.textContent = "";
-    try {
-      await post("/api/password", { old: old.value, new: fresh.value }, null);
-      form.reset();
-      toast(t("passwordChanged"));
-    } catch (error) {
-      trouble.textContent = told(error);
-    }
-  };
-  return h("details", {}, h("summary", {}, t("changePassword")), form);
+  const made = form([labelled(t("oldPassword"), old), labelled(t("newPassword"), fresh, t("passwordRules", SHORTEST))], t("changePassword"), act);
+  return h("details", {}, h("summary", {}, t("changePassword")), made);
 }

@@ -16,9 +16,9 @@ const REACHED: Record<string, number> = { found: 0, filed: 1, dispatched: 2, acc
 const MOST_CHILDREN = 200;
 
 export interface CaseActs {
-  accept: ((one: Case) => void) | null; // null: the role may not
-  close: ((one: Case) => void) | null;
-  resend: ((one: Case, key: string) => Promise<void>) | null;
+  accept(one: Case): void;
+  close(one: Case): void;
+  resend(one: Case, key: string): Promise<void>;
   leave(): void;
   device(id: string): void;
   openCase(id: string): void;
@@ -67,7 +67,7 @@ export function drawCase(panel: HTMLElement, known: Known, city: City, nowMs: nu
     evidence(one, city),
     childrenOf(known, acts),
     earlierOf(known, acts),
-    historyOf(known, city),
+    historyOf(known),
     deliveriesOf(known, acts),
   ];
   const again = panel.dataset["case"] === one.id;
@@ -109,8 +109,8 @@ function buttons(known: Known, acts: CaseActs): HTMLElement | null {
   const key = (letter: string): HTMLElement => h("kbd", { "aria-hidden": "true" }, letter);
   const button = (verb: string): HTMLElement => {
     const sort = verb === main ? "primary" : "";
-    if (verb === "accept") return h("button", { type: "button", class: sort, id: "accept", onclick: () => acts.accept?.(one) }, t("accept"), key("a"));
-    if (verb === "close") return h("button", { type: "button", class: sort, id: "close", onclick: () => acts.close?.(one) }, t("close"), key("c"));
+    if (verb === "accept") return h("button", { type: "button", class: sort, id: "accept", onclick: () => acts.accept(one) }, t("accept"), key("a"));
+    if (verb === "close") return h("button", { type: "button", class: sort, id: "close", onclick: () => acts.close(one) }, t("close"), key("c"));
     return h("button", { type: "button", class: sort, "data-step": verb, onclick: () => askStep(one, verb, acts.steps) }, `${stepWord(verb)}…`);
   };
   const answers = wished ? ["approve", "deny"].filter((verb) => can.includes(verb)) : [];
@@ -138,7 +138,7 @@ function facts(one: Case, city: City, nowMs: number, acts: CaseActs): HTMLElemen
     [t("deadline"), [deadline, due ? " · " : "", h("span", { class: left < 0 ? "late" : "" }, due)]],
   ];
   for (const party of one.joined ?? []) {
-    const last = party.event ? `${stepName(party.event)}, ${dayTime(party.at_ms)}` : t("noAnswerYet");
+    const last = party.event ? `${stepName(party.event)} · ${dayTime(party.at_ms)}` : t("noAnswerYet");
     pairs.push([t(`party_${party.why}`), [departmentName(city, party.department), h("span", { class: "more" }, ` · ${last}`)]]);
   }
   if (one.returned_by?.length) pairs.push([t("returnedBy"), [one.returned_by.map((id) => departmentName(city, id)).join(", ")]]);
@@ -233,9 +233,9 @@ function photoOf(one: Case, step: Step): HTMLElement | null {
   return h("a", { class: "photo", href: path, target: "_blank", rel: "noopener" }, h("img", { src: path, alt, loading: "lazy" }));
 }
 
-function historyOf(known: Known, city: City): HTMLElement {
+function historyOf(known: Known): HTMLElement {
   const row = (step: Step): HTMLElement => {
-    const reason = step.reason ? ` · ${step.reason in (city.departments ?? {}) ? departmentName(city, step.reason) : step.reason}` : "";
+    const reason = step.reason ? ` · ${step.reason}` : "";
     const change = step.before === step.after || !step.after ? stepName(step.event) : tOr(`state_${step.after}`, step.after);
     const who = h("span", { class: "more" }, ` · ${tOr(`by_${step.actor}`, step.actor)}${reason}`);
     return h("li", {}, h("time", {}, dayTime(step.at_ms)), h("span", {}, change, who, photoOf(known.case, step)));
@@ -255,7 +255,7 @@ function deliveriesOf(known: Known, acts: CaseActs): HTMLElement {
         `${tOr(`channel_${one.channel}`, one.channel)} · ${tOr(one.state, one.state)}`,
         one.attempts > 1 ? ` · ${t("attempts", one.attempts)}` : "",
         h("span", { class: "more" }, ` ${one.address} ${one.detail} `),
-        one.state === "dead" && acts.resend && known.case.can?.includes("resend") ? once(t("resend"), () => acts.resend!(known.case, one.key)) : null,
+        one.state === "dead" && known.case.can?.includes("resend") ? once(t("resend"), () => acts.resend(known.case, one.key)) : null,
       ),
     );
   const body = known.deliveries.length ? h("ul", { class: "rowlist" }, ...known.deliveries.map(row)) : h("p", { class: "more" }, t("noDeliveries"));

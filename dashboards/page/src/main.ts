@@ -461,8 +461,8 @@ class Page {
 
   private drawKnown(known: Known): void {
     drawCase(byId("panel"), known, this.city, this.now(), {
-      accept: this.may("step:accept") ? (one) => void this.accept(one) : null,
-      close: this.may("step:close") ? (one) => void this.close(one) : null,
+      accept: (one) => void this.accept(one),
+      close: (one) => void this.close(one),
       resend: async (one, key) => {
         await post(`/api/cases/${encodeURIComponent(one.id)}/resend`, { key, reason: "" }, newKey());
         await this.refreshCase(one.id);

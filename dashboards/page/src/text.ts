@@ -282,7 +282,6 @@ const TYPES: Record<string, readonly [string, string]> = {
   speeding: ["Speeding", "超速"], terminal_tampering: ["Terminal tampering", "破坏终端"], phantom_trip: ["Phantom trip", "去向不明"],
   handover_failures: ["Handover failures", "切换失败"], charger_occupied: ["Charger occupied", "充电位占用"],
   clock_skew: ["Clock off", "时钟偏差"], sensor: ["Sensors in general", "传感器（通用）"],
-  meter_wrong: ["Meter wrong", "电表异常"], clock_off: ["Clock off", "时钟偏差"],
 }; // prettier-ignore
 
 // Departments and node classes that city files commonly name; a city's own names come with the city.
@@ -370,9 +369,9 @@ export function typeName(type: string): string {
   return pair ? pick(pair) : type.replaceAll("_", " ");
 }
 
-/** Every known case type with its name, by name. */
-export function typeNames(): [string, string][] {
-  return Object.keys(TYPES).map((type) => [type, typeName(type)] as [string, string]).sort((a, b) => a[1].localeCompare(b[1], language));
+/** Case types with their names, by name. */
+export function typeNames(types: string[]): [string, string][] {
+  return types.map((type) => [type, typeName(type)] as [string, string]).sort((a, b) => a[1].localeCompare(b[1], language));
 }
 
 export function commonName(id: string): string {

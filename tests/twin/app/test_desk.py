@@ -18,7 +18,7 @@ import pytest
 from tests.twin.app.serving import settings_in
 from tests.twin.ingest.conftest import until
 from twin.app.server import Server
-from twin.errors import IllegalStep, SettingsError
+from twin.errors import IllegalStep, SettingsError, UnknownPlace
 from twin.query.desk import Desk
 from twin.records import Case
 
@@ -176,6 +176,15 @@ def test_rules_are_replaced_while_it_runs(face: Face) -> None:
     assert {one["detector"] for one in desk.rules()["budgets"]} >= {"sensors"}
     desk.set_rules({}, "ops")
     until(lambda: desk.rules()["overrides"] == {}, "rules as shipped")
+
+
+def test_what_cannot_be_tried_is_named(face: Face) -> None:
+    """A channel or a device that there is not, and one that is not set up."""
+    for channel, to, why in (("pigeon", "", "no channel 'pigeon'"), ("mqtt", "pole-x", "there is no 'pole-x'")):
+        with pytest.raises(UnknownPlace, match=why):
+            asyncio.run(face.desk.try_channel(channel, to))
+    with pytest.raises(SettingsError, match=r"no \[channels.mail\]"):
+        asyncio.run(face.desk.try_channel("mail", "x@example.org"))
 
 
 def test_a_case_given_back_shows_no_truck(face: Face, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,7 +20,8 @@ interface Mute {
 const HOUR = 3_600_000;
 
 export async function quiet(office: Office): Promise<Node[]> {
-  const told = await get<Mute[]>("/api/mutes");
+  const mayAsk = office.may("step:mute");
+  const [told, policy] = await Promise.all([get<Mute[]>("/api/mutes"), mayAsk ? get<{ types: object }>("/api/policy") : { types: {} }]);
   const end = (one: Mute): Node | string =>
     office.may("step:unmute") ? sure(t("quietEnd"), async () => (await remove(`/api/mutes/${encodeURIComponent(one.id)}`), office.again())) : "";
   const rows = told.map((one) => [
@@ -32,13 +33,13 @@ export async function quiet(office: Office): Promise<Node[]> {
     end(one),
   ]);
   const list = rows.length ? table([t("quietFrom"), t("quietUntil"), t("scoreTypes"), t("subject"), t("reason"), ""], rows, t("officeQuiet")) : h("p", {}, t("quietNone"));
-  return [h("p", { class: "more" }, t("quietNote")), list, office.may("step:mute") ? ask(office) : ""].filter((part): part is HTMLElement => part !== "");
+  return [h("p", { class: "more" }, t("quietNote")), list, mayAsk ? ask(office, Object.keys(policy.types)) : ""].filter((part): part is HTMLElement => part !== "");
 }
 
-function ask(office: Office): HTMLElement {
+function ask(office: Office, known: string[]): HTMLElement {
   const from = h("input", { id: "quietfrom", type: "datetime-local", required: true, value: wall(office.now()) });
   const until = h("input", { id: "quietuntil", type: "datetime-local", required: true, value: wall(office.now() + 4 * HOUR) });
-  const types = select(typeNames().map(([value, text]) => ({ value, text })), "", { id: "quiettypes", multiple: true });
+  const types = select(typeNames(known).map(([value, text]) => ({ value, text })), "", { id: "quiettypes", multiple: true });
   const subjects = h("input", { id: "quietsubjects", maxlength: 400, spellcheck: "false", autocomplete: "off" });
   const why = words("quietreason", true);
   const act = async (): Promise<void> => {
