@@ -26,6 +26,7 @@ STEP_MS = 300_000
 STEPS = 190
 DISTRICTS = {f"01010{d}": d - 1 for d in (1, 2, 3, 4)}
 POLES, CELLS = 8, 4
+REFUSED, REFUSED_AT = "pole-15", range(82, 95)  # nothing that it says is taken
 
 
 def city_files() -> CityFiles:
@@ -77,7 +78,7 @@ def day(city: City) -> list[tuple[int, list[Columns]]]:
             down = (60 <= k < 80 and device.cabinet.startswith("cab-2")) or (90 <= k < 108 and device.gateway == "gw-3")
             carried = next((d for d in city.files.devices if d.id == device.pole), None)
             down |= 60 <= k < 80 and carried is not None and carried.cabinet.startswith("cab-2")
-            if down or (device.id == "gw-3" and 90 <= k < 108):
+            if down or (device.id == "gw-3" and 90 <= k < 108) or (device.id == REFUSED and k in REFUSED_AT):
                 continue
             values: dict[str, float]
             if device.kind == "pole":
@@ -143,10 +144,13 @@ def both() -> tuple[list[str], list[str], list[str], list[str], list[Case]]:
         seen.extend(ticked.changes.cases)
         return ticked
 
-    cases, steps = lived(run, marks)
+    row = one.city.registry.row("pole", REFUSED)
+    more: dict[int, list[Body]] = {k: [Batch(rejected={("pole", row, "unit"): 1, ("", -1, "topic"): 1})]
+                                   for k in REFUSED_AT}  # fmt: skip
+    cases, steps = lived(run, marks, more)
     registry = Registry(one.city.registry.names())
     four = Areas(files, registry, DISTRICTS, Ledger(CityPlaces.of(files), policy), default_rules())
-    again, steps_again = lived(four.tick, marks)
+    again, steps_again = lived(four.tick, marks, more)
     return cases, steps, again, steps_again, seen
 
 
@@ -155,6 +159,7 @@ def test_the_day_holds_what_it_must(both: Any) -> None:
     found = {case.key for case in both[4]}
     assert {"feeder_trip:feeder-2", "gateway_loss:gw-3", "air_episode:010104", "overload:truck-1",
             "sleeping_cell:cell-20", "lamp_out:pole-14"} <= found, sorted(found)  # fmt: skip
+    assert any(case.key == f"device_silent:{REFUSED}" and "every reading is refused" in case.en for case in both[4])
     trips = [case for case in both[4] if case.key == "feeder_trip:feeder-2"]
     assert max(case.children for case in trips) >= POLES - 1
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from twin.city import City
 from twin.detect.air_episode import AirEpisode
 from twin.detect.backhaul import Backhaul
-from twin.detect.base import Detector, Moment
+from twin.detect.base import Detector, Moment, Refusal
 from twin.detect.behaviour import Behaviour
 from twin.detect.clock_skew import ClockSkew
 from twin.detect.congestion import Congestion
@@ -68,4 +68,4 @@ DETECTORS: dict[str, Callable[[City, Rules], Detector]] = {
     "meter": Meter,
 }
 
-__all__ = ["DETECTORS", "Detector", "Moment", "Rules", "default_rules", "parse_rules"]
+__all__ = ["DETECTORS", "Detector", "Moment", "Refusal", "Rules", "default_rules", "parse_rules"]

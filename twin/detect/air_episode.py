@@ -13,7 +13,7 @@ from twin.city import City
 from twin.detect.base import Moment
 from twin.detect.blocks import Blocks, Districts
 from twin.detect.rules import Rules
-from twin.detect.words import number
+from twin.detect.words import measured, number
 from twin.records import Finding, Frame
 
 TYPE = "air_episode"
@@ -91,8 +91,9 @@ class AirEpisode:
         middle = float(np.median(blocks.mean[heard]))
         above = heard[blocks.mean[heard] > limit]
         name = KINDS["pole"].quantity(quantity)
-        en = f"air episode, median {name.en} of {len(heard)} poles {number(middle)} ug/m3, the limit is {number(limit)}"
-        zh = f"区域空气污染,{len(heard)}根灯杆{name.zh}中位数{number(middle)}ug/m3,限值{number(limit)}"
+        reads, reads_zh = measured(middle, name.unit)
+        en = f"air episode, median {name.en} of {len(heard)} poles {reads}, the limit is {number(limit)}"
+        zh = f"区域空气污染,{len(heard)}根灯杆{name.zh}中位数{reads_zh},限值{number(limit)}"
         children = [self.city.registry.device("pole", int(row)) for row in above]
         return Finding(
             type=TYPE,

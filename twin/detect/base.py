@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
@@ -18,12 +18,31 @@ DAY_MS = 86_400_000.0
 
 
 @dataclass(frozen=True, slots=True)
+class Refusal:
+    """Readings of a device that were refused since its last good one: how many by reason, and when the newest came."""
+
+    counts: Mapping[str, int] = field(default_factory=dict)
+    last_ms: int = 0  # city time
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return sum(self.counts.values())
+
+    @property
+    def reason(self) -> str:
+        """The most frequent reason; of equals the first by name."""
+        return min(self.counts, key=lambda reason: (-self.counts[reason], reason), default="")
+
+
+@dataclass(frozen=True, slots=True)
 class Moment:
     """A tick mark: city time, what is known of every kind's devices, and whether our link was up and drained
     throughout since the mark before.
 
     `resumed`: it is so for the first time since our link was down; who waited for it has to come back first.
     `passed_ms`: of the time since then what counts (twin/tick/link.py). `heard`: devices by kind that ever spoke.
+    `refused`: by (kind, row), devices that spoke since their last good reading and were not understood.
     """
 
     now_ms: int
@@ -32,6 +51,7 @@ class Moment:
     resumed: bool
     passed_ms: float
     heard: Mapping[str, int]
+    refused: Mapping[tuple[str, int], Refusal] = field(default_factory=dict)
 
     def device_days(self, kind: str) -> float:
         """How many days the devices of a kind have lived through since the mark before."""

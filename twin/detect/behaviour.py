@@ -19,7 +19,7 @@ from twin.detect.budget import ALLOWED, Budget, Spent
 from twin.detect.latch import Dwell, Latch
 from twin.detect.near import NEIGHBOURS, Neighbours
 from twin.detect.rules import Rules
-from twin.detect.words import number
+from twin.detect.words import measured, number
 from twin.records import F64, Finding, Frame, Samples
 
 SCALES = np.array([1.0, 3.0, 10.0, 30.0])  # steps
@@ -250,6 +250,7 @@ class Behaviour:
         if np.isfinite(common[:, :NEIGHBOURS]).sum() >= LEAST_NEIGHBOURS:
             others, others_zh = "; its neighbours do not", ",而周边设备正常"
         sign, sign_zh = ("above", "偏高") if x > expected else ("below", "偏低")
+        reads, reads_zh = measured(x, quantity.unit)
         return Finding(
             type="behaviour",
             subject=device,
@@ -265,9 +266,9 @@ class Behaviour:
             score=1.0 - 10.0 ** -min(score, 15.0),
             past=bool(frame.past[reading]),
             detector="behaviour",
-            en=f"{device}: {quantity.en} reads {number(x)} {quantity.unit}, far {sign} the {number(expected)}"
+            en=f"{device}: {quantity.en} reads {reads}, far {sign} the {number(expected)}"
             f" ± {number(width)} usual at this hour{others}",
-            zh=f"{device}:{quantity.zh}为{number(x)}{quantity.unit},此时段通常为{number(expected)}±{number(width)},"
+            zh=f"{device}:{quantity.zh}为{reads_zh},此时段通常为{number(expected)}±{number(width)},"
             f"明显{sign_zh}{others_zh}",
             evidence={"sigmas": round(z, 1), "step": s is frame.steps},
         )

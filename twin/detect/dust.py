@@ -16,7 +16,7 @@ from twin.detect.ground import NearSites
 from twin.detect.latch import Mask
 from twin.detect.rules import Rules, Value
 from twin.detect.wind import Wind
-from twin.detect.words import number
+from twin.detect.words import measured, number
 from twin.records import F64, Finding, Frame
 
 BLOCK_MS = 900_000
@@ -103,6 +103,7 @@ class Dust(Rule):
         evidence: dict[str, Any] = {"pm10": round(mean), "around": round(middle) if middle == middle else None}
         if upwind >= 0:
             evidence["upwind"] = int(upwind)
+        reads, reads_zh = measured(mean, "ug/m3")
         where, where_zh = "", ""
         if away <= p["reach_m"]:
             where, where_zh = f" {away:.0f} m from {site}", f",距{site}{away:.0f}米"
@@ -110,8 +111,8 @@ class Dust(Rule):
         return self.finding(
             frame,
             i,
-            f"PM10 of {number(mean)} ug/m3 over 15 minutes{where}{around}",
-            f"PM10十五分钟均值{number(mean)}ug/m3{where_zh}{around_zh},疑似扬尘",
+            f"PM10 of {reads} over 15 minutes{where}{around}",
+            f"PM10十五分钟均值{reads_zh}{where_zh}{around_zh},疑似扬尘",
             observed=mean,
             expected=middle,
             since_ms=int(self.blocks.end[row]) - BLOCK_MS,

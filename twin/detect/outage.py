@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from twin.city import City, grown
-from twin.detect.base import Moment
+from twin.detect.base import Moment, Refusal
 from twin.detect.cause import Patience, Signs, Together, Turn
 from twin.detect.latch import Mask
 from twin.detect.rules import Params, Rules, Value
-from twin.detect.words import span
+from twin.detect.words import refused, span
 from twin.records import F64, Finding, Frame, Presence
 
 CAUSES = {"gateway": "gateway_loss", "feeder": "feeder_trip", "cabinet": "cabinet_trip"}
@@ -22,6 +23,14 @@ _WORDS = {
     "feeder": ("feeder tripped", "馈线跳闸"),
     "cabinet": ("cabinet without supply", "配电箱失电"),
 }
+
+
+def _mostly(told: Sequence[Refusal]) -> Refusal:
+    """Several devices' refusals as one."""
+    counts = Counter[str]()
+    for one in told:
+        counts.update(one.counts)
+    return Refusal(counts)
 
 
 class Outage:
@@ -180,6 +189,11 @@ class Outage:
         newest = max((int(moment.presence[k].arrived[r].max()) for k, r in turn.children), default=turn.since_ms)
         en, zh = _WORDS[turn.level]
         detail = (f"{len(children)} devices silent together", f"{len(children)}台设备同时失联")
+        deaf = [one for kind, rows in turn.children for row in rows if (one := moment.refused.get((kind, int(row))))]
+        if deaf:
+            why, why_zh = refused(_mostly(deaf).reason)
+            detail = (f"{detail[0]}, {len(deaf)} of them speak, but their readings are refused: {why}",
+                      f"{detail[1]},其中{len(deaf)}台仍在上报但读数被拒收:{why_zh}")  # fmt: skip
         if not turn.active:
             en, zh, detail = "back", "已恢复", ("its devices report again", "其下设备已恢复上报")
         return Finding(
@@ -200,8 +214,9 @@ class Outage:
         one = moment.presence[turn.kind]
         key = (turn.kind, turn.row)
         silent_ms = float(one.silent_ms[turn.row])
+        speaks = self._speaks(turn, moment)
         if turn.active:
-            type_ = self.said_as[key] = self._type(turn, one)
+            type_ = self.said_as[key] = self._type(turn, one, speaks=speaks is not None)
         else:
             type_ = self.said_as.pop(key, "device_silent")
         en, zh = span(silent_ms)
@@ -210,6 +225,17 @@ class Outage:
             "supply_lost": ("mains supply lost", "市电中断"),
             "terminal_tampering": (f"fell silent {en} ago while moving", f"行驶中失联{zh}"),
         }.get(type_, (f"silent for {en}, it reports every {gap_en}", f"已失联{zh},平时每{gap_zh}上报一次"))
+        evidence: dict[str, Any] = {
+            "silent_s": round(silent_ms / 1000),
+            "gap_s": round(float(np.nan_to_num(one.gap_s[turn.row])), 1),
+        }
+        if speaks is not None and type_ == "device_silent":
+            why, why_zh = refused(speaks.reason)
+            share = f"{speaks.counts[speaks.reason]} of {speaks.total}"
+            share_zh = f"{speaks.total}条中{speaks.counts[speaks.reason]}条"
+            texts = (f"speaks, but every reading is refused, {share} as {why}; the last good one came {en} ago",
+                     f"仍在上报,但读数全部被拒收,{share_zh}因{why_zh};最近一次有效读数在{zh}前")  # fmt: skip
+            evidence["refused"] = dict(speaks.counts)
         if not turn.active:
             texts = ("reports again", "已恢复上报")
         return Finding(
@@ -222,17 +248,23 @@ class Outage:
             detector="outage",
             en=f"{device}: {texts[0]}",
             zh=f"{device}:{texts[1]}",
-            evidence={
-                "silent_s": round(silent_ms / 1000),
-                "gap_s": round(float(np.nan_to_num(one.gap_s[turn.row])), 1),
-            },
+            evidence=evidence,
         )
 
-    def _type(self, turn: Turn, one: Presence) -> str:
+    def _speaks(self, turn: Turn, moment: Moment) -> Refusal | None:
+        """What was refused of a device that still speaks: more than once, and not longer ago than it may be silent."""
+        told = moment.refused.get((turn.kind, turn.row))
+        if told is None or told.total < 2:
+            return None
+        one = moment.presence[turn.kind]
+        limit = self._limit(turn.kind, one, self._local(turn.kind, one, moment.now_ms))
+        return told if moment.now_ms - told.last_ms <= limit[turn.row] else None
+
+    def _type(self, turn: Turn, one: Presence, *, speaks: bool) -> str:
         if turn.kind == "pole" and self.lost[turn.row]:
             return "supply_lost"
         speed = one.last.get("speed")
-        if turn.kind == "truck" and speed is not None and speed[turn.row] > 5.0:
+        if turn.kind == "truck" and not speaks and speed is not None and speed[turn.row] > 5.0:
             return "terminal_tampering"
         return "device_silent"
 

@@ -15,7 +15,7 @@ from twin.detect.budget import Spent
 from twin.detect.episodes import TYPES, Bars, Episodes, Raised, shipped
 from twin.detect.peers import EVIDENCE, Peers
 from twin.detect.rules import Rules
-from twin.detect.words import number
+from twin.detect.words import measured, number
 from twin.records import F64, Finding, Frame
 
 KIND = "pole"
@@ -189,6 +189,7 @@ class Sensors:
         en, zh = _WORDS[type_]
         detail = f" for {hours} h" if type_ == "sensor_stuck" else ""
         detail_zh = f",已{hours}小时" if type_ == "sensor_stuck" else ""
+        reads, reads_zh = measured(value, quantity.unit)
         t = self.hour * HOUR_MS
         return Finding(
             type=type_,
@@ -203,9 +204,9 @@ class Sensors:
             score=1.0 - 10.0 ** -min(4.0 * one.ratio, 15.0),
             past=bool(frame.past.any()),
             detector="sensors",
-            en=f"{device}: {quantity.en} {en}{detail}: it reads {number(value)} {quantity.unit} where its neighbours "
+            en=f"{device}: {quantity.en} {en}{detail}: it reads {reads} where its neighbours "
             f"({number(around)}) and its other channels imply {number(expected)}",
-            zh=f"{device}:{quantity.zh}{zh}{detail_zh}:读数{number(value)}{quantity.unit},"
+            zh=f"{device}:{quantity.zh}{zh}{detail_zh}:读数{reads_zh},"
             f"周边中位{number(around)},推算应为{number(expected)}",
             evidence={"peers": len(near), "peers_median": round(around, 2), "ratio": round(one.ratio, 2)},
         )

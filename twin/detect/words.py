@@ -33,6 +33,46 @@ def number(x: float) -> str:
     return text if "e" not in text else f"{x:.4f}".rstrip("0").rstrip(".")
 
 
+# What is written otherwise in a sentence than in data (SenML units).
+_WRITTEN = {"/": "", "Cel": "°C", "ug/m3": "µg/m³", "deg": "°", "lat": "°", "lon": "°"}
+
+
+def measured(x: float, unit: str) -> tuple[str, str]:
+    """A number with its unit as people write it, in an English and in a Chinese sentence.
+
+    >>> measured(76.2, "ug/m3"), measured(21.5, "Cel"), measured(3.0, "/")
+    (('76.2 µg/m³', '76.2µg/m³'), ('21.5 °C', '21.5°C'), ('3', '3'))
+    """
+    written = _WRITTEN.get(unit, unit)
+    return f"{number(x)}{' ' if written and written != '°' else ''}{written}", f"{number(x)}{written}"
+
+
+# Why readings are refused (devices.errors.REASONS), for a sentence.
+_REFUSED: dict[str, tuple[str, str]] = {
+    "syntax": ("not readable", "无法解析"),
+    "shape": ("of a wrong form", "格式不符"),
+    "envelope": ("with a wrong time or number", "时间或序号错误"),
+    "device": ("naming another device", "设备不符"),
+    "quantity": ("with unknown quantities", "未知指标"),
+    "unit": ("in a wrong unit", "单位不符"),
+    "type": ("no numbers", "类型错误"),
+    "range": ("out of range", "超出量程"),
+    "topic": ("on a foreign topic", "主题不符"),
+    "unknown_device": ("of an unknown device", "未登记设备"),
+    "too_large": ("too large", "报文过大"),
+    "empty": ("with nothing usable in them", "无有效内容"),
+}
+
+
+def refused(reason: str) -> tuple[str, str]:
+    """Why readings are refused, in English and Chinese.
+
+    >>> refused("unit")
+    ('in a wrong unit', '单位不符')
+    """
+    return _REFUSED.get(reason, (reason, reason))
+
+
 def clock(hour: float) -> str:
     """An hour of the day as a clock shows it.
 

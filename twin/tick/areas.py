@@ -199,7 +199,13 @@ def _cut(entry: Entry, rows: Mapping[str, NDArray[np.int32]]) -> Entry:
     body = entry.body
     if not isinstance(body, Batch):
         return entry
-    return Entry(entry.n, Batch(tuple(_mine(columns, rows[columns.kind]) for columns in body.columns)))
+    rejected = {
+        (kind, int(rows[kind][row]), reason): count
+        for (kind, row, reason), count in body.rejected.items()
+        if kind in rows and 0 <= row < len(rows[kind]) and rows[kind][row] >= 0
+    }
+    columns = tuple(_mine(columns, rows[columns.kind]) for columns in body.columns)
+    return Entry(entry.n, Batch(columns, rejected=rejected))
 
 
 def _mine(columns: Columns, rows: NDArray[np.int32]) -> Columns:

@@ -126,6 +126,8 @@ def _replace(world: World, change: Change) -> None:
         carry(world.models[kind], old, new)
     else:
         reset(world.models[kind], new)
+    for row in {old, new}:
+        world.refusals.forget(kind, row)
     for detector in world.detectors.values():
         if isinstance(detector, Forgetful):
             for row in {old, new}:

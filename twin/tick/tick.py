@@ -31,6 +31,7 @@ from twin.records import (
 )
 from twin.tick.complete import complete
 from twin.tick.moves import Moved, move
+from twin.tick.refusals import Rejected
 from twin.tick.world import Ledger, World
 
 LOG = logging.getLogger(__name__)
@@ -59,6 +60,7 @@ class Heard:
     actions: list[Action] = field(default_factory=list)
     outcomes: list[Outcome] = field(default_factory=list)
     answers: list[Answer] = field(default_factory=list)
+    rejected: list[Rejected] = field(default_factory=list)
     edits: list[tuple[int, Edit]] = field(default_factory=list)  # (number of its entry, edit)
 
 
@@ -108,6 +110,8 @@ def _sense(world: World, heard: Heard, now_ms: int, n: int, leap_ms: int) -> Tic
             _edit(world, edit, now_ms)
     counted_ms = world.link.counted_ms
     world.link.advance(heard.links, now_ms, leap_ms)
+    for rejected in heard.rejected:
+        world.refusals.note(rejected, now_ms)
     told, world.unsaid = world.unsaid, []
     for kind in sorted(heard.columns):
         _observe(world, kind, heard.columns[kind], now_ms, ticked, told)
@@ -119,6 +123,7 @@ def _sense(world: World, heard: Heard, now_ms: int, n: int, leap_ms: int) -> Tic
         resumed=world.link.resumed,
         passed_ms=world.link.counted_ms - counted_ms,
         heard={kind: int(np.count_nonzero(one.t > 0)) for kind, one in presence.items()},
+        refused=world.refusals.held,
     )
     for name, detector in world.detectors.items():
         told += [(name, finding) for finding in detector.sweep(moment)]
@@ -145,6 +150,8 @@ def sort_entries(world: World, entries: Sequence[Entry]) -> Heard:
     for entry in entries:
         body = entry.body
         if isinstance(body, Batch):
+            if body.rejected:
+                heard.rejected.append(body.rejected)
             for columns in body.columns:
                 if len(columns):
                     heard.columns.setdefault(columns.kind, []).append(columns)
@@ -201,6 +208,7 @@ def _observe(
     heard = np.zeros(world.city.rows(kind), bool)
     heard[rows] = True
     ticked.touched[kind] = np.flatnonzero(heard).astype(np.int32)
+    world.refusals.heard(kind, ticked.touched[kind])
     for frame in advance(model, columns, world.city):
         ticked.frames.append(frame)
         for name, detector in world.detectors.items():

@@ -23,6 +23,7 @@ from twin.tick.checkpoint import Later, decode, encode
 from twin.tick.learnt import Learnt
 from twin.tick.link import LinkClock
 from twin.tick.migrate import fitted
+from twin.tick.refusals import Refusals
 
 LOG = logging.getLogger(__name__)
 
@@ -85,6 +86,7 @@ class World:
         self.rules = rules if rules is not None else default_rules()
         self.link = LinkClock()
         self.learnt = Learnt()
+        self.refusals = Refusals()
         self.orders = Orders()
         self.last_tick = 0
         self.models: dict[str, KindState] = {}
@@ -168,6 +170,7 @@ class World:
         return {
             "last_tick": self.last_tick,
             "learnt": self.learnt.dump(),
+            "refusals": self.refusals.dump(),
             "link": {
                 "state": self.link.state,
                 "counted_ms": self.link.counted_ms,
@@ -227,6 +230,7 @@ class World:
         self.fit()
         self.last_tick = int(told["last_tick"])
         self.learnt.load(told.get("learnt", {}))
+        self.refusals.load(told.get("refusals", ()))
         self.link = LinkClock(**told["link"])
         self.rules.override({name: dict(values) for name, values in told["rules"].items()}, "checkpoint")
         for kind, arrays in told["models"].items():

@@ -9,7 +9,7 @@ import { once } from "./forms";
 import { departmentName, ENDED } from "./queue";
 import type { Case, City, Delivery, Earlier, Series, Step } from "./records";
 import { askStep, type Desk, stepButtons, stepWord } from "./steps";
-import { named, sentence, stateName, stepName, t, tOr, typeName, type Word } from "./text";
+import { named, reasonName, sentence, stateName, stepName, t, tOr, typeName, type Word } from "./text";
 
 const STAGES = ["found", "filed", "dispatched", "accepted", "closed"];
 const REACHED: Record<string, number> = { found: 0, filed: 1, dispatched: 2, accepted: 3, handled: 3, verified: 3, closed: 4, evaluated: 4, cancelled: 4 };
@@ -174,7 +174,7 @@ function told(value: unknown): string {
   if (typeof value === "boolean") return t(value ? "yes" : "no");
   if (typeof value === "number") return Number.isInteger(value) && value > 1e12 ? dayTime(value) : number(value, 3, 0);
   if (Array.isArray(value)) return value.slice(0, 20).map(told).join(", ");
-  if (typeof value === "object") return Object.entries(value as object).map(([k, v]) => `${tOr(k, k)} ${told(v)}`).join(", ");
+  if (typeof value === "object") return Object.entries(value as object).map(([k, v]) => `${tOr(k, reasonName(k))} ${told(v)}`).join(", ");
   return String(value);
 }
 

@@ -106,6 +106,7 @@ const WORDS = {
   range6h: ["6 h", "6小时"],
   range24h: ["24 h", "24小时"],
   range7d: ["7 d", "7天"],
+  refused: ["Refused readings", "被拒读数"],
   noSeries: ["No stored values in this range.", "该时段没有已存数据。"],
   chartSaid: ["{0}: last observed {1}, expected {2} to {3}", "{0}：最新实测{1}，预期{2}至{3}"],
   chartAhead: ["in 24 h {0} expected, {1} to {2} (95 %)", "24小时后预计{0}，{1}至{2}（95%）"],
@@ -353,15 +354,14 @@ export function named(both: Named | undefined, otherwise: string): string {
   return both?.[language] || both?.en || otherwise;
 }
 
-const UNITS: [RegExp, string][] = [[/\bug\/m3/g, "µg/m³"], [/(\d ?)Cel\b/g, "$1°C"]];
 const HAN = "[\\u3400-\\u9fff]";
 const MARKS: [RegExp, string][] = [[",", "，"], [":", "："], [";", "；"]].map(([from, to]) => [new RegExp(`(?<=${HAN})${from} ?|${from} ?(?=${HAN})`, "g"), to!]);
 
-/** A sentence of the city in the chosen language, with the units and marks that its readers write. */
+/** A sentence of the city in the chosen language, with the marks that its readers write. */
 export function sentence(both: Named): string {
   const told = both[language] || both.en;
   const marks = language === "zh" && both.zh ? MARKS : [];
-  return [...UNITS, ...marks].reduce((text, [from, to]) => text.replace(from, to), told);
+  return marks.reduce((text, [from, to]) => text.replace(from, to), told);
 }
 
 export function typeName(type: string): string {
