@@ -59,8 +59,8 @@ def test_dust_counts_earlier_near_a_site() -> None:
     """220 ug/m3 against 40 around: dust near the site, not yet elsewhere."""
     day = hours("dust", "pm10", 40.0, {"pole-0": 220.0, "pole-11": 220.0})
     assert day.keys() == ["dust:pole-0"]
-    assert "PM10 of 220 µg/m³" in day.found[0].en
-    assert "220µg/m³" in day.found[0].zh
+    assert " µg/m³ over 15 minutes" in day.found[0].en
+    assert "µg/m³,距" in day.found[0].zh
 
 
 def test_what_the_district_reads_is_no_dust() -> None:
