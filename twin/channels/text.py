@@ -20,6 +20,7 @@ PURPOSES: dict[str, tuple[str, str]] = {
     "denied": ("Extension denied", "不同意延期"),
     "redo": ("Not accepted, again please", "核查未通过"),
     "returned": ("Returned by its department", "部门退回"),
+    "merged": ("Put under its cause, nothing more to do", "已并入原因案件，无需处置"),
     "withdraw": ("Given to another department", "已转派"),
     "undelivered": ("A whistle could not be delivered", "哨单未送达"),
     "close": ("Closed", "已结案"),

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import uuid
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import typer
+from rich.table import Column, Table
 
-from twin.command.client import CONFIG, OUT, Client
+from twin.command.client import CONFIG, JSON, OUT, Client, words
 
 REASON = typer.Option("", "--reason", "-r", help="A word for the record.")
 WHY = typer.Option(..., "--reason", "-r", prompt=True, help="Why; it is recorded.")
 OVERRIDE = typer.Option("", help="Why, although telemetry still shows the trouble.")
+SUBJECTS = typer.Option([], "--subject", help="A device, node or area, with what hangs on it; none: all.")
+TYPES = typer.Option([], "--type", help="A case type; none: all.")
 HOURS = typer.Option(..., min=0.1, max=8784, help="Working hours more.")
 
 
@@ -142,9 +146,53 @@ def unmute(case: str, mute: str, config: Path | None = CONFIG, reason: str = REA
     step(config, case, "unmute", reason, mute=mute)
 
 
+def quiet(
+    config: Path | None = CONFIG,
+    subject: list[str] = SUBJECTS,
+    type_: list[str] = TYPES,
+    hours: float = typer.Option(..., min=0.1, max=8000, help="For how long, in hours of the city's clock."),
+    in_hours: float = typer.Option(0.0, "--in", min=0, max=8000, help="Begins in so many hours; 0: now."),
+    reason: str = WHY,
+) -> None:
+    """A maintenance window: types on subjects are recorded and not sent; at its end what still fires is."""
+    client = Client(config)
+    now_ms = int(client.get("/api/city")["clock"]["city_ms"])
+    begins = {"from_ms": now_ms + round(in_hours * 3_600_000)} if in_hours else {}
+    until_ms = now_ms + round((in_hours + hours) * 3_600_000)
+    body = {"reason": reason, "until_ms": until_ms, "types": type_, "subjects": subject} | begins
+    OUT.print(client.post("/api/mutes", body, key=uuid.uuid4().hex)["id"])
+
+
+def _clock(ms: int) -> str:
+    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%m-%d %H:%M")
+
+
+def mutes(
+    config: Path | None = CONFIG,
+    end: str = typer.Option("", help="End the one of this id now; what still fires is sent."),
+    as_json: bool = JSON,
+) -> None:
+    """Mutes and maintenance windows, in force or to come; or end one before its time."""
+    client = Client(config)
+    if end:
+        client.send("DELETE", f"/api/mutes/{end}")
+    told = client.get("/api/mutes")
+    if as_json:
+        OUT.print_json(data=told)
+        return
+    table = Table(Column("id", min_width=32), "from (UTC)", "until", "types", "subjects", "who", "reason", box=None)
+    for one in told:
+        begins, ends = (_clock(one[name]) for name in ("from_ms", "until_ms"))
+        table.add_row(
+            one["id"], begins, ends, words(" ".join(one["types"]) or "all"), words(" ".join(one["subjects"]) or "all"),
+            words(one["actor"]), words(one["reason"]),
+        )  # fmt: skip
+    OUT.print(table if told else "Nothing is kept quiet.")
+
+
 COMMANDS = (
     handle, redo, transfer, dispatch, extend, approve, deny, confirm, evaluate, reopen, cancel, merge, split, comment,
-    resend, mute, unmute,
+    resend, mute, unmute, quiet, mutes,
 )  # fmt: skip
 
 

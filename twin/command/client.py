@@ -180,6 +180,13 @@ def runs_in(config: Path | None) -> Path | None:
     return next((note for note in notes if read_note(note) is not None), notes[0] if notes else None)
 
 
+def file_of_running() -> Path | None:
+    """The configuration that lies beside the data directory of the server that runs here, as the demo's does."""
+    note = runs_in(None)
+    beside = note.parent.parent / "citywhistle.toml" if note is not None else None
+    return beside if beside is not None and beside.exists() else None
+
+
 def running(config: Path | None) -> bool:
     """Whether a server runs here; what one that was killed left behind counts for nothing."""
     note = runs_in(config)

@@ -12,12 +12,12 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 import typer
-from rich.table import Table
+from rich.table import Column, Table
 
 from devices.errors import DeviceError
 from twin.command import score
 from twin.command.answer import add_steps
-from twin.command.client import CONFIG, JSON, OUT, Client, fail, running, settings_of, veil_of, words
+from twin.command.client import CONFIG, JSON, OUT, Client, fail, file_of_running, running, settings_of, veil_of, words
 from twin.errors import TwinError, UnknownPlace
 from twin.settings import Settings
 
@@ -45,7 +45,9 @@ def list_(
     if as_json:
         OUT.print_json(data=cases)
         return
-    table = Table("id", "opened (UTC)", "state", "!", "type", "subject", "children", "department", box=None)
+    table = Table(
+        Column("id", min_width=18), "opened (UTC)", "state", "!", "type", "subject", "children", "department", box=None
+    )
     for case in cases:
         table.add_row(
             case["id"], clock(case["opened_ms"]), case["state"], str(case["severity"]), words(case["type"]),
@@ -81,10 +83,10 @@ def show(case: str, config: Path | None = CONFIG, as_json: bool = JSON) -> None:
     if head["earlier"]:
         before = ", ".join(f"{one['id']} ({one['subject']}, {one['state']})" for one in head["earlier"])
         OUT.print(words(f"again: {before}"), soft_wrap=True)
-    steps = Table("at (UTC)", "who", "step", "reason", box=None, title="history", title_justify="left")
+    steps = Table("at (UTC)", "who", "step", "state", "reason", box=None, title="history", title_justify="left")
     for step in told["history"]:
-        change = f"{step['before']} > {step['after']}"
-        steps.add_row(clock(step["at_ms"]), words(step["actor"]), change, words(step["reason"]))
+        state = step["after"] if step["before"] != step["after"] else ""
+        steps.add_row(clock(step["at_ms"]), words(step["actor"]), step["event"], state, words(step["reason"]))
     OUT.print(steps)
     sent = Table("channel", "purpose", "state", "attempts", "key", box=None, title="sent", title_justify="left")
     for one in told["deliveries"]:
@@ -133,6 +135,9 @@ def verify(
 
     settings = settings_of(config)
     file = case_file(settings)
+    if file is not None and not file.exists() and config is None and (beside := file_of_running()) is not None:
+        settings = settings_of(beside)
+        file = case_file(settings)
     if file is not None and not file.exists():
         raise fail(f"{file.parent} holds no cases; name the configuration with --config")
     try:

@@ -198,7 +198,7 @@ def _reopen(book: Book, life: Life, action: Action, now_ms: int) -> None:
     life = replace(life, case=replace(life.case, evidence=evidence))
     life = book.mark(life, now_ms, "reopen", actor=action.actor, reason=reason, parent="", parties=(), returned_by=(),
                      deadline_ms=0)  # fmt: skip
-    life = replace(life, person=False, returned=False, level=0, owed="", timers={})
+    life = replace(life, person=False, returned=False, level=0, owed="", apart=False, timers={})
     office = book.places.departments().get(life.case.department)
     life = book.put(life)
     if office is None or life.case.active:

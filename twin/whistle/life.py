@@ -37,7 +37,8 @@ class Life:
     level: int = 0  # escalations so far
     dispatched_ms: int = 0
     allowed_s: float = 0.0  # deadline in working time since `dispatched_ms`, extensions included
-    asked_s: float = 0.0  # extension asked for
+    asked_s: float = 0.0  # extension asked for by the department that has it
+    apart: bool = False  # a person took it out from under its cause: no cause swallows it again
     closed_ms: int = 0
     cleared_ms: int = 0  # when telemetry last went clear
     owed: str = ""  # what a mute held back and its end will tell

@@ -48,7 +48,7 @@ MOVES: dict[State, dict[str, State]] = {
     "handled": {"redo": "accepted", "merge": "filed", "verify": "verified", "close": "closed"},
     "verified": {"close": "closed", "reopen": "filed"},
     "closed": {"evaluate": "evaluated", "reopen": "filed"},
-    "evaluated": {"reopen": "filed"},
+    "evaluated": {"evaluate": "evaluated", "reopen": "filed"},
     "cancelled": {"reopen": "filed"},
 }
 

@@ -19,9 +19,9 @@ from twin.whistle.route import above, clock_of, last_resort, route
 from twin.whistle.storm import LISTED
 from twin.whistle.words import ABLE, command, stamp, title
 
-FOR_ALL = ("close", "cancel", "update")  # joint partners and those above hear of these as well
+FOR_ALL = ("close", "cancel", "update", "merged")  # joint partners and those above hear of these as well
 OWED = ("close", "cancel", "update", "warn")  # what a mute holds back of these is told when it ends
-BY_PEOPLE = ("withdraw", "redo", "extended", "denied")  # what somebody decided is told at once, mute or not
+BY_PEOPLE = ("withdraw", "merged", "redo", "extended", "denied")  # what somebody decided is told at once, mute or not
 
 
 def quiet_until(book: Book, life: Life, now_ms: int) -> tuple[int, str]:
@@ -65,7 +65,7 @@ def assign(
     began = life.dispatched_ms if event == "transfer" and life.dispatched_ms else now_ms
     allowed_s = life.allowed_s if began != now_ms else policy.deadline_s
     evidence = {"department": office.id, "joint": [d.id for d in joint]}
-    life = replace(life, dispatched_ms=began, allowed_s=allowed_s, returned=False)
+    life = replace(life, dispatched_ms=began, allowed_s=allowed_s, returned=False, asked_s=0.0)
     life = set_deadlines(book, life, now_ms, office.id).set(quiet=0, lapse=0, hold=0)
     deadline_ms = clock(book, case.type, office.id).add(began, allowed_s)
     life = book.mark(

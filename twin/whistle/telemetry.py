@@ -127,7 +127,7 @@ def _reopen(book: Book, life: Life, finding: Finding, now_ms: int) -> None:
         life, now_ms, "reopen", reason="the fault is back", evidence=evidence, active=True, parent="", parties=(),
         returned_by=(), deadline_ms=0,
     )  # fmt: skip
-    life = book.put(replace(life, person=False, returned=False, own=True, level=0, owed="", timers={}))
+    life = book.put(replace(life, person=False, returned=False, own=True, level=0, owed="", apart=False, timers={}))
     cause = find_cause(book, life)
     if cause:
         join(book, life, cause, now_ms, "explained by its cause")
@@ -167,6 +167,8 @@ def adopt(book: Book, cause: Life, finding: Finding, now_ms: int) -> None:
 
 def _may_join(life: Life, cause: Case, window_ms: int) -> bool:
     """Whether a cause may still swallow an open case: unsent, or sent just before the cause and not yet accepted."""
+    if life.apart:
+        return False
     if life.case.state in ("found", "filed"):
         return not life.returned
     return life.case.state == "dispatched" and life.case.since_ms >= cause.since_ms - window_ms
@@ -205,7 +207,9 @@ def join(book: Book, life: Life, cause: str, now_ms: int, reason: str, actor: st
         life, now_ms, "merge", actor=actor, reason=reason, evidence={"into": cause, "sent": sent},
         parent=cause, deadline_ms=0,
     )  # fmt: skip
-    life = book.put(replace(life, timers={}, returned=False))
+    life = book.put(replace(life, timers={}, returned=False, apart=False))
+    if actor != SYSTEM and sent and life.dispatched_ms:
+        life = inform(book, life, now_ms, "merged", {"into": cause, "reason": reason})
     if not life.case.active:
         life = book.put(life.set(verify=now_ms + round(book.policy.of(life.case.type).verify_s * 1000)))
     moved = [child for child in sorted(book.kids.get(life.case.id, ())) if book.lives[child].open]
@@ -221,7 +225,7 @@ def leave(book: Book, life: Life, now_ms: int, reason: str, actor: str = SYSTEM)
     """Take a child out from under its cause; it lives its own life from here."""
     parent = life.case.parent
     life = book.mark(life, now_ms, "split", actor=actor, reason=reason, evidence={"from": parent}, parent="")
-    life = book.put(life.set(release=0, verify=0))
+    life = book.put(replace(life, apart=actor != SYSTEM).set(release=0, verify=0))
     count(book, parent, now_ms, -1)
     return dispatch(book, life, now_ms)
 

@@ -102,7 +102,7 @@ function stages(one: Case): HTMLElement {
 
 function buttons(known: Known, acts: CaseActs): HTMLElement | null {
   const one = known.case;
-  const asked = known.history.findLast((step) => ["extend", "approve", "deny"].includes(step.event));
+  const asked = known.history.findLast((step) => ["extend", "approve", "deny", "dispatch", "transfer"].includes(step.event));
   const wished = asked?.event === "extend" ? asked : null;
   const can = (one.can ?? []).filter((verb) => wished || (verb !== "approve" && verb !== "deny"));
   const main = can.includes("accept") ? "accept" : one.state === "filed" && can.includes("dispatch") ? "dispatch" : can.includes("close") ? "close" : can.includes("handle") ? "handle" : "";

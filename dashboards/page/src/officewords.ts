@@ -149,6 +149,8 @@ export const OFFICE_WORDS = {
   purpose_close: ["closure", "结案通知"],
   purpose_cancel: ["cancellation", "撤销通知"],
   purpose_returned: ["returned", "退回通知"],
+  purpose_update: ["got worse", "情况加重通知"],
+  purpose_merged: ["put under its cause", "并案通知"],
   purpose_withdraw: ["taken away", "改派通知"],
   purpose_undelivered: ["undelivered", "未送达通知"],
   purpose_digest: ["digest", "汇总通知"],

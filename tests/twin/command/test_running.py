@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -94,6 +95,31 @@ def test_accept_and_close(running: Running) -> None:
     assert code == 1
     assert "citywhistle:" in told
     assert "Traceback" not in told
+
+
+def test_a_maintenance_window_by_command(running: Running) -> None:
+    """Made for types on subjects from an hour on, listed, ended before its time; one that is not there is said so."""
+    made = ("quiet", "--subject", "feeder-01", "--type", "lamp_out", "--in", "1", "--hours", "2")
+    code, told = running.call("whistles", *made, "--reason", "cable works")
+    assert code == 0
+    (one,) = running.read("whistles", "mutes")
+    assert one["id"] == told.strip()
+    assert (one["types"], one["subjects"], one["reason"]) == (["lamp_out"], ["feeder-01"], "cable works")
+    assert one["until_ms"] - one["from_ms"] == 7_200_000
+    assert "cable works" in running.call("whistles", "mutes")[1]
+    assert running.call("whistles", "mutes", "--end", one["id"]) == (0, "Nothing is kept quiet.\n")
+    code, told = running.call("whistles", "mutes", "--end", one["id"])
+    assert code == 1
+    assert "there is no mute" in told
+
+
+def test_show_names_each_step(running: Running) -> None:
+    """A step that leaves the state as it is has its name too."""
+    case = running.case_of("pole-0003")
+    running.call("whistles", "comment", case, "--reason", "seen")
+    told = running.call("whistles", "show", case)[1]
+    assert re.search(r"comment\s+seen", told)
+    assert re.search(r"dispatch\s+dispatched", told)
 
 
 def test_an_unknown_case_is_not_found(running: Running) -> None:

@@ -137,3 +137,36 @@ def test_merge_and_split_by_hand() -> None:
     story.act("split", tilt, "two after all")
     assert (story.ledger.case(tilt).parent, story.ledger.case(tilt).state) == ("", "dispatched")
     assert story.ledger.case(door).children == 0
+
+
+def test_what_a_person_splits_off_is_not_swallowed_again() -> None:
+    """The cause says more, and worse; the case that an operator took out of it goes its own way, until it is over."""
+    story = Story()
+    story.after(1, [story.finding("feeder_trip", "feeder-01")])
+    story.after(1, [story.finding("lamp_out", "pole-0003"), story.finding("device_silent", "pole-0004")])
+    cause = story.only()
+    lamp = next(c.id for c in story.ledger.open_cases() if c.type == "lamp_out")
+    story.act("split", lamp, "its own fuse")
+    assert story.ledger.case(lamp).parent == ""
+    listed = {"children": ["pole-0003", "pole-0004"]}
+    story.after(1, [story.finding("feeder_trip", "feeder-01", severity=4, evidence=listed)])
+    assert story.ledger.case(lamp).parent == ""
+    assert story.ledger.case(lamp).state == "dispatched"
+    assert story.ledger.case(cause).children == 1
+    story.act("merge", lamp, "the feeder after all", into=cause)
+    assert story.ledger.case(lamp).parent == cause
+
+
+def test_who_had_a_case_is_told_that_a_person_put_it_under_another() -> None:
+    """Once, with the cause and the reason; what correlation gathers by itself stays silent."""
+    story = Story()
+    story.after(1, [story.finding("lamp_out", "pole-0001"), story.finding("lamp_out", "pole-0002")])
+    story.after(61)
+    one, other = (c.id for c in story.ledger.open_cases())
+    changes = story.act("merge", one, "the same cable", into=other)
+    (told,) = changes.deliveries
+    assert (told.purpose, told.payload["department"]["id"]) == ("merged", "lighting")
+    assert (told.payload["into"], told.payload["reason"]) == (other, "the same cable")
+    story.after(1, [story.finding("feeder_trip", "feeder-01")])
+    assert story.ledger.case(other).parent
+    assert story.sent("merged") == [told.key]

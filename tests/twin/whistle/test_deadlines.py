@@ -158,3 +158,19 @@ def test_each_warning_and_level_once_whatever_happens_between(
     late = expected[0][1] if expected else None
     assert [one for one in fired if one[0] != "warn"] == expected
     assert [one for one in fired if one[0] == "warn"] == ([("warn", warned[0])] if warned else []), late
+
+
+def test_an_extension_asked_for_ends_with_its_department() -> None:
+    """Whoever gets the case next did not ask; nobody can grant it by mistake."""
+    story = Story()
+    story.after(1, [story.finding("lamp_out", "pole-0001")])
+    story.after(61)
+    case = story.only()
+    for verb, more in (("return", {}), ("transfer", {"department": "power"})):
+        story.act("extend", case, "parts", extra_s=3600.0)
+        story.act(verb, case, "not ours", **more)
+        if verb == "return":
+            story.act("dispatch", case)
+        due_ms = story.ledger.case(case).deadline_ms
+        assert story.act("approve", case).refused == [(f"a{story.acted}", "no extension was asked for")]
+        assert story.ledger.case(case).deadline_ms == due_ms

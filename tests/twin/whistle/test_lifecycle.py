@@ -187,3 +187,17 @@ def test_who_gave_a_case_back_keeps_it_in_view_until_it_is_taken() -> None:
     story.act("return", case, "x")  # refused: it is over
     story.act("reopen", case, "it was somebody's")
     assert gave() == ()
+
+
+def test_a_judgement_may_be_given_again() -> None:
+    """First the unit concerned, then the citizen; both stand in the history."""
+    story = Story()
+    story.after(1, [story.finding("lamp_out", "pole-0001")])
+    story.after(61)
+    case = story.only()
+    story.act("close", case, "done")
+    for by, score in (("unit", 5), ("citizen", 2)):
+        assert story.act("evaluate", case, by=by, score=score).refused == []
+    told = [t.evidence["by"] for changes in story.log for t in changes.transitions if t.event == "evaluate"]
+    assert told == ["unit", "citizen"]
+    assert story.ledger.case(case).state == "evaluated"
