@@ -44,7 +44,7 @@ class EmbeddedStore:
         rows: Rows,
         *,
         journal: str = "",
-        memory_bytes: int = 96 << 20,
+        memory_bytes: int = 64 << 20,
         threads: int = 2,
         seal_every_s: float | None = 3600.0,
         seal_rows: int = 2_000_000,
