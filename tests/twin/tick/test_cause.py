@@ -160,6 +160,29 @@ def test_a_feeder_trip_is_one_finding_before_and_after(gasps: int, known: tuple[
     assert life.keys(active=False) == ["feeder_trip:feeder-1"]
 
 
+def test_a_feeder_trip_soon_after_a_sparse_past_is_one_finding() -> None:
+    """The past said something every two hours, so that nobody is overdue yet by what is usual: half of the poles' last
+    words and the feeder's own meter say what the others' silence means."""
+    life = Life(metered())
+    for _ in range(12):
+        life.now += 7_200_000
+        told = [(d.kind, d.id, life.now) for d in life.city.files.devices if d.kind in ("pole", "gateway", "feeder")]
+        life.tick(life.columns(told, lambda _name, _t: 230.0))
+    life.live(100)
+    began = life.now
+    gasps = [f"pole-{i}" for i in range(0, 6, 2)]
+    life.tick([said(life.city, "pole", gasps, life.now, supplyPresent=0.0)])
+    life.live(
+        300,
+        mute=lambda name, second: on_feeder_1(name),
+        volts=lambda name, t: 0.0 if name == "feeder-1" and t > began else 230.0,
+    )
+    assert [one.key for one in life.found if one.active and one.type != "behaviour"] == ["feeder_trip:feeder-1"]
+    trip = next(one for one in life.found if one.type == "feeder_trip")
+    assert trip.at_ms - began <= 120_000
+    assert {f"pole-{i}" for i in range(0, 12, 2)} <= set(trip.evidence["children"])
+
+
 def test_a_group_that_the_city_no_longer_has_is_over_and_touches_nobody() -> None:
     """A restart over files without the feeder that failed: it ends; the other feeder's finding stays, and a lone pole
     that hangs on nothing is found in its own time."""
