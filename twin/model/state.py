@@ -74,6 +74,11 @@ class KindState:
         gap[rows] = usual + rate * (g - usual)
         mad[rows] = spread
 
+    def forget_gaps(self) -> None:
+        """How often devices spoke says nothing of how often they will: their cadence counts until that shows."""
+        self.arrays["gap"][:] = np.nan
+        self.arrays["mad"][:] = np.nan
+
     def remember(self, rows: I32, values: Mapping[str, F64]) -> None:
         """The last known values of devices (each row once)."""
         for name, x in values.items():

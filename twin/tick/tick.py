@@ -180,6 +180,8 @@ def _edit(world: World, edit: Edit, now_ms: int) -> None:
             world.learnt.begin()
         else:
             world.learnt.end(world.said, now_ms)
+            for model in world.models.values():
+                model.forget_gaps()  # a past is told at a coarser cadence
     try:
         if edit.what == "rules":
             world.rules.override(json.loads(edit.text))

@@ -13,7 +13,7 @@ from devices.kinds import KINDS
 from devices.places import CityFiles, Device
 from tests.twin.tick.town import NIGHT_MS, Day, Tally, said, town_files
 from twin.city import City, Registry
-from twin.records import Columns, Link
+from twin.records import Columns, Edit, Link
 from twin.tick import World
 
 TRIP_S = 600
@@ -181,6 +181,32 @@ def test_a_feeder_trip_soon_after_a_sparse_past_is_one_finding() -> None:
     trip = next(one for one in life.found if one.type == "feeder_trip")
     assert trip.at_ms - began <= 120_000
     assert {f"pole-{i}" for i in range(0, 12, 2)} <= set(trip.evidence["children"])
+
+
+@pytest.mark.parametrize(("cause", "gone"), [("gateway_loss:gw-1", behind_1), ("cabinet_trip:cab-11", None)])
+def test_a_cause_soon_after_a_sparse_past_is_one_finding(cause: str, gone: Callable[[str], bool] | None) -> None:
+    """The past that was learnt from spoke every two hours; live, it is the own cadence that says who is overdue."""
+    life = Life(metered(poles=24))
+    life.tick([Edit("learning", "true")])
+    for _ in range(12):
+        life.now += 7_200_000
+        told = [(d.kind, d.id, life.now) for d in life.city.files.devices if d.kind in ("pole", "gateway", "feeder")]
+        life.tick(life.columns(told, lambda _name, _t: 230.0))
+    life.tick([Link("down")])
+    life.tick([Edit("learning", "false")])
+    life.tick([Link("up"), Link("drained")])
+    life.live(60)
+    began = life.now
+    if gone is None:
+        groups = life.city.groups["cabinet"]
+        here = groups.of["pole"] == groups.ids.index("cab-11")
+        poles = {life.city.registry.device("pole", int(row)) for row in np.flatnonzero(here)}
+        life.tick([said(life.city, "pole", sorted(poles)[::2], life.now, supplyPresent=0.0)])
+        gone = poles.__contains__
+    life.live(400, mute=lambda name, second: gone(name))
+    assert [one.key for one in life.found if one.active and one.type != "behaviour"] == [cause]
+    found = next(one for one in life.found if one.key == cause)
+    assert found.at_ms - began <= 240_000
 
 
 def test_a_group_that_the_city_no_longer_has_is_over_and_touches_nobody() -> None:
