@@ -348,6 +348,12 @@ def _delays(sent: Sequence[Sequence[float]], durable: Sequence[tuple[int, float]
     return delays
 
 
+def _spread(delays: Sequence[float]) -> str:
+    """Of sorted delays the middle one, and those that few exceed."""
+    p50, p99 = delays[len(delays) // 2], delays[int(len(delays) * 0.99)]
+    return f"p50 {p50:.1f} ms, p99 {p99:.1f} ms, longest {delays[-1]:.1f} ms"
+
+
 def fed(folder: Path, form: str, messages: int, qos: int) -> float:
     """Readings per CPU-second with the broker taken out: what this process can do when nothing holds it up."""
     options = ["--child", "feeder", "--form", form, "--messages", messages, "--qos", qos, "--boot", 1]
@@ -395,6 +401,27 @@ def counting(broker: Broker, folder: Path, messages: int, qos: int) -> dict[str,
     got = told["messages"]
     rates = {"per_cpu_s": round(got / max(told["cpu_s"], 1e-9)), "per_broker_cpu_s": round(got / max(spent, 1e-9))}
     return {**rates, "messages": got, "lost": messages - got}
+
+
+def broker_alone(broker: int, folder: Path, messages: int, rate: int) -> list[float]:
+    """Delays (ms) from publishing to a subscriber that does nothing: what of ours is the broker's and the machine's."""
+    program, times = compile_counting(folder), folder / "times"
+    if program is None:
+        return []
+    command = [str(program), str(broker), str(messages), "1", str(times)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:
+        assert running.stdout is not None
+        running.stdout.readline()
+        options = ["--child", "publisher", "--form", "json", "--messages", messages, "--qos", 1, "--boot", 96]
+        with child(*options, "--rate", rate, "--port", broker) as publisher:
+            assert publisher.stdin is not None
+            assert publisher.stdout is not None
+            publisher.stdin.write("go\n")
+            publisher.stdin.flush()
+            sent = json.loads(publisher.stdout.readline())
+            running.stdout.readline()
+    marks = [line.split() for line in times.read_text(encoding="ascii").splitlines()]
+    return sorted(_delays(sent, [(int(n), float(at)) for n, at in marks], 1))
 
 
 @contextmanager
@@ -488,6 +515,8 @@ def ingest(broker: int, folder: Path, options: argparse.Namespace) -> tuple[dict
     """Ingest and journal behind a broker, and the rate held."""
     bars: dict[str, Bar] = {}
     notes: list[str] = []
+    held = options.rate * options.hold
+    alone = broker_alone(broker, folder, held, options.rate) if held else []
     bench = Bench(broker, folder)
     bench.pump.start()
     while not bench.pump.link_state().drained:
@@ -504,12 +533,13 @@ def ingest(broker: int, folder: Path, options: argparse.Namespace) -> tuple[dict
         bars[name] = Bar(statistics.median(rates), goal, f"{unit}/CPU-s")
         notes.append(f"{name}: {statistics.median(walls):,.0f} {unit}/s on the clock")
     if options.hold:
-        got = bench.run("json", options.rate * options.hold, 1, boot + 1, rate=options.rate)
+        got = bench.run("json", held, 1, boot + 1, rate=options.rate)
         delays = sorted(got["delays_ms"])
-        held = f"{options.rate} msg/s for {options.hold} s"
-        bars[f"publish to journal p99, {held}"] = Bar(delays[int(len(delays) * 0.99)], 100, "ms", "lower")
+        told = f"{options.rate} msg/s for {options.hold} s"
+        bars[f"publish to journal p99, {told}"] = Bar(delays[int(len(delays) * 0.99)], 100, "ms", "lower")
         lost += got["lost"]
-        notes.append(f"{held}: {got['cpu_s'] / got['wall_s']:.1%} of a core, p50 {delays[len(delays) // 2]:.1f} ms")
+        notes.append(f"{told}: {got['cpu_s'] / got['wall_s']:.1%} of a core, {_spread(delays)}")
+        notes.append(f"the same to a subscriber that only counts: {_spread(alone) if alone else 'no C compiler (cc)'}")
     bars["lost at QoS 1"] = Bar(lost, 0, "readings", "lower")
     tally, stages = bench.pump.ledger.total(), bench.pump.stages()
     notes.append(f"account: {tally.journalled} journalled, {tally.missing} missing, {tally.duplicate} duplicate")

@@ -1,9 +1,10 @@
 /* A subscriber that does nothing but count: what the broker can deliver at most. Plain MQTT 3.1.1 on loopback.
  *
- *     counting PORT MESSAGES QOS
+ *     counting PORT MESSAGES QOS [TIMES]
  *
  * Says "ready" when subscribed to city/#, then one JSON line: messages and CPU seconds from the first to the last of
- * them. At QoS 1 each read's messages are acknowledged in one write. Gives up after 20 s without a byte.
+ * them. At QoS 1 each read's messages are acknowledged in one write. Gives up after 20 s without a byte. Into the file
+ * TIMES go, for each read, the messages so far and the seconds of the system's monotonic clock.
  */
 #include <arpa/inet.h>
 #include <netinet/tcp.h>
@@ -13,6 +14,7 @@
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/time.h>
+#include <time.h>
 #include <unistd.h>
 
 #define SIZE (4 << 20)
@@ -34,7 +36,8 @@ static void send_all(int link, const unsigned char *bytes, size_t length) {
 }
 
 int main(int count, char **given) {
-    if (count != 4) return 2;
+    if (count != 4 && count != 5) return 2;
+    FILE *times = count == 5 ? fopen(given[4], "w") : NULL;
     long goal = atol(given[2]), messages = 0;
     unsigned char qos = given[3][0] == '1';
     struct sockaddr_in broker = {.sin_family = AF_INET, .sin_port = htons((unsigned short)atoi(given[1]))};
@@ -81,7 +84,13 @@ int main(int count, char **given) {
         memmove(buffer, buffer + at, have - at);
         have -= at;
         if (messages) ended = cpu_s();
+        if (times && messages) {
+            struct timespec now;
+            clock_gettime(CLOCK_MONOTONIC, &now);
+            fprintf(times, "%ld %ld.%09ld\n", messages, (long)now.tv_sec, now.tv_nsec);
+        }
     }
+    if (times) fclose(times);
     printf("{\"messages\":%ld,\"cpu_s\":%.6f}\n", messages, ended - began);
     return 0;
 }

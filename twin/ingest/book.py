@@ -85,7 +85,7 @@ class Book:
     @property
     def missing(self) -> int:
         """How many numbers have not come, those given up included."""
-        return self.given_up + sum(boot.missing for boot in self.boots)
+        return self.given_up + sum([boot.missing for boot in self.boots if boot.gaps])
 
     def find(self, boot: int) -> Boot | None:
         """The boot of that number."""

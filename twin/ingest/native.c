@@ -17,6 +17,27 @@ static const double POWERS[DIGITS + 1] = {1e0, 1e1,  1e2,  1e3,  1e4,  1e5,  1e6
 
 static inline int is_digit(uint8_t byte) { return (uint8_t)(byte - '0') <= 9; }
 
+/* Digits from p on, taken on to `mantissa` (of too many it is of no use, and the caller sees how many there were). Eight at
+ * a time: D. Lemire, "Quickly parsing eight digits" (2018). */
+static inline const uint8_t *digits_of(const uint8_t *p, const uint8_t *end, uint64_t *mantissa) {
+    uint64_t found = *mantissa;
+#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    while (end - p >= 8) {
+        uint64_t eight;
+        memcpy(&eight, p, 8);
+        if (((eight & (eight + UINT64_C(0x0606060606060606))) & UINT64_C(0xF0F0F0F0F0F0F0F0)) != UINT64_C(0x3030303030303030))
+            break;
+        eight = ((eight & UINT64_C(0x0F0F0F0F0F0F0F0F)) * 2561) >> 8;
+        eight = ((eight & UINT64_C(0x00FF00FF00FF00FF)) * 6553601) >> 16;
+        found = found * 100000000 + (((eight & UINT64_C(0x0000FFFF0000FFFF)) * UINT64_C(42949672960001)) >> 32);
+        p += 8;
+    }
+#endif
+    while (p < end && is_digit(*p)) found = found * 10 + (uint64_t)(*p++ - '0');
+    *mantissa = found;
+    return p;
+}
+
 /* The number that begins at p, without exponent: where it ends, or NULL. Two exact numbers, one division: the double is
  * the one that strtod gives. */
 static inline const uint8_t *number(const uint8_t *p, const uint8_t *end, double *value, int *whole) {
@@ -24,13 +45,13 @@ static inline const uint8_t *number(const uint8_t *p, const uint8_t *end, double
     p += negative;
     const uint8_t *const first = p;
     uint64_t mantissa = 0;
-    while (p < end && is_digit(*p) && p - first <= DIGITS) mantissa = mantissa * 10 + (uint64_t)(*p++ - '0');
+    p = digits_of(p, end, &mantissa);
     int64_t digits = p - first, places = 0;
     if (digits == 0 || (digits > 1 && *first == '0')) return NULL;
     *whole = !negative;
     if (p < end && *p == '.') {
         const uint8_t *const point = ++p;
-        while (p < end && is_digit(*p) && p - point <= DIGITS) mantissa = mantissa * 10 + (uint64_t)(*p++ - '0');
+        while (p < end && is_digit(*p)) mantissa = mantissa * 10 + (uint64_t)(*p++ - '0');
         places = p - point;
         digits += places;
         *whole = 0;
@@ -92,7 +113,8 @@ EXPORT void cw_fit(int32_t cbor, const uint8_t *data, int64_t size, int64_t n, c
         int64_t i = 0, text = 0;
         for (;; i++) {
             const int64_t length = ends[i] - text;
-            if (end - p < length || memcmp(p, texts + text, (size_t)length) != 0) break;
+            if (end - p < length) break;
+            if (length == 1 ? *p != texts[text] : memcmp(p, texts + text, (size_t)length) != 0) break;
             p += length;
             text = ends[i];
             if (i == numbers) {

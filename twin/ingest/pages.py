@@ -296,7 +296,8 @@ class Page:
             if book is None:
                 book = books[row] = self.book(row)
             _, out_of_order = book.take_run(boot, first, end)
-            self.out_of_order[row] += out_of_order
+            if out_of_order:
+                self.out_of_order[row] += out_of_order
         for r, book in books.items():
             self._keep(r, book)
 

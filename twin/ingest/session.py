@@ -126,7 +126,9 @@ class Session:
             poll.modify(self._socket, wanted)
             ready = dict(poll.poll(timeout_s * 1000))
             self._note_wake(ready)
-            if reading and (self._more or ready.get(self._socket.fileno(), 0) & ~select.POLLOUT):
+            told = ready.get(self._socket.fileno(), 0) & ~select.POLLOUT
+            rested = room and not reading and time.monotonic() >= self._resume_at
+            if rested or (reading and (self._more or told)):
                 self._read()
 
     def close(self) -> None:
@@ -214,16 +216,21 @@ class Session:
                 ended = True
                 break
             size += got
+            if size < ROUND_BYTES and self.settings.tls is None:
+                break  # all that was there; asking whether more is would cost as much again
         self._more = size == ROUND_BYTES
         if size:
             self._heard = time.monotonic()
             self.figures.bytes += size
             self._parse(bytes(self._buffer[:size]))
+        elif not ended:
+            self._resume_at = 0.0  # nothing gathered in the pause: whatever comes next is read at once
+            return
         if ended:
             raise ConnectionError("the broker closed the connection")
         fit = self._pause_s * WANTED_BYTES / max(size, 1)
         most = min(2 * self._pause_s, max(SHORTEST_S, self.settings.coalesce_s))
-        self._pause_s = min(max(fit, SHORTEST_S, self._pause_s / 2), most)
+        self._pause_s = min(max(fit, SHORTEST_S), most)
         self._resume_at = 0.0 if self._more else time.monotonic() + self._pause_s
 
     def _parse(self, data: bytes) -> None:
