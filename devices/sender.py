@@ -494,7 +494,7 @@ class Sender:
         told = self._mids.pop(mid, None)
         if told is not None:
             line, boot, seq = told
-            self._cover(line, Mark(line.address.device, boot, 0, ((seq, seq),)))
+            self._cover(line, boot, 0, Mark(line.address.device, boot, 0, ((seq, seq),)))
 
     def heard(self, topic: str, payload: bytes) -> None:
         line, leaf = self._by_topic.get(topic, (None, None))
@@ -502,18 +502,27 @@ class Sender:
             return
         try:
             if leaf == "mark":
-                device, plain = line.address.device, read_plain_mark(payload)
-                self._cover(line, decode_mark(device, payload) if plain is None else Mark(device, *plain))
+                plain = read_plain_mark(payload)
+                if plain is not None:  # nearly always
+                    self._cover(line, *plain)
+                else:
+                    mark = decode_mark(line.address.device, payload)
+                    self._cover(line, mark.boot, mark.seq, mark)
             else:
                 self._obey(line, decode_command(line.address.device, payload))
         except PayloadError as error:
             self.problem = f"{topic}: not understood ({error}): {payload[:120]!r}"
 
-    def _cover(self, line: _Line, mark: Mark) -> None:
-        """Let go what the server has. The patience is with the oldest: newer ones that come through do not renew it."""
+    def _cover(self, line: _Line, boot: int, seq: int, mark: Mark | None = None) -> None:
+        """Let go what the server has: of `boot` up to `seq`, and what else the whole mark tells where that is not all.
+
+        The patience is with the oldest: newer ones that come through do not renew it.
+        """
         with self._lock:
             held, before = line.held, len(line.held)
-            while held and mark.covers(held[0][0], held[0][1]):
+            while held and (
+                (held[0][0] == boot and held[0][1] <= seq) or (mark is not None and mark.covers(*held[0][:2]))
+            ):
                 held.popleft()
             covered = before - len(held)
             if covered:
@@ -521,7 +530,7 @@ class Sender:
                 line.moved_s = time.monotonic()
                 line.patience_s = self._limits.patience_s
                 line.pace = line.leave = min(2 * line.pace, self._limits.window)
-            if held and (mark.beyond or mark.older):
+            if held and mark is not None and (mark.beyond or mark.older):
                 line.cursor = sum(1 for i in range(line.cursor) if not mark.covers(*held[i][:2]))
                 line.held = held = deque(entry for entry in held if not mark.covers(*entry[:2]))
                 covered = before - len(held)

@@ -116,12 +116,15 @@ class Thing(ABC):
             form = FORMS[self.device.kind, names] = _form(self.limits, names)
         text, low, high = form
         inside = [
-            least if value < least else min(value, most)  # as in `trim`
+            value if least <= value <= most else self._cut(value, least, most)
             for value, least, most in zip(values.values(), low, high, strict=True)
         ]
-        if not math.isfinite(sum(inside)):
-            raise PayloadError("range", f"{self.id}: {dict(values)} holds a value that is no number")
         return (text % tuple(inside)).encode()
+
+    def _cut(self, value: float, least: float, most: float) -> float:
+        if math.isnan(value):
+            raise PayloadError("range", f"{self.id} says a value that is no number")
+        return least if value < least else most
 
     def _spoil(self, t_ms: int, values: Values) -> None:
         for name in SENSOR:
