@@ -8,10 +8,13 @@ is blamed for what we have not heard.
 
 from __future__ import annotations
 
+import fcntl
 import secrets
 import select
 import socket
 import ssl
+import sys
+import termios
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -37,6 +40,8 @@ from twin.records import Link as LinkEvent
 
 ROUND_BYTES = 1024 * 1024  # of one round of reads: what becomes one parcel
 WANTED_BYTES = 256 * 1024  # what a round should bring: the pause before it grows and shrinks with that in view
+GATHER_BYTES = 4 * 1024 * 1024  # that may wait in the kernel, with what it adds to each message
+LOOK_S = 0.04  # of a pause that is longer, until it is seen whether enough waits already
 SHORTEST_S = 0.002  # pause between rounds; the longest is coalesce_s
 SUBSCRIBE_ID, MARKER_ID = 1, 2
 ANSWER_S = 10.0  # within which a broker must take the connection, answer CONNECT and SUBSCRIBE
@@ -84,6 +89,10 @@ class Session:
         raw = socket.create_connection((s.host, s.port), timeout=ANSWER_S)
         try:
             raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            # Asked for so much at once, the kernel makes room for it; by itself it would begin with some 64 KiB, and a
+            # pause in which no more can come looks like one in which little comes.
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, GATHER_BYTES)
+            raw.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
             self._socket = s.tls.wrap_socket(raw, server_hostname=s.server_name or s.host) if s.tls else raw
         except BaseException:
             raw.close()
@@ -119,7 +128,7 @@ class Session:
             timeout_s = self._look_at_clock(now, room)
             reading = room and now >= self._resume_at
             if not reading and room:
-                timeout_s = min(timeout_s, self._resume_at - now)
+                timeout_s = min(timeout_s, self._resume_at - now, LOOK_S)
             elif reading and self._more:
                 timeout_s = 0.0
             wanted = (select.POLLIN if reading else 0) | (select.POLLOUT if self._out else 0)
@@ -127,13 +136,19 @@ class Session:
             ready = dict(poll.poll(timeout_s * 1000))
             self._note_wake(ready)
             told = ready.get(self._socket.fileno(), 0) & ~select.POLLOUT
-            rested = room and not reading and time.monotonic() >= self._resume_at
+            rested = room and not reading and (time.monotonic() >= self._resume_at or self._plenty())
             if rested or (reading and (self._more or told)):
                 self._read()
 
     def close(self) -> None:
         if self._socket is not None:
             self._socket.close()
+
+    def _plenty(self) -> bool:
+        """Whether as much waits as the pause was to bring: after a quiet time much may come at once."""
+        assert self._socket is not None
+        told = fcntl.ioctl(self._socket.fileno(), termios.FIONREAD, bytes(4))
+        return int.from_bytes(told, sys.byteorder) >= WANTED_BYTES
 
     def _note_wake(self, ready: dict[int, int]) -> None:
         if self.inbox.wakeup() in ready:
