@@ -43,6 +43,7 @@ WANTED_BYTES = 256 * 1024  # what a round should bring: the pause before it grow
 GATHER_BYTES = 4 * 1024 * 1024  # that may wait in the kernel, with what it adds to each message
 LOOK_S = 0.04  # of a pause that is longer, until it is seen whether enough waits already
 SHORTEST_S = 0.002  # pause between rounds; the longest is coalesce_s
+LONGEST_MS = 2000  # ... or this much of the city's time, where its clock runs fast: readings are not to look late
 SUBSCRIBE_ID, MARKER_ID = 1, 2
 ANSWER_S = 10.0  # within which a broker must take the connection, answer CONNECT and SUBSCRIBE
 QUIET_S = 1.0  # without our marker: so long without a message, and the backlog counts as read
@@ -79,6 +80,7 @@ class Session:
         self._answers = False  # our marker has come back on this connection: the broker lets us hear it
         self._asked = 0.0  # when the marker that is under way went out; 0: none is
         self._told = (time.monotonic(), now_ms())  # when the last one came back, by the machine's clock and the city's
+        self._pace = 0.001  # seconds of ours in a millisecond of the city's, between the last two that came back
         self._keepalive_s = float(settings.keepalive_s)
         self._opened = self._sent = self._heard = self._last_message = time.monotonic()
 
@@ -192,7 +194,7 @@ class Session:
 
     def _ask(self, now: float) -> float:
         """Send the marker round where it is time, say so where it is overdue; how long to wait at most (seconds)."""
-        every = self._every_s(now)
+        every = self._every_s()
         if not self._asked:
             if now - self._told[0] < every:
                 return every - (now - self._told[0])
@@ -206,12 +208,10 @@ class Session:
             self._send_marker()
         return every
 
-    def _every_s(self, now: float) -> float:
+    def _every_s(self) -> float:
         """Time between markers: short where the city's clock runs fast, for its devices count in that."""
-        before, city_ms = self._told
         most_ms, least, most = ASK_MS
-        passed_ms = max(self._now_ms() - city_ms, 1)
-        return min(max(most_ms * (now - before) * 1000.0 / passed_ms, least), most) / 1000.0
+        return min(max(1000.0 * most_ms * self._pace, least), most) / 1000.0
 
     def _send_marker(self) -> None:
         self._out += publish(self.settings.marker, self._nonce, packet_id=MARKER_ID, version=self.settings.version)
@@ -244,9 +244,10 @@ class Session:
         if ended:
             raise ConnectionError("the broker closed the connection")
         fit = self._pause_s * WANTED_BYTES / max(size, 1)
-        most = min(2 * self._pause_s, max(SHORTEST_S, self.settings.coalesce_s))
-        self._pause_s = min(max(fit, SHORTEST_S), most)
-        self._resume_at = 0.0 if self._more else time.monotonic() + self._pause_s
+        now = time.monotonic()
+        longest = max(SHORTEST_S, min(self.settings.coalesce_s, LONGEST_MS * self._pace))
+        self._pause_s = min(max(fit, SHORTEST_S), 2 * self._pause_s, longest)
+        self._resume_at = 0.0 if self._more else now + self._pause_s
 
     def _parse(self, data: bytes) -> None:
         parcel = Parcel(generation=self._generation, arrived_ms=self._now_ms())
@@ -262,7 +263,9 @@ class Session:
             if control.type == DISCONNECT:
                 raise Refused(f"the broker ended the connection (code {control.body[:1].hex() or '00'})")
         if back:
+            before, then_ms = self._told
             self._answers, self._asked, self._told = True, 0.0, (self._heard, parcel.arrived_ms)
+            self._pace = (self._heard - before) / max(parcel.arrived_ms - then_ms, 1)
             if not self._drained:
                 self._say_drained()
         self.figures.cpu_s = time.thread_time()
