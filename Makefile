@@ -10,7 +10,7 @@ PY := .venv/bin/python
 CITY ?= devices/cities/helsinki
 ARGS ?=
 # Tests mostly wait, for servers and for events. A file's tests stay together: they share servers.
-WORKERS ?= 2
+WORKERS ?= 3
 PROVISIONED := .citywhistle/broker/.provisioned
 PAGE := $(wildcard dashboards/page/package.json)
 PAGE_SOURCES := $(shell find dashboards/page -name node_modules -prune -o -name dist -prune -o -type f -print 2>/dev/null)
