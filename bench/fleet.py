@@ -170,7 +170,7 @@ def main() -> None:
     each = sum(one[0] + one[1] for one in costs) / readings * 1e6
     report(
         "fleet",
-        {"fleet_core": Bar(median(one[0] + one[1] for one in costs), 0.40, "core", "lower")},
+        {"fleet_threads": Bar(median(one[0] + one[1] for one in costs), 0.40, "core", "lower")},
         notes=[
             f"CPU seconds of {SPEED:g} city seconds, median of {len(costs)}: says {says:.3f}, sends {sends:.3f}",
             f"{readings / len(costs):.0f} readings a step; {each:.1f} us each, in the mean",

@@ -1,7 +1,8 @@
 """A paho client whose socket is read and written in bulk, and which itself does what comes by the thousand.
 
 paho reads a packet by three recv calls, writes each by one send, and spends most of a small device's time on a QoS 1
-message's bookkeeping. Its two socket primitives are replaced (`_sock_recv`, `_sock_send`, the same in all of paho 2.x);
+message's bookkeeping. Its two socket primitives and its way with PUBACK are replaced (`_sock_recv`, `_sock_send`,
+`_handle_pubackcomp`, the same in all of paho 2.x);
 PUBLISH is written here, and PUBACK and QoS 0 messages that have arrived whole are taken apart here (MQTT 3.1.1,
 sections 3.3 and 3.4). Connecting, subscribing, keep-alive and all other packets stay paho's.
 """
@@ -9,9 +10,10 @@ sections 3.3 and 3.4). Connecting, subscribing, keep-alive and all other packets
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 import paho.mqtt.client as mqtt
-from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 
 CHUNK = 65_536
 DISCONNECT = 0xE0
@@ -99,6 +101,8 @@ class BulkClient(mqtt.Client):
                 if got[start] > 127:
                     break  # 16 kB or more
                 length, start = length & 127 | got[start] << 7, start + 1
+            if whole < start + 2:
+                break
             end, name = start + length, start + 2
             topic_end = name + (got[start] << 8 | got[start + 1]) if length >= 2 else whole + 1
             if end > whole or topic_end > end:
@@ -111,6 +115,13 @@ class BulkClient(mqtt.Client):
         if mids:
             self._taken(mids)
         return self._at > began
+
+    def _handle_pubackcomp(self, cmd: Literal["PUBACK", "PUBCOMP"]) -> MQTTErrorCode:
+        """One that paho read because it came in two halves. It knows of none of our messages."""
+        if cmd == "PUBACK" and self._taken is not None:
+            self._taken([int.from_bytes(self._in_packet["packet"][:2], "big")])
+            return MQTTErrorCode.MQTT_ERR_SUCCESS
+        return super()._handle_pubackcomp(cmd)
 
     def _sock_recv(self, bufsize: int) -> bytes:
         if self._at >= len(self._got):

@@ -5,7 +5,7 @@ its journal), because a broker's PUBACK does not survive the broker's own crash.
 when it is first published, after it was written to the sender's own log; so numbers have no gaps of ours. Re-sent
 are: everything not covered after each reconnect, and again whenever the mark has stood still for a while. That starts
 slowly: the oldest PROBE readings of a device first, twice as many with each mark that moves, because a server that is
-behind with its work is not helped by hearing all of it twice. Memory is bounded: when full, the oldest reading of the
+behind with its work is not helped by hearing a deep window twice. Memory is bounded: when full, the oldest reading of the
 same device that was never published is dropped and logged as dropped.
 """
 
@@ -67,7 +67,7 @@ class _Line:
     """One device's queue: `waiting` (never published) and `held` (published, not covered)."""
 
     __slots__ = ("ack", "address", "cursor", "event", "held", "leave", "logged", "moved_s", "pace", "patience_s",
-                 "queued", "seq", "telemetry", "waiting")  # fmt: skip
+                 "queued", "seq", "telemetry", "told", "twice", "waiting")  # fmt: skip
 
     def __init__(self, address: Address, patience_s: float) -> None:
         self.address = address
@@ -78,6 +78,8 @@ class _Line:
         self.held: deque[Held] = deque()
         self.cursor = 0  # index in `held` of the next one to publish again; its length: none
         self.pace = self.leave = PROBE  # how many may go again after the last mark that moved; those left of them
+        self.told = 0  # the last number of ours that was published
+        self.twice = False  # the newest is to be published twice
         self.moved_s = 0.0
         self.patience_s = patience_s
         self.queued = False
@@ -217,13 +219,13 @@ class Sender:
         """
         if self._wire.failure is not None:
             raise DeviceError(f"the sender's thread has ended: {self._wire.failure}")
-        dropped = 0
+        before = self._dropped
         with self._lock:
             for device, t_ms, values, event in readings:
                 line = self._lines[device]
                 self._given += 1
                 if self._waiting >= self._limits.waiting:
-                    dropped += 1
+                    self._dropped += 1
                     self._losses[device] = self._losses.get(device, 0) + 1
                     if not line.waiting:
                         continue
@@ -232,14 +234,14 @@ class Sender:
                 line.waiting.append((t_ms, values, event))
                 self._waiting += 1
                 self._offer(line)
-            self._dropped += dropped
-        return dropped
+            return self._dropped - before
 
     def repeat(self, device: str) -> None:
-        """Publish the device's last message once more, as devices on bad links do, when the link is woken."""
+        """Publish the device's last message twice, as devices on bad links do, when the link is woken."""
         with self._lock:
             line = self._lines[device]
-            if line.held and line.cursor == len(line.held):
+            line.twice = bool(line.waiting)
+            if not line.twice and line.held and line.cursor == len(line.held):
                 line.cursor -= 1
                 line.leave = max(1, line.leave)
                 self._offer(line)
@@ -323,8 +325,10 @@ class Sender:
     def ready(self) -> None:
         with self._lock:
             self._mids.clear()
+            now_s = time.monotonic()
             for line in self._lines.values():
                 line.again()
+                line.moved_s, line.patience_s = now_s, self._limits.patience_s
                 self._offer(line)
 
     def down(self) -> None:
@@ -408,16 +412,25 @@ class Sender:
         """The planned messages, once they are logged; none on a full disk. Holds the lock."""
         plan, self._plan = self._plan, []
         if not self._commit():
-            self._ready.extendleft(line for line, _, _ in reversed(plan))
+            for line, _, new in reversed(plan):
+                line.leave += new  # they have their numbers and are held, but nobody has seen them
+                self._ready.appendleft(line)
             return []
         batch: list[tuple[_Line, Held]] = []
         for line, again, new in plan:
             first, line.logged = line.cursor, line.seq
             # Marks may have come in between and have taken some of them away.
             line.cursor = min(len(line.held), first + again + new)
-            batch += [(line, line.held[i]) for i in range(first, line.cursor)]
+            mine = [(line, line.held[i]) for i in range(first, line.cursor)]
+            self._resent += sum(boot != self.boot or seq <= line.told for _, (boot, seq, _, _) in mine) if again else 0
+            if line.twice and mine and not line.waiting:
+                mine.append(mine[-1])
+                self._resent += 1
+                line.twice = False
+            if new:
+                line.told = line.seq
+            batch += mine
             line.leave -= again
-            self._resent += again
             line.queued = False
             self._offer(line)
         return batch

@@ -104,6 +104,14 @@ class Runner:
         """Say everything that is due by this city time."""
         given: dict[Sender, list[Given]] = {}
         kinds: list[str] = []
+        try:
+            self._gather(given, kinds, now_ms)
+        finally:
+            self._give(given, kinds)  # what was said before something went wrong has been said
+        if self.fleet.cut != self._cut:
+            self._cut_off()
+
+    def _gather(self, given: dict[Sender, list[Given]], kinds: list[str], now_ms: int) -> None:
         for said in self.fleet.until(now_ms):
             sender = self.outlet.sender_of(said.device)
             if sender is None:
@@ -120,9 +128,6 @@ class Runner:
                 given[sender] = []  # to be woken
             if len(kinds) >= LOT:
                 self._give(given, kinds)
-        self._give(given, kinds)
-        if self.fleet.cut != self._cut:
-            self._cut_off()
 
     def _give(self, given: dict[Sender, list[Given]], kinds: list[str]) -> None:
         """Hand over what was said: all of a sender at once, and then let all of them publish."""

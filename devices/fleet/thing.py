@@ -28,7 +28,7 @@ FORMS: dict[tuple[str, tuple[str, ...]], Form] = {}
 
 def _form(limits: Mapping[str, tuple[float, float, int]], names: tuple[str, ...]) -> Form:
     low, high, decimals = zip(*(limits[name] for name in names), strict=True) if names else ((), (), ())
-    text = ",".join(f'"{name}":%.{places}f' for name, places in zip(names, decimals, strict=True))
+    text = ",".join(f'"{name}":{{:z.{places}f}}' for name, places in zip(names, decimals, strict=True))
     return text, low, high
 
 
@@ -109,7 +109,7 @@ class Thing(ABC):
         return done
 
     def write(self, values: Mapping[str, float]) -> bytes:
-        """`trim` and `devices.codec.encode_values` in one: the text of what leaves the device."""
+        """The text of what leaves the device: the numbers of `trim`, no zero of them negative."""
         names = tuple(values)
         form = FORMS.get((self.device.kind, names))
         if form is None:
@@ -119,7 +119,7 @@ class Thing(ABC):
             value if least <= value <= most else self._cut(value, least, most)
             for value, least, most in zip(values.values(), low, high, strict=True)
         ]
-        return (text % tuple(inside)).encode()
+        return text.format(*inside).encode()
 
     def _cut(self, value: float, least: float, most: float) -> float:
         if math.isnan(value):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -55,6 +57,36 @@ def test_messages_arrive_however_the_stream_is_cut(messages: list[tuple[str, byt
     assert reader.feed(stream[cut:]) == 0
     assert reader.messages == told
     assert reader.mids == list(range(1, len(told) + 1))
+
+
+def test_a_long_message_may_be_cut_anywhere() -> None:
+    """Its length takes two bytes; wherever the first read ends, the second brings the rest."""
+    writer = Fed()
+    writer.say("a/b", b"x" * 200, 0, False)
+    stream = writer.written() + b"\x40\x02\x00\x07"
+    for cut in range(len(stream)):
+        reader = Fed()
+        reader.feed(stream[:cut])
+        assert reader.feed(stream[cut:]) == 0, cut
+        assert (reader.messages, reader.mids) == ([("a/b", b"x" * 200)], [7])
+
+
+def test_an_acknowledgement_that_paho_read_counts_too() -> None:
+    """One that comes in two halves is paho's to put together, and ours to count."""
+    client = Fed()
+    ours, brokers = socket.socketpair()
+    ours.setblocking(False)
+    client._sock = ours
+    for half in (b"\x40\x02\x00", b"\x09"):
+        brokers.sendall(half)
+        client.fill()
+        while client.unread:
+            if not client.quick():
+                client.loop_read()
+    assert client.mids == [9]
+    client._sock = None
+    for end in (ours, brokers):
+        end.close()
 
 
 def test_what_is_not_ours_is_left_to_paho() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from devices.bulk import BulkClient
 from devices.codec import encode_values
 from devices.log import SentLog, read_log
 from devices.records import Command
@@ -110,10 +111,12 @@ def test_a_mark_that_stands_still_makes_it_send_again(wire: Wire, broker: TestBr
 
 def test_a_server_that_is_behind_does_not_hear_everything_again(wire: Wire, broker: TestBroker, server: Server) -> None:
     """While no mark moves only the oldest few go again; each mark that moves lets twice as many go; then new ones."""
-    limits = Limits(patience_s=0.5, longest_patience_s=0.5)
+    limits = Limits(patience_s=3600.0, longest_patience_s=0.5)
     sender = Sender(wire, Broker(broker.host, broker.port), POLE, [POLE], boot=7, limits=limits)
     for i in range(100):
         sender.send("pole-1", 1_700_000_000_000 + i, {"pm25": 1.0})
+    server.wait(lambda: len(server.heard) == 100)
+    sender._lines["pole-1"].patience_s = 0.5  # from now on, and until a mark moves
     server.wait(lambda: server.heard["pole-1", 7, 1] >= 4)
     sender.send("pole-1", 1_700_000_000_100, {"pm25": 1.0})
     server.wait(lambda: server.heard["pole-1", 7, 1] >= 6)
@@ -249,15 +252,23 @@ def test_what_is_given_at_once_is_logged_at_once(
     log, writes = SentLog(tmp_path / "sent.jsonl", keep=True), list[bytes]()
     real = log._append
 
+    order: list[str] = []
+    say = BulkClient.say
+
     def append(text: bytes) -> None:
-        assert not server.heard
+        order.append("logged")
         writes.append(text)
         real(text)
+
+    def publish(client: BulkClient, topic: str, payload: bytes, qos: int, retain: bool) -> int:
+        order.append("published")
+        return say(client, topic, payload, qos, retain)
 
     addresses = [Address("d1", "pole", f"pole-{i}") for i in range(5)]
     senders = [Sender(wire, Broker(broker.host, broker.port), a, [a], boot=7, log=log) for a in addresses]
     until(lambda: all(sender.link.is_ready for sender in senders))
     monkeypatch.setattr(log, "_append", append)
+    monkeypatch.setattr(BulkClient, "say", publish)
     values = encode_values({"pm25": 1.0})
 
     def give() -> None:  # in the wire's thread, which would look after its links in between
@@ -268,4 +279,49 @@ def test_what_is_given_at_once_is_logged_at_once(
     wire.call(give)
     server.wait(lambda: len(server.heard) == 15)
     assert len(writes) == 1
+    assert order == ["logged", *["published"] * 15]
     assert {d: boots[7].ranges for d, boots in read_log(log.path).items()} == {a.device: [(1, 3)] for a in addresses}
+
+
+def test_on_a_full_disk_nothing_leaves_and_then_everything_once(
+    wire: Wire, broker: TestBroker, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What could not be logged is not published, of no sender of that log; with room all of it is, without any mark."""
+    log = SentLog(tmp_path / "sent.jsonl", keep=True)
+    addresses = [Address("d1", "pole", f"pole-{i}") for i in range(2)]
+    senders = [Sender(wire, Broker(broker.host, broker.port), a, [a], boot=7, log=log) for a in addresses]
+    until(lambda: all(sender.link.is_ready for sender in senders))
+    real, full = log._append, threading.Event()
+
+    def append(text: bytes) -> None:
+        if full.is_set():
+            raise OSError(28, "No space left on device")
+        real(text)
+
+    monkeypatch.setattr(log, "_append", append)
+    full.set()
+    for i in range(5 * PROBE):
+        for sender, address in zip(senders, addresses, strict=True):
+            sender.send(address.device, 1_700_000_000_000 + i, {"pm25": 1.0})
+    until(lambda: all("No space" in sender.problem for sender in senders))
+    assert not server.heard
+    full.clear()
+    server.wait(lambda: len(server.heard) == 10 * PROBE)
+    assert set(server.heard.values()) == {1}
+    assert [sender.counts.resent for sender in senders] == [0, 0]
+
+
+def test_a_message_is_sent_twice_where_a_bad_link_does_so(wire: Wire, broker: TestBroker, server: Server) -> None:
+    """The newest one that was given, and it alone."""
+    sender = Sender(wire, Broker(broker.host, broker.port), POLE, [POLE], boot=7)
+    until(lambda: sender.link.is_ready)
+
+    def give() -> None:
+        sender.send_all([("pole-1", 1_700_000_000_000 + i, encode_values({"pm25": 1.0}), False) for i in range(3)])
+        sender.repeat("pole-1")
+        wire.wake_all([sender.link])
+
+    wire.call(give)
+    server.wait(lambda: server.heard["pole-1", 7, 3] == 2)
+    assert (server.heard["pole-1", 7, 1], server.heard["pole-1", 7, 2]) == (1, 1)
+    assert sender.counts.resent == 1
