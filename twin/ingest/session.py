@@ -44,7 +44,7 @@ GATHER_BYTES = 4 * 1024 * 1024  # that may wait in the kernel, with what it adds
 LOOK_S = 0.04  # of a pause that is longer, until it is seen whether enough waits already
 SHORTEST_S = 0.002  # pause between rounds; the longest is coalesce_s
 LONGEST_MS = 2000  # ... or this much of the city's time, where its clock runs fast: readings are not to look late
-SUBSCRIBE_ID, MARKER_ID = 1, 2
+SUBSCRIBE_ID, MARKER_ID, MARKERS = 1, 2, 60_000  # packet ids; markers take theirs in turn
 ANSWER_S = 10.0  # within which a broker must take the connection, answer CONNECT and SUBSCRIBE
 QUIET_S = 1.0  # without our marker: so long without a message, and the backlog counts as read
 DRAIN_S = 60.0  # ... or so long after we came up
@@ -78,6 +78,7 @@ class Session:
         self._more = False  # the last round ended because it was full
         self._drained = False
         self._answers = False  # our marker has come back on this connection: the broker lets us hear it
+        self._markers = 0  # sent so far
         self._asked = 0.0  # when the marker that is under way went out; 0: none is
         self._told = (time.monotonic(), now_ms())  # when the last one came back, by the machine's clock and the city's
         self._pace = 0.001  # seconds of ours in a millisecond of the city's, between the last two that came back
@@ -110,7 +111,7 @@ class Session:
         poll = select.poll()
         poll.register(self.inbox.wakeup(), select.POLLIN)
         poll.register(self._socket, 0)
-        full_since = 0.0
+        full_since, hung = 0.0, False
         while True:
             owed, stale = self.inbox.owed(self._generation)
             self._out += owed
@@ -134,9 +135,18 @@ class Session:
             elif reading and self._more:
                 timeout_s = 0.0
             wanted = (select.POLLIN if reading else 0) | (select.POLLOUT if self._out else 0)
-            poll.modify(self._socket, wanted)
+            if room and hung:
+                poll.register(self._socket, 0)
+                hung = False
+            if not hung:
+                poll.modify(self._socket, wanted)
             ready = dict(poll.poll(timeout_s * 1000))
             self._note_wake(ready)
+            if not reading and ready.get(self._socket.fileno(), 0) & (select.POLLHUP | select.POLLERR):
+                self._resume_at = 0.0  # it is read to its end at once, or as soon as there is room for that
+                if not room:
+                    poll.unregister(self._socket)
+                    hung = True
             told = ready.get(self._socket.fileno(), 0) & ~select.POLLOUT
             rested = room and not reading and (time.monotonic() >= self._resume_at or self._plenty())
             if rested or (reading and (self._more or told)):
@@ -184,7 +194,7 @@ class Session:
             self._sent = now
             self._flush()
         if self._answers:
-            return self._ask(now)
+            return self._ask(now, room)
         if not self._drained:
             quiet = now - self._last_message > QUIET_S and not self.inbox.bytes
             if now - self._opened > ANSWER_S and (quiet or now - self._opened > DRAIN_S):
@@ -192,7 +202,7 @@ class Session:
             return min(QUIET_S / 2, self._keepalive_s / 4)
         return self._keepalive_s / 4
 
-    def _ask(self, now: float) -> float:
+    def _ask(self, now: float, room: bool) -> float:
         """Send the marker round where it is time, say so where it is overdue; how long to wait at most (seconds)."""
         every = self._every_s()
         if not self._asked:
@@ -204,7 +214,7 @@ class Session:
                 return OVERDUE * every - (now - self._asked)
             self._drained = self.figures.drained = False
             self.inbox.put(LinkEvent("up"))
-        elif now - self._asked > ANSWER_S:  # a broker with too much for us drops what is new
+        elif room and now - self._asked > ANSWER_S:  # a broker with too much for us drops what is new
             self._send_marker()
         return every
 
@@ -214,9 +224,15 @@ class Session:
         return min(max(1000.0 * most_ms * self._pace, least), most) / 1000.0
 
     def _send_marker(self) -> None:
-        self._out += publish(self.settings.marker, self._nonce, packet_id=MARKER_ID, version=self.settings.version)
+        self._markers += 1
+        packet_id = MARKER_ID + self._markers % MARKERS  # of one that is still under way it must not be taken
+        self._out += publish(self.settings.marker, self._newest(), packet_id=packet_id, version=self.settings.version)
         self._asked = time.monotonic()
         self._flush()
+
+    def _newest(self) -> bytes:
+        """What the marker that went out last says. Older ones that come back say little: more waits behind them."""
+        return b"%s-%d" % (self._nonce, self._markers)
 
     def _read(self) -> None:
         """Read all that is there, up to ROUND_BYTES, and say when to read again. Raises ConnectionError at the end."""
@@ -252,7 +268,7 @@ class Session:
     def _parse(self, data: bytes) -> None:
         parcel = Parcel(generation=self._generation, arrived_ms=self._now_ms())
         controls = self._parser.feed(data, parcel)
-        back = (bool(self._asked) or not self._drained) and self._take_marker(parcel)
+        back = self._newest() in parcel.take_out(self._marker)
         for control in controls:
             self._control(control)
         if len(parcel) or parcel.ids:
@@ -269,10 +285,6 @@ class Session:
             if not self._drained:
                 self._say_drained()
         self.figures.cpu_s = time.thread_time()
-
-    def _take_marker(self, parcel: Parcel) -> bool:
-        """Take our own marker out of the parcel. Whether it was this connection's."""
-        return self._nonce in parcel.take_out(self._marker)
 
     def _say_drained(self) -> None:
         self._drained = self.figures.drained = True

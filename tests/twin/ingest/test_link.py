@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import socket
 import ssl
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,9 +25,12 @@ from twin.broker.conf import Tls, render_tls
 from twin.broker.process import Broker, free_port
 from twin.broker.provision import provision, read_credentials
 from twin.errors import SettingsError
-from twin.ingest.endpoint import LinkSettings
-from twin.ingest.frames import Parcel
+from twin.ingest import session as session_room
+from twin.ingest.endpoint import LinkFigures, LinkSettings
+from twin.ingest.frames import Parcel, publish
+from twin.ingest.inbox import Inbox
 from twin.ingest.link import Link
+from twin.ingest.session import Session
 from twin.records import Link as LinkEvent
 
 pytestmark = pytest.mark.broker
@@ -283,23 +288,82 @@ def test_a_broker_that_stands_still_is_noticed(broker: TestBroker, publisher: Pu
     """A broker that answers no more, its connection still open, is said at once, and what waited there comes first."""
     seen: list[str] = []
 
-    def event(wanted: int) -> bool:
+    def said(state: str, times: int = 1) -> bool:
         for one in link.inbox.take(0.1):
-            seen.append(one.state if isinstance(one, LinkEvent) else "parcel")
             if isinstance(one, Parcel):
                 link.inbox.acknowledge([one])
-        return len([one for one in seen if one != "parcel"]) == wanted
+            else:
+                seen.append(one.state)
+        return seen.count(state) >= times and seen[-1] == state
 
     with linked(fast(broker)) as link:
-        until(lambda: event(2), "up and drained")
+        until(lambda: said("drained"), "up and drained")
+        before = seen.count("up")  # a machine that stood still for two seconds has added one
         assert broker.pid is not None
         os.kill(broker.pid, signal.SIGSTOP)
         try:
-            until(lambda: event(3), "it is noticed")
+            until(lambda: said("up", before + 1), "it is noticed")
             assert (link.figures.state, link.figures.drained) == ("up", False)
         finally:
             os.kill(broker.pid, signal.SIGCONT)
-        until(lambda: event(4), "it goes on")
+        until(lambda: said("drained", 2), "it goes on")
         assert link.figures.drained
-        assert [one for one in seen if one != "parcel"] == ["up", "drained", "up", "drained"]
         assert link.figures.connections == 1
+
+
+def test_only_the_newest_marker_says_that_nothing_waits() -> None:
+    """One that was sent again comes back in two copies: the first has more behind it; neither is anybody's reading."""
+    ours, brokers = socket.socketpair()
+    settings = LinkSettings()
+    inbox = Inbox(1 << 20)
+    session = Session(settings, LinkFigures(), inbox, now_ms, 1)
+    session._socket, session.was_up = ours, True
+    told = []
+    for _ in range(2):
+        session._send_marker()
+        told.append(brokers.recv(4096))
+    reading = publish("city/d1/pole/p-1/telemetry", b"{}", packet_id=9)
+    session._parse(told[0] + reading)
+    assert not session.figures.drained
+    session._parse(told[1])
+    assert session.figures.drained
+    session._parse(told[0])
+    topics = [t for one in inbox.take(0) if isinstance(one, Parcel) for cut in one.cuts for t in cut.topics]
+    assert topics == [b"city/d1/pole/p-1/telemetry"]
+    at = 4 + len(settings.marker)
+    assert len({one[at : at + 2] for one in told}) == 2, "each has a packet id of its own"
+    for end in (ours, brokers):
+        end.close()
+    inbox.close()
+
+
+def test_a_connection_that_ends_while_the_inbox_is_full_is_waited_for(
+    broker: TestBroker, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The link neither spins on it nor loses what had come before: it is read to its end when there is room."""
+    polls = 0
+    real = select.poll
+
+    class Counted:
+        def __init__(self) -> None:
+            self._poll = real()
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(self._poll, name)
+
+        def poll(self, timeout: float) -> list[tuple[int, int]]:
+            nonlocal polls
+            polls += 1
+            return self._poll.poll(timeout)
+
+    monkeypatch.setattr(session_room.select, "poll", Counted)
+    with linked(fast(broker, inbox_bytes=100_000)) as link:
+        until(lambda: link.figures.state == "up", "up")
+        for _ in range(400):
+            publisher.client.publish("city/d1/pole/p-1/telemetry", bytes(1000), qos=1)
+        until(lambda: not link.inbox.room, "the inbox is full")
+        broker.kill()
+        polls = 0
+        time.sleep(1.0)
+        assert polls < 200
+        until(lambda: (link.inbox.take(0.05), link.figures.state == "down")[1], "its end is seen")
