@@ -119,7 +119,7 @@ class Play:
             self.fleet.befall(now)
             said = [(one.device.kind, one.id, now, one.reading(now, self.fleet.life)) for one in things]
             self.tick(now + 500, [Batch(tuple(columns(self.city, said, now + 400, self.n)))])
-        self.tick(NOON_MS - 1000, [Edit("learning", "false")])
+        self.tick(NOON_MS - 1000, [Edit("learning", '"sparse"')])
         for thing in things:
             thing.start(NOON_MS)
 

@@ -163,9 +163,13 @@ class Online:
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """A change of rules, registry or configuration that changes outcomes, as canonical JSON."""
+    """A change of rules, registry or configuration that changes outcomes, as canonical JSON.
 
-    what: str  # "rules" | "policy" | "city" | "settings" | "version" | "learning" (true: learn, and whistle nothing)
+    `learning` is true (learn, and whistle nothing), false (what was learnt from is over), or "sparse" (it is over, and
+    told more rarely than devices speak: the gaps in it are forgotten).
+    """
+
+    what: str  # "rules" | "policy" | "city" | "settings" | "version" | "learning"
     text: str
 
 

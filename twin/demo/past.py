@@ -95,7 +95,7 @@ def journalled(
         journal.append([batch, Tick(t_ms + 2 * LATER_MS)])
         count += len(said)
         progress((t_ms - fleet.start_ms) / (end_ms - fleet.start_ms))
-    journal.append([Link("down"), Tick(end_ms - 1), Edit("learning", "false"), Tick(end_ms)])
+    journal.append([Link("down"), Tick(end_ms - 1), Edit("learning", '"sparse"'), Tick(end_ms)])
     return count, numbers
 
 

@@ -31,6 +31,7 @@ class KindState:
     def __init__(self, kind: str, rows: int = 0) -> None:
         self.kind = kind
         self.rows = 0
+        self.gaps_from_ms = 0  # gaps that begin before it say nothing of how often devices speak
         self.quantities = tuple(q.name for q in KINDS[kind].quantities)
         self.arrays: dict[str, NDArray[Any]] = {name: np.empty(0, dtype) for name, (dtype, _) in _ROWS.items()}
         self.last: dict[str, F64] = {}
@@ -62,7 +63,7 @@ class KindState:
     def learn_gaps(self, rows: I32, t_ms: I64, count: NDArray[np.intp]) -> None:
         """Learn how often devices speak: their newest reading is at t_ms, `count` readings came since the last."""
         gap, mad, before = self.arrays["gap"], self.arrays["mad"], self.arrays["t"][rows]
-        known = (before > 0) & (t_ms > before)
+        known = (before > 0) & (before >= self.gaps_from_ms) & (t_ms > before)
         rows, g = rows[known], ((t_ms - before)[known] / count[known] / 1000.0)
         usual = gap[rows].astype(np.float64)
         fresh = np.isnan(usual)
@@ -74,8 +75,10 @@ class KindState:
         gap[rows] = usual + rate * (g - usual)
         mad[rows] = spread
 
-    def forget_gaps(self) -> None:
-        """How often devices spoke says nothing of how often they will: their cadence counts until that shows."""
+    def forget_gaps(self, now_ms: int) -> None:
+        """How often devices spoke before `now_ms` says nothing of how often they will: their cadence counts until that
+        shows, and the gap that is open now is none."""
+        self.gaps_from_ms = now_ms
         self.arrays["gap"][:] = np.nan
         self.arrays["mad"][:] = np.nan
 
@@ -115,6 +118,7 @@ class KindState:
     def views(self) -> dict[str, NDArray[Any]]:
         """What `dump` gives, not copied: it is what the arrays are when it is read."""
         told: dict[str, NDArray[Any]] = {f"row.{name}": array[: self.rows] for name, array in self.arrays.items()}
+        told["kind.gaps_from_ms"] = np.array([self.gaps_from_ms], np.int64)
         told.update({f"last.{name}": column[: self.rows] for name, column in self.last.items()})
         told.update({f"channel.{name}": array for name, array in self.expectation.views().items()})
         told.update({f"forecast.{name}": array for name, array in self.forecast.views().items()})
@@ -128,6 +132,7 @@ class KindState:
             known = arrays.get(f"row.{name}")
             if known is not None:
                 self.arrays[name][: len(known)] = known.astype(dtype)
+        self.gaps_from_ms = int(arrays.get("kind.gaps_from_ms", [0])[0])
         for name, known in arrays.items():
             group, _, quantity = name.partition(".")
             if group == "last" and quantity in self.quantities:

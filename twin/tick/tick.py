@@ -175,13 +175,14 @@ def _edit(world: World, edit: Edit, now_ms: int) -> None:
     """Rules and policy are replaced at once. They were checked before they were journalled; those that no longer fit
     (another version wrote them) are left out, said so, and change nothing."""
     if edit.what == "learning":
-        if json.loads(edit.text) is True:
+        told = json.loads(edit.text)
+        if told is True:
             world.said.clear()
             world.learnt.begin()
         else:
             world.learnt.end(world.said, now_ms)
-            for model in world.models.values():
-                model.forget_gaps()  # a past is told at a coarser cadence
+            for model in world.models.values() if told == "sparse" else ():
+                model.forget_gaps(now_ms)
     try:
         if edit.what == "rules":
             world.rules.override(json.loads(edit.text))

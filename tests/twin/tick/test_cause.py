@@ -185,15 +185,17 @@ def test_a_feeder_trip_soon_after_a_sparse_past_is_one_finding() -> None:
 
 @pytest.mark.parametrize(("cause", "gone"), [("gateway_loss:gw-1", behind_1), ("cabinet_trip:cab-11", None)])
 def test_a_cause_soon_after_a_sparse_past_is_one_finding(cause: str, gone: Callable[[str], bool] | None) -> None:
-    """The past that was learnt from spoke every two hours; live, it is the own cadence that says who is overdue."""
+    """The past that was learnt from spoke every two hours, in the end every five minutes, and ended five minutes ago;
+    live, it is the own cadence that says who is overdue."""
     life = Life(metered(poles=24))
     life.tick([Edit("learning", "true")])
-    for _ in range(12):
-        life.now += 7_200_000
+    for pause_ms in (7_200_000,) * 12 + (300_000,) * 18:
+        life.now += pause_ms
         told = [(d.kind, d.id, life.now) for d in life.city.files.devices if d.kind in ("pole", "gateway", "feeder")]
         life.tick(life.columns(told, lambda _name, _t: 230.0))
     life.tick([Link("down")])
-    life.tick([Edit("learning", "false")])
+    life.now += 300_000
+    life.tick([Edit("learning", '"sparse"')])
     life.tick([Link("up"), Link("drained")])
     life.live(60)
     began = life.now

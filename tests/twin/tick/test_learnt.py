@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
+import pytest
+
 from tests.twin.tick.town import Day, Tally, said, town
+from twin.model.state import KindState
 from twin.records import Edit
 from twin.tick import World
 
@@ -60,3 +64,38 @@ def test_waiting_findings_survive_a_restart() -> None:
     day.now += 30_000
     day.say("pole", "pole-2", **LEAK)
     assert day.keys() == ["leakage:pole-2"]
+
+
+@pytest.mark.parametrize(("end", "found"), [("false", []), ('"sparse"', ["device_silent:pole-1"])])
+def test_gaps_count_where_the_past_was_told_as_it_was_heard(end: str, found: list[str]) -> None:
+    """A pole that speaks every four minutes, eight times as rarely as it should: known from a past of all its readings;
+    where the past left readings out, its cadence counts."""
+    day = Day()
+    day.tick([Edit("learning", "true")])
+    for _ in range(30):
+        day.now += 240_000
+        day.say("pole", "pole-1", **DRY)
+    day.tick([Edit("learning", end)])
+    day.every(5, 600)
+    assert day.keys() == found
+
+
+def test_the_gap_in_which_a_sparse_past_ends_is_none() -> None:
+    """Also after a restart; what a checkpoint of an older version has nothing of is as ever."""
+    day = Day()
+    day.tick([Edit("learning", "true")])
+    day.say("pole", ["pole-1", "pole-2"], **DRY)
+    day.now += 300_000
+    day.tick([Edit("learning", '"sparse"')])
+    day.now += 10_000
+    day.say("pole", "pole-1", **DRY)
+    dumped = day.world.models["pole"].dump()
+    day.world = World.load(day.world.dump(), town(), Tally())
+    day.city = day.world.city
+    day.now += 30_000
+    day.say("pole", ["pole-1", "pole-2"], **DRY)
+    gap = day.world.models["pole"].arrays["gap"]
+    assert (float(gap[1]), bool(np.isnan(gap[2]))) == (30.0, True)
+    older = KindState("pole")
+    older.load({name: array for name, array in dumped.items() if name != "kind.gaps_from_ms"}, older.quantities)
+    assert older.gaps_from_ms == 0
