@@ -5,8 +5,8 @@ its journal), because a broker's PUBACK does not survive the broker's own crash.
 when it is first published, after it was written to the sender's own log; so numbers have no gaps of ours. Re-sent
 are: everything not covered after each reconnect, and again whenever the mark has stood still for a while. That starts
 slowly: the oldest PROBE readings of a device first, twice as many with each mark that moves, because a server that is
-behind with its work is not helped by hearing a deep window twice. Memory is bounded: when full, the oldest reading of the
-same device that was never published is dropped and logged as dropped.
+behind with its work is not helped by hearing a deep window twice. Memory is bounded: when full, the oldest reading of
+the same device that was never published is dropped and logged as dropped.
 """
 
 from __future__ import annotations

@@ -62,5 +62,7 @@ class LinkFigures:
     bytes: int = 0
     oldest_waiting_ms: int = 0  # 0: nothing waits
     stale_acks: int = 0  # acknowledgements that came after their connection had gone
+    markers: int = 0  # of ours, sent to ourselves
+    markers_back: int = 0  # ... and come back; a broker with too much for us drops some
     full_s: float = 0.0  # time for which the inbox was full
     cpu_s: float = 0.0

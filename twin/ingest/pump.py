@@ -191,6 +191,7 @@ class Pump:
             "link": {
                 "up": float(link.state == "up"), "drained": float(link.drained), "messages_total": float(link.messages),
                 "bytes_total": float(link.bytes), "connections_total": float(link.connections),
+                "markers_total": float(link.markers), "markers_back_total": float(link.markers_back),
                 "stale_acks_total": float(link.stale_acks), "full_seconds_total": link.full_s,
                 "cpu_seconds_total": link.cpu_s,
             },

@@ -225,6 +225,7 @@ class Session:
 
     def _send_marker(self) -> None:
         self._markers += 1
+        self.figures.markers += 1
         packet_id = MARKER_ID + self._markers % MARKERS  # of one that is still under way it must not be taken
         self._out += publish(self.settings.marker, self._newest(), packet_id=packet_id, version=self.settings.version)
         self._asked = time.monotonic()
@@ -268,7 +269,9 @@ class Session:
     def _parse(self, data: bytes) -> None:
         parcel = Parcel(generation=self._generation, arrived_ms=self._now_ms())
         controls = self._parser.feed(data, parcel)
-        back = self._newest() in parcel.take_out(self._marker)
+        markers = parcel.take_out(self._marker)
+        self.figures.markers_back += sum(one.startswith(self._nonce) for one in markers)
+        back = self._newest() in markers
         for control in controls:
             self._control(control)
         if len(parcel) or parcel.ids:

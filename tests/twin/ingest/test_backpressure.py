@@ -143,6 +143,11 @@ def in_journal(pump: Pump) -> int:
     return pump.ledger.total("pole").journalled
 
 
+def unheard(pump: Pump) -> int:
+    """Messages that the server wrote to itself and that the broker dropped, or still has."""
+    return pump.link.figures.markers - pump.link.figures.markers_back
+
+
 def test_up_to_its_bound_the_broker_holds_what_a_full_journal_refuses(tmp_path: Path) -> None:
     """The inbox fills to its bound and no further, the broker acknowledges to the senders and counts what it holds;
     when the journal has room, each device's readings are all there, once."""
@@ -173,5 +178,7 @@ def test_beyond_its_bound_the_broker_drops_and_it_is_missing(tmp_path: Path) -> 
         until(lambda: not pump.link.inbox.bytes and counts.told[HELD] < TOTAL // 100, "the broker is empty")
         senders.say(DEVICES)  # behind the gaps, so that they are seen to be such
         until(lambda: all(pump.ledger.mark("pole", row, "") is not None for row in range(DEVICES)), "all have spoken")
-        until(lambda: in_journal(pump) + counts.told[DROPPED] == TOTAL, "dropped and journalled are all")
-        assert pump.ledger.total("pole").missing == counts.told[DROPPED]
+        until(
+            lambda: in_journal(pump) + counts.told[DROPPED] - unheard(pump) == TOTAL, "dropped and journalled are all"
+        )
+        assert pump.ledger.total("pole").missing == TOTAL - in_journal(pump) > 0
