@@ -365,6 +365,7 @@ class Changes:
 
     `refused` are actions that their case could not take: (action id, what to do instead).
     `resend` are keys of dead letters that are to be sent again, under the same key.
+    `judged` is what detectors are to count: (type, subject, 1 false, 0 useful or -1 false taken back).
     """
 
     cases: list[Case] = field(default_factory=list)
@@ -373,6 +374,7 @@ class Changes:
     settled: list[Settled] = field(default_factory=list)
     refused: list[tuple[str, str]] = field(default_factory=list)
     resend: list[str] = field(default_factory=list)
+    judged: list[tuple[str, str, int]] = field(default_factory=list)
 
     def __bool__(self) -> bool:
         return any((self.cases, self.transitions, self.deliveries, self.settled, self.refused, self.resend))

@@ -35,9 +35,14 @@ def joined(case: Case, history: Sequence[Transition], offices: Mapping[str, Sequ
 
 
 def offices_of(access: Access) -> dict[str, tuple[str, ...]]:
-    """The departments that users and tokens are confined to, by the name under which their steps are recorded."""
-    named = {one.name: one.departments for one in access.tokens.all() if not one.user and one.departments}
-    return named | {one.name: one.departments for one in access.users.all() if one.departments}
+    """The departments that users and tokens are confined to, by the name under which their steps are recorded;
+    several tokens may have one name."""
+    programs = ((one.name, one.departments) for one in access.tokens.all() if not one.user)
+    named: dict[str, tuple[str, ...]] = {}
+    for name, departments in (*programs, *((one.name, one.departments) for one in access.users.all())):
+        if departments:
+            named[name] = tuple(dict.fromkeys((*named.get(name, ()), *departments)))
+    return named
 
 
 def _of(actor: str, offices: Mapping[str, Sequence[str]]) -> Iterable[str]:

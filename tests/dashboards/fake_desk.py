@@ -399,7 +399,8 @@ class FakeDesk:
         """In charge, or of the cause; the environment office joins in what the waste office handles."""
         cause = self.book.get(case.parent)
         mine = {case.department, "environment"} if case.department == "waste_management" else {case.department}
-        return frozenset({*mine, *case.parties} | ({cause.department} if cause else set())) - {""}
+        said = {*mine, *case.parties}.difference(case.returned_by)
+        return frozenset(said | ({cause.department} if cause else set())) - {""}
 
     def route(self, type: str, subject: str, at_ms: int = 0) -> Mapping[str, Any]:  # noqa: A002
         if subject not in self.index:

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
-from dashboards.api.joined import joined
+from argon2 import PasswordHasher
+
+from dashboards.api.joined import joined, offices_of
+from twin.access import Access
 from twin.records import Case, Transition
 
 
@@ -38,3 +43,15 @@ def test_parties_with_why_and_their_last_word() -> None:
         ("", 0),
         ("", 0),
     ]
+
+
+def test_two_programs_of_one_name_speak_for_both_departments(tmp_path: Path) -> None:
+    """A step is recorded under the name alone: no token hides another; whoever is of no department is of none here."""
+    access = Access(tmp_path / "users.db", hasher=PasswordHasher(time_cost=1, memory_cost=64, parallelism=1))
+    with closing(access):
+        access.users.add("mei", "correct horse battery", "department", "console", departments=["power"])
+        for departments in (["lighting", "waste"], ["lighting", "power"]):
+            access.tokens.create("crew", "department", 1, "console", departments=departments)
+        access.tokens.create("desk", "auditor", 1, "console")
+        told = {name: sorted(of) for name, of in offices_of(access).items()}
+        assert told == {"mei": ["power"], "crew": ["lighting", "power", "waste"]}

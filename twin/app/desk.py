@@ -40,7 +40,7 @@ from twin.app.tables import Tables
 from twin.city import City
 from twin.deliver.cases import Cases
 from twin.deliver.links import Links
-from twin.errors import LinkRefused, SettingsError, StoreDown, StoreElsewhere, TwinError
+from twin.errors import LinkRefused, SettingsError, StoreDown, StoreElsewhere, TwinError, UnknownPlace
 from twin.ingest.pump import Pump
 from twin.journal import Journal
 from twin.model.orders import VERB
@@ -235,8 +235,7 @@ class CityDesk:
 
     def _concern(self, departments: Sequence[str]) -> Sequence[Case]:
         """Open cases that the departments are party to: without those that they gave back."""
-        found = self.cases(departments=departments, limit=MOST)
-        return [case for case in found if not self.parties(case).isdisjoint(departments)]
+        return self.partners.concern(self.cases_, departments, MOST)
 
     def possible(self, case: Case) -> Sequence[str]:
         return verbs(case.state)
@@ -269,7 +268,7 @@ class CityDesk:
 
     async def try_channel(self, channel: str, to: str) -> str:
         if self.exits is None:
-            raise KeyError(channel)
+            raise UnknownPlace(f"this server has no ways out, and no channel {channel[:40]!r}")
         return await self.exits.test(channel, to)
 
     def route(self, type: str, subject: str, at_ms: int = 0) -> Mapping[str, Any]:  # noqa: A002

@@ -46,6 +46,8 @@ def offers(case: Case, delivery: Delivery, department: str) -> tuple[str, ...]:
     if case.state not in OPEN or case.parent or delivery.purpose in ("withdraw", "close", "cancel"):
         return ()
     if case.department != department:
+        if department in case.returned_by:
+            return ()
         # Joint partners and those to whom it was escalated have a say; who returned it or lost it has none.
         return ("comment",) if department in case.parties or delivery.purpose in PARTY else ()
     possible = verbs(case.state)

@@ -30,10 +30,18 @@ class Partners:
         ]
         return frozenset({*told.joint, *claims})
 
-    def of(self, case: Case) -> frozenset[str]:
-        """The departments that have a say in a case; nobody before anybody was told of it."""
+    def of(self, case: Case, known: dict[str, frozenset[str]] | None = None) -> frozenset[str]:
+        """The departments that have a say in a case; nobody before anybody was told of it, none that gave it back.
+        `known`: who joins by type, as far as found out already."""
         told = frozenset(case.parties)
-        return told | {case.department, *self.joint(case.type)} if case.department else told
+        if case.department:
+            joint = known.get(case.type) if known is not None else None
+            if joint is None:
+                joint = self.joint(case.type)
+                if known is not None:
+                    known[case.type] = joint
+            told |= {case.department, *joint}
+        return told.difference(case.returned_by)
 
     def types(self, departments: Sequence[str]) -> tuple[str, ...]:
         """The case types that one of the departments joins in."""
@@ -47,3 +55,15 @@ class Partners:
         return cases.cases(
             open_only=open_only, after=after, limit=limit, departments=departments, types=self.types(departments)
         )
+
+    def concern(self, cases: Cases, departments: Sequence[str], most: int) -> list[Case]:
+        """The newest open cases in which the departments have a say: what they gave back takes no place among them."""
+        types, known = self.types(departments), dict[str, frozenset[str]]()
+        found, after = list[Case](), ""
+        while len(found) < most:
+            page = cases.cases(open_only=True, after=after, limit=most, departments=departments, types=types)
+            found += [case for case in page if not self.of(case, known).isdisjoint(departments)]
+            if len(page) < most:
+                break
+            after = page[-1].id
+        return found[:most]

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import uuid
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import typer
 from rich.table import Column, Table
 
-from twin.command.client import CONFIG, JSON, OUT, Client, words
+from twin.command.client import CONFIG, JSON, OUT, Client, clock, words
 
 REASON = typer.Option("", "--reason", "-r", help="A word for the record.")
 WHY = typer.Option(..., "--reason", "-r", prompt=True, help="Why; it is recorded.")
@@ -163,10 +162,6 @@ def quiet(
     OUT.print(client.post("/api/mutes", body, key=uuid.uuid4().hex)["id"])
 
 
-def _clock(ms: int) -> str:
-    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%m-%d %H:%M")
-
-
 def mutes(
     config: Path | None = CONFIG,
     end: str = typer.Option("", help="End the one of this id now; what still fires is sent."),
@@ -182,7 +177,7 @@ def mutes(
         return
     table = Table(Column("id", min_width=32), "from (UTC)", "until", "types", "subjects", "who", "reason", box=None)
     for one in told:
-        begins, ends = (_clock(one[name]) for name in ("from_ms", "until_ms"))
+        begins, ends = (clock(one[name]) for name in ("from_ms", "until_ms"))
         table.add_row(
             one["id"], begins, ends, words(" ".join(one["types"]) or "all"), words(" ".join(one["subjects"]) or "all"),
             words(one["actor"]), words(one["reason"]),

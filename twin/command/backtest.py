@@ -10,9 +10,8 @@ import typer
 from rich.table import Table
 
 from devices.errors import DeviceError
-from twin.command.client import CONFIG, JSON, OUT, fail, words
+from twin.command.client import CONFIG, JSON, OUT, clock, fail, words
 from twin.command.store import data_of, instant, readable, told_progress
-from twin.command.whistles import clock
 from twin.errors import BadPeriod, SettingsError, TwinError
 
 RULES = typer.Option(..., "--rules", exists=True, dir_okay=False, help="The new rules: a whole rules.toml of the city.")

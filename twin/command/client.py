@@ -6,6 +6,7 @@ import json
 import os
 import secrets
 import ssl
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +34,11 @@ JSON = typer.Option(False, "--json", help="Print JSON for scripts.")
 def words(told: object) -> Text:
     """A line or cell as it was told: "[web] port" is no markup, and what devices say does not steer the terminal."""
     return Text("".join(c if c.isprintable() or c == "\n" else "\ufffd" for c in str(told)))
+
+
+def clock(ms: int) -> str:
+    """A time for people, with its year, in UTC."""
+    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S") if ms else "-"
 
 
 def fail(message: str, code: int = 1) -> typer.Exit:

@@ -7,8 +7,7 @@ from pathlib import Path
 import typer
 from rich.table import Table
 
-from twin.command.client import CONFIG, JSON, OUT, Client, words
-from twin.command.whistles import clock
+from twin.command.client import CONFIG, JSON, OUT, Client, clock, words
 
 
 def open_(config: Path | None = CONFIG, as_json: bool = JSON) -> None:

@@ -10,8 +10,7 @@ from typing import Any
 import typer
 from rich.table import Table
 
-from twin.command.client import CONFIG, JSON, OUT, Client, fail, words
-from twin.command.whistles import clock
+from twin.command.client import CONFIG, JSON, OUT, Client, clock, fail, words
 
 app = typer.Typer(
     no_args_is_help=True, help="Objects of the running city: look, change, retire, replace, adopt, import."

@@ -9,9 +9,8 @@ from pathlib import Path
 import typer
 from rich.table import Table
 
-from twin.command.client import CONFIG, JSON, OUT, Client, words
+from twin.command.client import CONFIG, JSON, OUT, Client, clock, words
 from twin.command.objects import fields_of
-from twin.command.whistles import clock
 
 DEVICE = typer.Argument(..., help="The device.")
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 
 import typer
@@ -14,7 +13,7 @@ from rich.table import Table
 from twin.access import Access
 from twin.access.access import FILE
 from twin.access.chain import BOOKS
-from twin.command.client import CONFIG, JSON, OUT, Client, fail, settings_of, words
+from twin.command.client import CONFIG, JSON, OUT, Client, clock, fail, settings_of, words
 from twin.errors import AccessError
 
 app = typer.Typer(no_args_is_help=True, help="Personal data: reveals, and the books about them. 个人信息保护。")
@@ -54,7 +53,7 @@ def list_(
         return
     table = Table("n", "at (UTC)", "who", "what", "of", "reason", "detail", box=None)
     for one in found:
-        at = datetime.fromtimestamp(one.at_ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+        at = clock(one.at_ms)
         told = (one.actor, one.event, one.subject, one.reason, one.detail)
         table.add_row(str(one.n), at, *(words(text) for text in told))
     OUT.print(table if found else "Nothing stands in this book.")

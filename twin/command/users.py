@@ -8,7 +8,6 @@ import os
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
-from datetime import UTC, datetime
 from pathlib import Path
 
 import typer
@@ -19,7 +18,7 @@ from twin.access import Access
 from twin.access.access import FILE
 from twin.access.passwords import SHORTEST
 from twin.access.roles import GRANTS, ROLES, WORDS
-from twin.command.client import CONFIG, JSON, OUT, fail, settings_of, words
+from twin.command.client import CONFIG, JSON, OUT, clock, fail, settings_of, words
 from twin.errors import AccessError
 from twin.settings import Settings
 
@@ -65,7 +64,7 @@ def list_users(config: Path | None = CONFIG, as_json: bool = JSON) -> None:
     table = Table("name", "full name", "role", "departments", "state", "last log-in (UTC)", box=None)
     for one in found:
         state = "disabled" if one.disabled else "active"
-        table.add_row(one.name, words(one.full_name), one.role, " ".join(one.departments), state, _clock(one.seen_ms))
+        table.add_row(one.name, words(one.full_name), one.role, " ".join(one.departments), state, clock(one.seen_ms))
     OUT.print(table if found else "Nobody yet. `citywhistle users add NAME --role admin` makes the first user.")
 
 
@@ -132,7 +131,7 @@ def create(
     OUT.print(words(secret), soft_wrap=True, highlight=False)
     OUT.print(
         words(
-            f"Send it as Authorization: Bearer, or set CITYWHISTLE_TOKEN. It expires {_clock(made.expires_ms)} UTC and "
+            f"Send it as Authorization: Bearer, or set CITYWHISTLE_TOKEN. It expires {clock(made.expires_ms)} UTC and "
             "is not shown again. 令牌仅显示一次，请妥善保存。"
         ),
         soft_wrap=True,
@@ -150,7 +149,7 @@ def list_tokens(config: Path | None = CONFIG, as_json: bool = JSON) -> None:
     table = Table("id", "name", "role", "user", "departments", "expires (UTC)", "last used (UTC)", box=None)
     for one in found:
         told = (one.id, one.name, one.role, one.user, " ".join(one.departments))
-        table.add_row(*told, _clock(one.expires_ms), _clock(one.seen_ms))
+        table.add_row(*told, clock(one.expires_ms), clock(one.seen_ms))
     OUT.print(table if found else "No tokens.")
 
 
@@ -210,7 +209,3 @@ def _console() -> str:
         return f"console {getpass.getuser()}"
     except (KeyError, OSError):
         return f"console {os.getuid()}"
-
-
-def _clock(ms: int) -> str:
-    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M") if ms else "-"

@@ -17,7 +17,19 @@ from rich.table import Column, Table
 from devices.errors import DeviceError
 from twin.command import score
 from twin.command.answer import add_steps
-from twin.command.client import CONFIG, JSON, OUT, Client, fail, file_of_running, running, settings_of, veil_of, words
+from twin.command.client import (
+    CONFIG,
+    JSON,
+    OUT,
+    Client,
+    clock,
+    fail,
+    file_of_running,
+    running,
+    settings_of,
+    veil_of,
+    words,
+)
 from twin.errors import TwinError, UnknownPlace
 from twin.settings import Settings
 
@@ -26,11 +38,6 @@ app = typer.Typer(
 )
 add_steps(app)
 app.command("score")(score.score)
-
-
-def clock(ms: int) -> str:
-    """City time for people, in UTC."""
-    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S") if ms else "-"
 
 
 @app.command("list")

@@ -38,7 +38,7 @@ def note(line: dict[str, Any], step: Transition) -> None:
     elif event in ("close", "cancel"):
         line["closed_ms"] = at_ms
     elif event == "evaluate":
-        line["verdict"], line["score"] = str(evidence.get("verdict", "")), float(evidence.get("score") or 0)
+        line["verdict"], line["score"] = str(evidence.get("verdict", "")), float(evidence.get("score") or line["score"])
         line["judge"] = str(evidence.get("by") or "operator")
     if event in ("handle", "verify", "close"):
         line["done_ms"] = line["done_ms"] or at_ms

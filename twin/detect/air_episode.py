@@ -117,7 +117,7 @@ class AirEpisode:
             for blocks in self.blocks.values():
                 blocks.forget(row)
 
-    def judged(self, type_: str, subject: str, false: bool) -> None:
+    def judged(self, type_: str, subject: str, false: int) -> None:
         """No budget here: the limits are the city's."""
 
     def dump(self) -> dict[str, Any]:

@@ -118,7 +118,7 @@ class Backhaul:
             self.since[row] = 0
             self.together.forget(kind, row)
 
-    def judged(self, type_: str, subject: str, false: bool) -> None:
+    def judged(self, type_: str, subject: str, false: int) -> None:
         """No budget here: limits are the city's."""
 
     def dump(self) -> dict[str, Any]:

@@ -73,8 +73,8 @@ class Detector(Protocol):
 
     def sweep(self, moment: Moment) -> Sequence[Finding]: ...
 
-    def judged(self, type_: str, subject: str, false: bool) -> None:
-        """An operator's verdict on a finding of this type: false, or useful."""
+    def judged(self, type_: str, subject: str, false: int) -> None:
+        """A verdict on a finding of this type, once a case: 1 false, 0 useful; -1: a false one is taken back."""
         ...
 
     def dump(self) -> dict[str, Any]:

@@ -281,7 +281,7 @@ class Behaviour:
             state.budget.days += moment.device_days(kind)
         return []
 
-    def judged(self, type_: str, subject: str, false: bool) -> None:
+    def judged(self, type_: str, subject: str, false: int) -> None:
         """An operator's verdict: a false whistle raises the bar of its kind, device-days without one lower it."""
         if type_ != "behaviour":
             return

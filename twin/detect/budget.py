@@ -46,8 +46,9 @@ class Budget:
         """What the bars are multiplied by."""
         return float(np.exp(self.ln))
 
-    def verdict(self, false: bool, per_1000_days: float) -> None:
-        """What an operator said of a finding; each verdict also counts the time that went by without one."""
+    def verdict(self, false: int, per_1000_days: float) -> None:
+        """What was said of a finding (1 false, 0 useful, -1 false taken back); each verdict also counts the time that
+        went by without one."""
         moved = self.ln + ETA * (float(false) - per_1000_days / 1000.0 * self.days)
         self.ln = float(np.clip(moved, self._least, self._most))
         self.days = 0.0
@@ -81,7 +82,7 @@ class Spending:
             self.budget.days += moment.device_days(self.kind)
         return []
 
-    def judged(self, type_: str, subject: str, false: bool) -> None:
+    def judged(self, type_: str, subject: str, false: int) -> None:
         """An operator's verdict moves the bars; limits that are the city's stay."""
         if self.spends and type_ == self.type and self.city.kind(subject) == self.kind:
             self.budget.verdict(false, self.rules.number(self.type, ALLOWED))

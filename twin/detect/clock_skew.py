@@ -133,7 +133,7 @@ class ClockSkew:
             if row < len(array):
                 array[row] = _FIELDS[name][1]
 
-    def judged(self, type_: str, subject: str, false: bool) -> None:
+    def judged(self, type_: str, subject: str, false: int) -> None:
         """No budget here: the limit is the city's."""
 
     def dump(self) -> dict[str, Any]:

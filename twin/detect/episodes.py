@@ -116,12 +116,12 @@ class Episodes:
         self.kind[ended], self.calm[ended] = -1, 0
         return raised, ended
 
-    def verdict(self, false: bool, rate: float, channels: Sequence[tuple[int, int, int]] = ()) -> None:
-        """What an operator said of a finding: all bars move towards `rate` false ones per channel-day; a false one
-        raises those of its own (evidence, channel, device) besides."""
+    def verdict(self, false: int, rate: float, channels: Sequence[tuple[int, int, int]] = ()) -> None:
+        """What was said of a finding: all bars move towards `rate` false ones per channel-day; a false one raises those
+        of its own (evidence, channel, device) besides, one taken back (-1) lowers them again."""
         self.budget.verdict(false, 1000.0 * rate)
         for e, c, p in channels if false else ():
-            self.own[e, c, p] += OWN
+            self.own[e, c, p] = max(0.0, float(self.own[e, c, p]) + OWN * false)
 
     def forget(self, at: int) -> None:
         """Other hardware at that place."""

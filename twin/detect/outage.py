@@ -299,7 +299,7 @@ class Outage:
         if kind == "feeder" and row < len(self.dead):
             self.dead[row] = False
 
-    def judged(self, type_: str, subject: str, false: bool) -> None:
+    def judged(self, type_: str, subject: str, false: int) -> None:
         """No budget here: limits are the city's."""
 
     def dump(self) -> dict[str, Any]:

@@ -234,7 +234,7 @@ class Sensors:
             self.episodes.forget(at)
             self.peers.adopt(self._fresh(), np.array([at]), np.array([at]))
 
-    def judged(self, type_: str, subject: str, false: bool) -> None:
+    def judged(self, type_: str, subject: str, false: int) -> None:
         """An operator's verdict moves all bars towards the budget: up by a false whistle, down by the channel-days that
         went by without one; those of the channel that was wrongly accused rise besides."""
         row = self.city.registry.lookup(KIND, subject)

@@ -93,7 +93,7 @@ def conclude(
     actions = [action for action in heard.actions if action.verb != VERB]
     changes = ledger.step(findings, actions, heard.outcomes, heard.answers, now_ms)
     for world in worlds:
-        _judge(world, actions, changes)
+        _judge(world, changes)
     sent, refused = orders.step(told, heard.outcomes, heard.answers, city, now_ms)
     changes.deliveries += sent
     changes.refused += refused
@@ -134,15 +134,12 @@ def _sense(world: World, heard: Heard, now_ms: int, n: int, leap_ms: int) -> Tic
     return ticked
 
 
-def _judge(world: World, actions: Sequence[Action], changes: Changes) -> None:
-    """Tell the detectors what people said of cases: `arguments["verdict"]`, "false" or "useful"."""
-    cases = {case.id: case for case in changes.cases}
-    for action in actions:
-        verdict, case = action.arguments.get("verdict"), cases.get(action.case)
-        if case is not None and verdict in ("false", "useful"):
-            for detector in world.detectors.values():
-                if case.type in detector.types:
-                    detector.judged(case.type, case.subject, verdict == "false")
+def _judge(world: World, changes: Changes) -> None:
+    """Tell the detectors what cases were found to be, each case once."""
+    for type_, subject, false in changes.judged:
+        for detector in world.detectors.values():
+            if type_ in detector.types:
+                detector.judged(type_, subject, false)
 
 
 def sort_entries(world: World, entries: Sequence[Entry]) -> Heard:

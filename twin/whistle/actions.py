@@ -185,7 +185,18 @@ def _evaluate(book: Book, life: Life, action: Action, now_ms: int) -> None:
     if by not in JUDGES:
         raise IllegalStep(f"evaluate is by one of {', '.join(JUDGES)}")
     evidence = {"verdict": verdict, "by": by} | ({} if score is None else {"score": score})
+    life = _count_verdict(book, life, verdict, corrects=by == "operator")
     book.mark(life, now_ms, "evaluate", actor=action.actor, reason=action.reason, evidence=evidence)
+
+
+def _count_verdict(book: Book, life: Life, verdict: str, *, corrects: bool) -> Life:
+    """To the detectors a case is one verdict, whoever judges it: the first, or what the operator corrects it to."""
+    first = life.case.state == "closed" and not life.counted
+    if not first and not (corrects and life.counted and verdict != life.counted):
+        return life
+    false = int(verdict == "false") - int(life.counted == "false")
+    book.changes.judged.append((life.case.type, life.case.subject, false))
+    return replace(life, counted=verdict)
 
 
 def _reopen(book: Book, life: Life, action: Action, now_ms: int) -> None:
@@ -198,7 +209,7 @@ def _reopen(book: Book, life: Life, action: Action, now_ms: int) -> None:
     life = replace(life, case=replace(life.case, evidence=evidence))
     life = book.mark(life, now_ms, "reopen", actor=action.actor, reason=reason, parent="", parties=(), returned_by=(),
                      deadline_ms=0)  # fmt: skip
-    life = replace(life, person=False, returned=False, level=0, owed="", apart=False, timers={})
+    life = replace(life, person=False, returned=False, level=0, owed="", timers={})
     office = book.places.departments().get(life.case.department)
     life = book.put(life)
     if office is None or life.case.active:

@@ -194,10 +194,13 @@ class Book:
     ) -> Life:
         """Put a message to a department into the outbox; over the storm limit it goes into the digest instead."""
         case = life.case
-        if purpose in PARTY and office.id not in (case.department, *case.parties):
-            case = replace(case, parties=(*case.parties, office.id))
-            life = self.put(replace(life, case=case))
-            self.touched[case.id] = None
+        if purpose in PARTY:
+            parties = case.parties if office.id == case.department else dict.fromkeys((*case.parties, office.id))
+            gave = tuple(name for name in case.returned_by if name != office.id)  # asked again, it has a say again
+            if (told := replace(case, parties=tuple(parties), returned_by=gave)) != case:
+                case = told
+                life = self.put(replace(life, case=case))
+                self.touched[case.id] = None
         emergency = case.severity >= 4 and not case.past
         if not self.storm.admit(office.id, (case.id, case.type), now_ms, emergency=emergency):
             if case.state in ("dispatched", "accepted"):

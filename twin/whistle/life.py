@@ -38,7 +38,8 @@ class Life:
     dispatched_ms: int = 0
     allowed_s: float = 0.0  # deadline in working time since `dispatched_ms`, extensions included
     asked_s: float = 0.0  # extension asked for by the department that has it
-    apart: bool = False  # a person took it out from under its cause: no cause swallows it again
+    apart: tuple[str, ...] = ()  # causes that a person took it out from under: none of these swallows it again
+    counted: str = ""  # the verdict that the detectors count; '' for none
     closed_ms: int = 0
     cleared_ms: int = 0  # when telemetry last went clear
     owed: str = ""  # what a mute held back and its end will tell
@@ -65,6 +66,7 @@ class Life:
 
 _CASE = tuple(f.name for f in fields(Case))
 _LIFE = tuple(f.name for f in fields(Life) if f.name != "case")
+_LISTS = ("waiting", "dead", "apart")
 
 
 def pack(life: Life) -> dict[str, Any]:
@@ -75,7 +77,7 @@ def pack(life: Life) -> dict[str, Any]:
         if math.isnan(case[name]):
             case[name] = None
     packed: dict[str, Any] = {name: getattr(life, name) for name in _LIFE}
-    return packed | {"case": case, "waiting": list(life.waiting), "dead": list(life.dead), "timers": dict(life.timers)}
+    return packed | {"case": case, "timers": dict(life.timers)} | {name: list(getattr(life, name)) for name in _LISTS}
 
 
 def unpack(packed: Mapping[str, Any]) -> Life:
@@ -86,6 +88,8 @@ def unpack(packed: Mapping[str, Any]) -> Life:
     told |= {name: tuple(told.get(name, ())) for name in ("parties", "returned_by")}
     rest = {name: packed[name] for name in _LIFE if name in packed}
     rest |= {"waiting": tuple(packed["waiting"]), "dead": tuple(packed["dead"]), "timers": dict(packed["timers"])}
+    apart = packed.get("apart")
+    rest["apart"] = tuple(apart) if isinstance(apart, list | tuple) else ()  # older versions: a bare yes or no
     return Life(case=Case(**told), **rest)
 
 

@@ -127,7 +127,7 @@ def _reopen(book: Book, life: Life, finding: Finding, now_ms: int) -> None:
         life, now_ms, "reopen", reason="the fault is back", evidence=evidence, active=True, parent="", parties=(),
         returned_by=(), deadline_ms=0,
     )  # fmt: skip
-    life = book.put(replace(life, person=False, returned=False, own=True, level=0, owed="", apart=False, timers={}))
+    life = book.put(replace(life, person=False, returned=False, own=True, level=0, owed="", timers={}))
     cause = find_cause(book, life)
     if cause:
         join(book, life, cause, now_ms, "explained by its cause")
@@ -137,13 +137,14 @@ def _reopen(book: Book, life: Life, finding: Finding, now_ms: int) -> None:
 
 
 def find_cause(book: Book, life: Life) -> str:
-    """The open case that explains this one: on what its subject hangs on (farthest up first); '' for none."""
+    """The open case that explains this one: on what its subject hangs on (farthest up first), and none that a person
+    took it out from under; '' for none."""
     case, explains = life.case, book.policy.explains
     for node in (*reversed(book.places.parents(case.subject)), case.subject):
         for other in sorted(book.at.get(node, ())):
             cause = book.lives[other].case
             standing = cause.active or book.policy.of(cause.type).act
-            if standing and cause.id != case.id and case.type in explains.get(cause.type, ()):
+            if standing and cause.id not in (case.id, *life.apart) and case.type in explains.get(cause.type, ()):
                 return cause.id
     return ""
 
@@ -167,7 +168,7 @@ def adopt(book: Book, cause: Life, finding: Finding, now_ms: int) -> None:
 
 def _may_join(life: Life, cause: Case, window_ms: int) -> bool:
     """Whether a cause may still swallow an open case: unsent, or sent just before the cause and not yet accepted."""
-    if life.apart:
+    if cause.id in life.apart:
         return False
     if life.case.state in ("found", "filed"):
         return not life.returned
@@ -205,9 +206,10 @@ def join(book: Book, life: Life, cause: str, now_ms: int, reason: str, actor: st
     sent = life.case.state not in ("found", "filed")
     life = book.mark(
         life, now_ms, "merge", actor=actor, reason=reason, evidence={"into": cause, "sent": sent},
-        parent=cause, deadline_ms=0,
+        parent=cause, deadline_ms=0, returned_by=(),
     )  # fmt: skip
-    life = book.put(replace(life, timers={}, returned=False, apart=False))
+    apart = tuple(one for one in life.apart if one != cause)
+    life = book.put(replace(life, timers={}, returned=False, apart=apart))
     if actor != SYSTEM and sent and life.dispatched_ms:
         life = inform(book, life, now_ms, "merged", {"into": cause, "reason": reason})
     if not life.case.active:
@@ -225,7 +227,8 @@ def leave(book: Book, life: Life, now_ms: int, reason: str, actor: str = SYSTEM)
     """Take a child out from under its cause; it lives its own life from here."""
     parent = life.case.parent
     life = book.mark(life, now_ms, "split", actor=actor, reason=reason, evidence={"from": parent}, parent="")
-    life = book.put(replace(life, apart=actor != SYSTEM).set(release=0, verify=0))
+    apart = life.apart if actor == SYSTEM else tuple(dict.fromkeys((*life.apart, parent)))
+    life = book.put(replace(life, apart=apart).set(release=0, verify=0))
     count(book, parent, now_ms, -1)
     return dispatch(book, life, now_ms)
 

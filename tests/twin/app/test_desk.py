@@ -191,6 +191,8 @@ def test_what_cannot_be_tried_is_named(face: Face) -> None:
             asyncio.run(face.desk.try_channel(channel, to))
     with pytest.raises(SettingsError, match=r"no \[channels.mail\]"):
         asyncio.run(face.desk.try_channel("mail", "x@example.org"))
+    with pytest.raises(UnknownPlace, match="no channel 'mail'"):
+        asyncio.run(replace(face.desk, exits=None).try_channel("mail", "x@example.org"))
 
 
 def test_a_case_given_back_shows_no_truck(face: Face, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -170,3 +170,24 @@ def test_postgresql_is_dumped_before_a_migration(
     with closing(Cases(other, backup="none")) as cases:
         assert cases.backup is None
         assert cases.cases() == []
+
+
+def test_marks_that_a_later_judgement_took_away_come_back(target: str, tmp_path: Path) -> None:
+    """The last one given, from the history; a case that never had one stays without, one that has one keeps it."""
+    story = Story()
+    story.after(1, [story.finding("lamp_out", f"pole-{i:04d}") for i in range(3)])
+    story.after(61)
+    ids = [case.id for case in story.ledger.open_cases()]
+    for case, marks in zip(ids, ((2, 4, None), (None,), (3,)), strict=True):
+        story.act("close", case, "done")
+        for mark in marks:
+            story.act("evaluate", case, **({} if mark is None else {"score": mark}))
+    with closing(Cases(target)) as cases:
+        for n, changes in enumerate(story.log, 1):
+            cases.record(n, changes)
+        with cases._engine.begin() as connection:
+            connection.execute(text("UPDATE scores SET score = 0 WHERE case_id = :case"), {"case": ids[0]})
+            connection.execute(text("UPDATE scores SET score = 5 WHERE case_id = :case"), {"case": ids[2]})
+            connection.execute(text("UPDATE alembic_version SET version_num = '0004'"))
+    with closing(Cases(target, backups=tmp_path)) as cases:
+        assert [line["score"] for line in lines(cases._engine)] == [4.0, 0.0, 5.0]

@@ -103,3 +103,17 @@ def test_a_spike_that_lasts_gets_another_name() -> None:
         assert not ended.any()
         evidence[0], evidence[1] = 0.0, evidence[1] + 6.0
     assert names == [("spike", False), ("bias", True)]
+
+
+@pytest.mark.parametrize("name", CLASSES)
+def test_a_verdict_that_is_taken_back_leaves_no_trace(name: str) -> None:
+    """The bar of the class stands as before, that of the wrongly accused channel too."""
+    detector = DETECTORS[name](town(), default_rules())
+    assert isinstance(detector, Budgeted)
+    for false in (1, -1):
+        detector.judged(*CLASSES[name].split(":"), false)
+    assert [one.bars_times for one in detector.budgets()] == [1.0]
+    one = Episodes(2, 3)
+    for false in (1, 0, -1, -1):
+        one.verdict(false, 0.0, [(1, 0, 1)])
+    assert not one.own.any()

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import insert
+from sqlalchemy import insert, select
 
 from tests.twin.whistle.city import Story, files
 from twin.app.scoring import score
@@ -162,3 +162,13 @@ def test_a_hundred_thousand_cases_are_scored_quickly(tmp_path: Path) -> None:
         spent_s = time.process_time() - began
     assert card.total.cases + card.children == 100_000
     assert spent_s < 3.0
+
+
+def test_a_judgement_without_a_mark_keeps_the_one_given(tmp_path: Path) -> None:
+    """The operator corrects the verdict alone: the citizen's five stay."""
+    story, cases = told(tmp_path)
+    case = next(c.id for changes in story.log for c in changes.cases if c.subject == "pole-0003")
+    cases.record(len(story.log) + 1, story.act("evaluate", case, verdict="false"))
+    with closing(cases), cases._engine.connect() as connection:
+        (line,) = connection.execute(select(SCORES).where(SCORES.c.case_id == case)).mappings()
+        assert (line["verdict"], line["score"], line["judge"]) == ("false", 5.0, "operator")

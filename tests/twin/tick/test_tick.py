@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from devices.kinds import KINDS
 from tests.twin.tick.town import DAY, HOUR, MINUTE, NIGHT_MS, Day, Tally, said, town
+from twin.detect.budget import ETA
 from twin.errors import CheckpointBroken
-from twin.records import FLAG_LATE, Batch, Columns, Edit, Entry, Link, Names
-from twin.tick import World, encode, expectation, tick
+from twin.records import FLAG_LATE, Action, Batch, Case, Changes, Columns, Edit, Entry, Link, Names
+from twin.tick import World, budgets, encode, expectation, tick
 
 POLES = [f"pole-{i}" for i in range(12)]
 CELLS = [f"cell-{i}" for i in range(6)]
@@ -260,3 +261,25 @@ def test_cells_get_time_to_start_after_their_feeder_is_back() -> None:
     live(600, poles, cells)
     assert day.keys() == ["feeder_trip:feeder-1"]
     assert day.keys(active=False) == ["feeder_trip:feeder-1"]
+
+
+class Judge(Tally):
+    """A ledger that counts the verdicts it was made with."""
+
+    def __init__(self, told: list[tuple[str, str, int]]) -> None:
+        super().__init__()
+        self.told = told
+
+    def step(self, *_heard: object) -> Changes:
+        case = Case("c", "k", "coverage_loss", "cell-0", "cell", "evaluated", 2, 0, 0, 0)
+        return Changes(cases=[case], judged=self.told)
+
+
+@pytest.mark.parametrize(("told", "times"), [([], 1.0), ([("coverage_loss", "cell-0", 1)], float(np.exp(ETA)))])
+def test_detectors_count_what_the_ledger_counts(told: list[tuple[str, str, int]], times: float) -> None:
+    """The bars move by the ledger's word, whatever else an action says of a case."""
+    world = World(town(), Judge(told))
+    action = Action("a", "li", "evaluate", "c", "", {"verdict": "false"})
+    tick(world, [Entry(1, action)], NIGHT_MS)
+    (spent,) = [one for one in budgets(world) if one["detector"] == "coverage_loss"]
+    assert spent["bars_times"] == pytest.approx(times)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 from .city import Story
 
 POLES = [f"pole-{i:04d}" for i in range(500)]
@@ -170,3 +172,44 @@ def test_who_had_a_case_is_told_that_a_person_put_it_under_another() -> None:
     story.after(1, [story.finding("feeder_trip", "feeder-01")])
     assert story.ledger.case(other).parent
     assert story.sent("merged") == [told.key]
+
+
+def test_a_split_holds_when_the_fault_comes_back() -> None:
+    """The same case, reopened by telemetry or by a person, stays out of that cause; another cause takes it in."""
+    story = Story()
+    story.after(1, [story.finding("feeder_trip", "feeder-01")])
+    story.after(1, [story.finding("lamp_out", "pole-0003")])
+    cause = story.only()
+    lamp = next(c.id for c in story.ledger.open_cases() if c.type == "lamp_out")
+    story.act("split", lamp, "its own fuse")
+
+    def worse(severity: int) -> None:
+        listed = {"children": ["pole-0003", "pole-0004"]}
+        story.after(1, [story.finding("feeder_trip", "feeder-01", severity=severity, evidence=listed)])
+
+    for how in ("telemetry", "person"):
+        story.act("close", lamp, "a new fuse")
+        story.after(1, [story.finding("lamp_out", "pole-0003", active=False)])
+        if how == "telemetry":
+            story.ledger.load(json.loads(json.dumps(story.ledger.dump())))
+            story.after(1, [story.finding("lamp_out", "pole-0003")])
+        else:
+            story.act("reopen", lamp, "dark again")
+        worse(3 if how == "telemetry" else 4)
+        assert (story.ledger.case(lamp).state, story.ledger.case(lamp).parent) == ("dispatched", "")
+    story.act("close", cause, "the drill is over")
+    story.after(1, [story.finding("cabinet_trip", "cabinet-000")])
+    other = next(c.id for c in story.ledger.open_cases() if c.type == "cabinet_trip")
+    assert story.ledger.case(lamp).parent == other
+
+
+def test_a_case_under_a_cause_is_with_nobody_who_gave_it_back() -> None:
+    """Nobody will accept it there: who returned it no longer reads along, by a person's merge or by correlation."""
+    story = Story()
+    story.after(1, [story.finding("lamp_out", f"pole-000{i}") for i in (1, 2)])
+    story.after(61)
+    one, other = (c.id for c in story.ledger.open_cases())
+    story.act("return", one, "not ours")
+    assert story.ledger.case(one).returned_by == ("lighting",)
+    story.act("merge", one, "the same cable", into=other)
+    assert (story.ledger.case(one).parent, story.ledger.case(one).returned_by) == (other, ())

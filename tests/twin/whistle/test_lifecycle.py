@@ -201,3 +201,59 @@ def test_a_judgement_may_be_given_again() -> None:
     told = [t.evidence["by"] for changes in story.log for t in changes.transitions if t.event == "evaluate"]
     assert told == ["unit", "citizen"]
     assert story.ledger.case(case).state == "evaluated"
+
+
+def test_one_case_is_one_verdict() -> None:
+    """Whoever judges it, however often, through a restart and a reopening; what the operator corrects is taken back."""
+    story = Story()
+    story.after(1, [story.finding("lamp_out", "pole-0001")])
+    story.after(61)
+    case = story.only()
+    story.act("close", case, "done")
+
+    def counted(verdict: str, by: str) -> list[int]:
+        assert all(told[:2] == ("lamp_out", "pole-0001") for told in story.log[-1].judged)
+        return [false for _, _, false in story.act("evaluate", case, verdict=verdict, by=by).judged]
+
+    assert [counted("false", by) for by in ("citizen", "unit", "operator")] == [[1], [], []]
+    assert [counted("false", "operator") for _ in range(30)] == [[]] * 30
+    copy = Ledger(story.places, story.policy)
+    copy.load(json.loads(json.dumps(story.ledger.dump())))
+    story.ledger = copy
+    assert [counted("useful", by) for by in ("citizen", "operator", "operator")] == [[], [-1], []]
+    assert [counted("false", by) for by in ("unit", "operator")] == [[], [1]]
+    story.act("reopen", case, "again")
+    story.act("close", case, "done again")
+    assert counted("false", "citizen") == []
+
+
+def test_a_verdict_of_before_it_was_remembered_is_not_counted_again() -> None:
+    """A case that an older version's checkpoint holds as evaluated says nothing of what its detectors counted."""
+    story = Story()
+    story.after(1, [story.finding("lamp_out", "pole-0001")])
+    story.after(61)
+    case = story.only()
+    story.act("close", case, "done")
+    story.act("evaluate", case, verdict="false")
+    told = json.loads(json.dumps(story.ledger.dump()))
+    for life in told["lives"]:
+        del life["counted"]
+        life["apart"] = False
+    story.ledger.load(told)
+    assert story.act("evaluate", case, verdict="false").judged == []
+    assert story.ledger.dump()["lives"][0]["apart"] == []
+
+
+def test_who_is_told_of_what_it_gave_back_has_a_say_again() -> None:
+    """A partner that got the case by transfer and returned it has none, until somebody asks it again."""
+    story = Story()
+    story.after(1, [story.finding("lamp_out", "pole-0001")])
+    story.after(61)
+    case = story.only()
+    story.act("transfer", case, "the desk itself?", department="operations")
+    story.act("return", case, "no")
+    assert story.ledger.case(case).returned_by == ("operations",)
+    story.act("transfer", case, "a cable", department="power")
+    story.act("return", case, "no cable")  # the desk is asked where it goes
+    assert story.ledger.case(case).returned_by == ("power",)
+    assert "operations" in story.ledger.case(case).parties
