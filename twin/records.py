@@ -74,9 +74,10 @@ class Batch:
 
     `duplicates` counts re-sent readings by (kind, row); `rejected` readings (messages, where no reading could be told)
     by (kind, row, reason), kind "" and row -1 where no registered device could be named. `refused` lists those of the
-    rejected whose (boot, seq) is known. `bad_values` counts single values that were left out of an accepted reading,
-    by (kind, row, reason). `samples` are the newest rejects (bounded). `messages` counts MQTT messages. `knocks`: of
-    each device that no register names its first message (bounded).
+    rejected whose (boot, seq) is known. `asides` counts messages that are no readings (answers, states) and could not
+    be read, by the same key; to the account they are rejected. `bad_values` counts single values that were left out of
+    an accepted reading, by (kind, row, reason). `samples` are the newest rejects (bounded). `messages` counts MQTT
+    messages. `knocks`: of each device that no register names its first message (bounded).
     """
 
     columns: tuple[Columns, ...] = ()
@@ -85,6 +86,7 @@ class Batch:
     rejected: dict[tuple[str, int, str], int] = field(default_factory=dict)
     samples: tuple[Reject, ...] = ()
     refused: tuple[Refused, ...] = ()
+    asides: dict[tuple[str, int, str], int] = field(default_factory=dict)
     bad_values: dict[tuple[str, int, str], int] = field(default_factory=dict)
     knocks: tuple[Reject, ...] = ()
 

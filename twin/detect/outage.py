@@ -78,8 +78,8 @@ class Outage:
         sure: dict[str, Mask] = {}
         likely: dict[str, Mask] = {}
         counted: dict[str, Mask] = {}
-        for kind, one in moment.presence.items():
-            limit = self._limit(kind, one, own[kind])
+        limits = {kind: self._limit(kind, one, own[kind]) for kind, one in moment.presence.items()}
+        for kind, limit in limits.items():
             lost = self._lost(kind, len(limit))
             with np.errstate(invalid="ignore"):
                 sure[kind] = (silent[kind] > limit) | lost
@@ -101,10 +101,9 @@ class Outage:
             share=float(p["cause_share"]),
         )
         signs = Signs(sure, likely, counted)
-        speaks = {kind: silent[kind] <= p["speaks_share"] * self._limit(kind, one, own[kind])
-                  for kind, one in moment.presence.items() if kind == "gateway"}  # fmt: skip
+        speaks = {kind: silent[kind] <= p["speaks_share"] * limits[kind] for kind in limits if kind == "gateway"}
         turns = self.together.step(signs, moment.now_ms, patience, self._talking_gateways(signs, speaks))
-        told = [self._told(turn, moment) for turn in turns]
+        told = [self._told(turn, moment, limits) for turn in turns]
         return [
             one for one in told if not one.active or self._params(one.type, one.subject, moment).get("enabled", True)
         ]
@@ -199,17 +198,18 @@ class Outage:
             talking += [("gateway", groups.ids[i]) for i in np.flatnonzero(most)]
         return talking
 
-    def _told(self, turn: Turn, moment: Moment) -> Finding:
-        return self._told_group(turn, moment) if turn.level else self._told_device(turn, moment)
+    def _told(self, turn: Turn, moment: Moment, limits: Mapping[str, F64]) -> Finding:
+        return (self._told_group if turn.level else self._told_device)(turn, moment, limits)
 
-    def _told_group(self, turn: Turn, moment: Moment) -> Finding:
+    def _told_group(self, turn: Turn, moment: Moment, limits: Mapping[str, F64]) -> Finding:
         subject, type_ = turn.group, CAUSES[turn.level]
         children = [self.city.registry.device(kind, int(row)) for kind, rows in turn.children for row in rows]
         children = [child for child in children if child != subject]
         newest = max((int(moment.presence[k].arrived[r].max()) for k, r in turn.children), default=turn.since_ms)
         en, zh = _WORDS[turn.level]
         detail = (f"{len(children)} devices silent together", f"{len(children)}台设备同时失联")
-        deaf = [one for kind, rows in turn.children for row in rows if (one := moment.refused.get((kind, int(row))))]
+        below = [(kind, int(row)) for kind, rows in turn.children for row in rows]
+        deaf = [one for kind, row in below if (one := self._speaks(kind, row, moment, limits)) is not None]
         if deaf:
             why, why_zh = refused(_mostly(deaf).reason)
             detail = (f"{detail[0]}, {len(deaf)} of them speak, but their readings are refused: {why}",
@@ -229,12 +229,12 @@ class Outage:
             evidence={"children": children, "silent": len(children), "members": turn.members} if turn.active else {},
         )
 
-    def _told_device(self, turn: Turn, moment: Moment) -> Finding:
+    def _told_device(self, turn: Turn, moment: Moment, limits: Mapping[str, F64]) -> Finding:
         device = self.city.registry.device(turn.kind, turn.row)
         one = moment.presence[turn.kind]
         key = (turn.kind, turn.row)
         silent_ms = float(one.silent_ms[turn.row])
-        speaks = self._speaks(turn, moment)
+        speaks = self._speaks(turn.kind, turn.row, moment, limits)
         if turn.active:
             type_ = self.said_as[key] = self._type(turn, one, speaks=speaks is not None)
         else:
@@ -271,14 +271,12 @@ class Outage:
             evidence=evidence,
         )
 
-    def _speaks(self, turn: Turn, moment: Moment) -> Refusal | None:
+    def _speaks(self, kind: str, row: int, moment: Moment, limits: Mapping[str, F64]) -> Refusal | None:
         """What was refused of a device that still speaks: more than once, and not longer ago than it may be silent."""
-        told = moment.refused.get((turn.kind, turn.row))
+        told = moment.refused.get((kind, row))
         if told is None or told.total < 2:
             return None
-        one = moment.presence[turn.kind]
-        limit = self._limit(turn.kind, one, self._local(turn.kind, one, moment.now_ms))
-        return told if moment.now_ms - told.last_ms <= limit[turn.row] else None
+        return told if moment.now_ms - told.last_ms <= limits[kind][row] else None
 
     def _type(self, turn: Turn, one: Presence, *, speaks: bool) -> str:
         if turn.kind == "pole" and self.lost[turn.row]:

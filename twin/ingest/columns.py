@@ -234,7 +234,7 @@ class _Work:
             try:
                 key, ok, detail = decode_ack(self.cuts.payload(index))
             except PayloadError as error:
-                self._reject(index, error)
+                self._set_aside(index, error)
             else:
                 self.out.answers.append(Answer(self._slot(index).topic.device, key, ok, detail))
 
@@ -246,7 +246,7 @@ class _Work:
             try:
                 up = decode_state(self.cuts.payload(index))
             except PayloadError as error:
-                self._reject(index, error)
+                self._set_aside(index, error)
             else:
                 at = int(self.arrived[index])
                 self.out.presences.append(Online(slot.kind.name, slot.row, slot.topic.device, up, at))
@@ -292,6 +292,11 @@ class _Work:
     def _reject(self, index: int, error: PayloadError) -> None:
         slot = None if self.numbers[index] == STRANGER else self._slot(index)
         self._count(self.batch.rejected, slot, error.reason)
+        self._sample(index, error.reason, error.detail)
+
+    def _set_aside(self, index: int, error: PayloadError) -> None:
+        """A message that cannot be read, but would have been no reading either."""
+        self._count(self.batch.asides, self._slot(index), error.reason)
         self._sample(index, error.reason, error.detail)
 
     def _count(self, counts: dict[tuple[str, int, str], int], slot: Slot | None, reason: str) -> None:

@@ -88,7 +88,7 @@ class Ledger:
                 page = self._page(kind, row)
                 page.duplicate[row] += count
                 page.touched[row] = True  # its sender has not heard the mark: it is told again
-            for (kind, row, reason), count in batch.rejected.items():
+            for (kind, row, reason), count in (*batch.rejected.items(), *batch.asides.items()):
                 if row < 0:
                     self._strangers[reason] += count
                 else:

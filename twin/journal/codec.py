@@ -120,6 +120,8 @@ def _encode_batch(batch: Batch) -> bytes:
     head: dict[str, Any] = {name: [[*key, count] for key, count in getattr(batch, name).items()] for name in COUNTS}
     head["messages"] = batch.messages
     head["samples"] = msgspec.to_builtins(batch.samples)
+    if batch.asides:
+        head["asides"] = [[*key, count] for key, count in batch.asides.items()]
     if batch.knocks:
         head["knocks"] = msgspec.to_builtins(batch.knocks)
     head["refused"] = [[r.kind, r.row, r.boot, r.seq, r.reason] for r in batch.refused]
@@ -284,6 +286,7 @@ def _decode_batch(payload: memoryview) -> Batch:
         columns=tuple(columns),
         messages=head["messages"],
         samples=msgspec.convert(head["samples"], tuple[Reject, ...]),
+        asides={tuple(entry[:-1]): entry[-1] for entry in head.get("asides", ())},
         knocks=msgspec.convert(head.get("knocks", ()), tuple[Reject, ...]),
         refused=tuple(Refused(*fields) for fields in head["refused"]),
         **counts,

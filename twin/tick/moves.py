@@ -89,6 +89,7 @@ def become(world: World, edit: CityEdit, files: CityFiles) -> None:
     for change in edit.changes:
         if change.replaces:
             _replace(world, change)
+    world.refusals.follow(world.city)
     gone, fresh = concerned(edit)
     for subject in {**gone, **fresh}:
         _unsay(world, subject)

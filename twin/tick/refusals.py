@@ -6,6 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
+from twin.city import City
 from twin.detect import Refusal
 from twin.records import I32
 
@@ -28,13 +31,22 @@ class Refusals:
 
     def heard(self, kind: str, rows: I32) -> None:
         """Good readings of these rows (sorted): what was refused before them is past."""
-        if self.held:
-            understood = set(rows.tolist())
-            self.held = {key: one for key, one in self.held.items() if key[0] != kind or key[1] not in understood}
+        held = np.array([row for of, row in self.held if of == kind], rows.dtype)  # of one type: else rows are copied
+        if len(held) and len(rows):
+            at = np.minimum(np.searchsorted(rows, held), len(rows) - 1)
+            for row in held[rows[at] == held].tolist():
+                del self.held[kind, row]
 
     def forget(self, kind: str, row: int) -> None:
         """Other hardware."""
         self.held.pop((kind, row), None)
+
+    def follow(self, city: City) -> None:
+        """The city has changed: what it no longer has will never say a good reading that would end this."""
+        for kind, row in [*self.held]:
+            roster = city.rosters.get(kind)
+            if roster is None or row >= len(roster) or not roster.alive[row]:
+                del self.held[kind, row]
 
     def dump(self) -> list[Any]:
         """As JSON-able values."""

@@ -231,6 +231,7 @@ class World:
         self.last_tick = int(told["last_tick"])
         self.learnt.load(told.get("learnt", {}))
         self.refusals.load(told.get("refusals", ()))
+        self.refusals.follow(self.city)
         self.link = LinkClock(**told["link"])
         self.rules.override({name: dict(values) for name, values in told["rules"].items()}, "checkpoint")
         for kind, arrays in told["models"].items():

@@ -361,7 +361,11 @@ def test_event_and_state() -> None:
     states = [("pole", "p-1", encode_state(True)), ("pole", "p-1", b""), ("pole", "p-1", b'{"online":7}')]
     received = columnise(columniser, states, "state")
     assert [p.up for p in received.presences] == [True]
-    assert received.batch.rejected == {("pole", 1, "type"): 1}
+    assert received.batch.asides == {("pole", 1, "type"): 1}
+    assert received.batch.rejected == {}, "it is no reading"
+    acks = columnise(columniser, [("pole", "p-1", b"{}"), ("pole", "p-1", b"[")], "ack")
+    assert sum(acks.batch.asides.values()) == 2
+    assert acks.batch.rejected == {}
     assert len(received.batch) == 0
 
 

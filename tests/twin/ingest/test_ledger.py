@@ -197,6 +197,14 @@ def test_two_readings_in_one_millisecond_are_two() -> None:
     assert len(admitted) == 2
 
 
+def test_answers_and_states_that_cannot_be_read_are_accounted_for() -> None:
+    """As rejected, of their device, though they are no readings."""
+    ledger = Ledger()
+    ledger.commit(ledger.admit(Batch(messages=2, rejected={("pole", 0, "type"): 1}, asides={("pole", 0, "type"): 1})))
+    assert ledger.tally("pole", 0).rejected == {"type": 2}
+    assert ledger.total().rejected == {"type": 2}
+
+
 def test_a_refused_reading_is_no_gap() -> None:
     """Its number counts as come: it is rejected once, a resend is a duplicate, the mark moves past it."""
     ledger = Ledger()

@@ -73,6 +73,7 @@ def test_every_field_of_a_batch_travels() -> None:
         samples=(Reject(1, "t", "topic", "d", b"\xff"),),
         refused=(Refused("pole", 1, 7, 8, "range"),),
         bad_values={("pole", 1, "range"): 4},
+        asides={("pole", 0, "type"): 2},
         knocks=(Reject(1, "t", "unknown_device", "", b"{}"),),
     )
     empty = Batch()

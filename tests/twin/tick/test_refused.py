@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pytest
 
-from tests.twin.tick.town import Day, Tally, said, town
-from twin.records import Batch
+from devices.cities.change import Change
+from tests.twin.tick.town import Day, Tally, said, town, town_files
+from twin.city import City, Registry
+from twin.detect.outage import Outage
+from twin.records import F64, Batch, Edit
+from twin.tick import CityEdit
+from twin.tick.refusals import Refusals
 from twin.tick.world import World
 
 POLES = [f"pole-{i}" for i in range(12)]
@@ -108,3 +116,68 @@ def test_a_gateway_whose_devices_are_all_refused_says_that_they_speak() -> None:
     assert lost.key.startswith(("gateway_loss:", "feeder_trip:"))
     assert "6 of them speak, but their readings are refused: of a wrong form" in lost.en
     assert "其中6台仍在上报但读数被拒收:格式不符" in lost.zh
+
+
+@pytest.mark.parametrize(("times", "after_s"), [(1, 120), (2, 5)])
+def test_a_group_is_not_said_to_speak_sooner_than_a_device(times: int, after_s: int) -> None:
+    """One word of each that was refused, or several that ended longer ago than a device may be silent."""
+    day = Day()
+    day.every(1, 600, talk(day))
+    behind = tuple(pole for i, pole in enumerate(POLES) if i % 2 == 0)  # those of gw-1
+    day.every(1, after_s, talk(day, behind))
+    day.tick([Batch(rejected={("pole", day.city.registry.row("pole", pole), "shape"): times for pole in behind})])
+    day.every(1, 600, talk(day, behind))
+    assert len(day.world.refusals.held) == 6
+    (lost,) = day.found
+    assert lost.key.startswith(("gateway_loss:", "feeder_trip:"))
+    assert lost.en.endswith("6 devices silent together")
+    assert lost.zh.endswith("6台设备同时失联")
+
+
+def test_limits_are_worked_out_once_a_mark(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many devices are found at once that speak and are refused."""
+    asked: list[str] = []
+    limit = Outage._limit
+
+    def counted(self: Outage, kind: str, one: Any, p: Any) -> F64:
+        asked.append(kind)
+        return limit(self, kind, one, p)
+
+    day = Day(City(replace(town_files(), nodes=()), Registry()))  # nobody has a cause in common
+    day.every(1, 600, talk(day))
+    day.every(1, 170, talk(day, tuple(POLES[:4]), lambda _now: {"unit": 1}))
+    monkeypatch.setattr(Outage, "_limit", counted)
+    for _ in range(60):
+        before, asked[:] = len(day.found), []
+        day.every(1, 1, talk(day, tuple(POLES[:4]), lambda _now: {"unit": 1}))
+        assert len(asked) == len(set(asked)) > 0
+        if len(day.found) > before:
+            break
+    assert sum("speaks, but" in one.en for one in day.found) == 4
+
+
+def test_one_refused_device_costs_nothing_in_a_tick_of_a_million() -> None:
+    """Few are held and looked up among those that were heard, not the other way round."""
+    refusals = Refusals()
+    refusals.note({("pole", row, "unit"): 1 for row in (0, 500_001, 3_000_000)} | {("cell", 4, "unit"): 1}, 5)
+    rows = np.arange(0, 2_000_000, 2, dtype=np.int32)
+    tracemalloc.start()
+    refusals.heard("pole", rows)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 100_000
+    assert set(refusals.held) == {("pole", 500_001), ("pole", 3_000_000), ("cell", 4)}
+
+
+def test_who_leaves_the_city_is_forgotten() -> None:
+    """A retired device, and one that the files no longer name at a restart: neither says a good reading any more."""
+    day = Day()
+    rows = {pole: day.city.registry.row("pole", pole) for pole in POLES[:3]}
+    day.tick([Batch(rejected={("pole", row, "unit"): 1 for row in rows.values()})])
+    retired = CityEdit("e-1", "wang", "fell over", (Change("devices", "pole-0", None),))
+    day.tick([Edit("city", retired.text())])
+    assert set(day.world.refusals.held) == {("pole", rows["pole-1"]), ("pole", rows["pole-2"])}
+    files = town_files()
+    fewer = replace(files, devices=tuple(d for d in files.devices if d.id not in ("pole-0", "pole-1")))
+    world = World.load(day.world.dump(), City(fewer, Registry(day.city.registry.names())), Tally())
+    assert set(world.refusals.held) == {("pole", rows["pole-2"])}
