@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import typer
-from rich.table import Column, Table
 
 from twin.command.client import CONFIG, JSON, OUT, Client, clock, words
 
@@ -175,14 +174,13 @@ def mutes(
     if as_json:
         OUT.print_json(data=told)
         return
-    table = Table(Column("id", min_width=32), "from (UTC)", "until", "types", "subjects", "who", "reason", box=None)
     for one in told:
         begins, ends = (clock(one[name]) for name in ("from_ms", "until_ms"))
-        table.add_row(
-            one["id"], begins, ends, words(" ".join(one["types"]) or "all"), words(" ".join(one["subjects"]) or "all"),
-            words(one["actor"]), words(one["reason"]),
-        )  # fmt: skip
-    OUT.print(table if told else "Nothing is kept quiet.")
+        types, subjects = (" ".join(one[name]) or "all" for name in ("types", "subjects"))
+        OUT.print(f"{one['id']}  {begins} - {ends} (UTC)", soft_wrap=True)
+        OUT.print(words(f"    {types} on {subjects}, by {one['actor']}: {one['reason']}"), soft_wrap=True)
+    if not told:
+        OUT.print("Nothing is kept quiet.")
 
 
 COMMANDS = (
