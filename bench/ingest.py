@@ -374,12 +374,8 @@ def fed(folder: Path, form: str, messages: int, qos: int) -> float:
 def peer(name: str, port: int, messages: int, qos: int) -> dict[str, Any]:
     """Messages per CPU-second of a peer."""
     with child("--child", "peer", "--peer", name, "--port", port, "--messages", messages, "--qos", qos) as running:
-        options = ["--child", "publisher", "--form", "json", "--messages", messages, "--qos", qos, "--boot", 99]
-        with child(*options, "--rate", 0, "--port", port) as publisher:
-            assert publisher.stdin is not None
-            assert running.stdout is not None
-            publisher.stdin.write("go\n")
-            publisher.stdin.flush()
+        assert running.stdout is not None
+        with sending(port, messages, qos, 99):
             told = json.loads(running.stdout.readline())
     rate = told["messages"] / told["cpu_s"] if told["cpu_s"] else 0.0
     return {"per_cpu_s": round(rate), "messages": told["messages"], "lost": messages - told["messages"]}
@@ -412,12 +408,8 @@ def broker_alone(broker: int, folder: Path, messages: int, rate: int) -> list[fl
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:
         assert running.stdout is not None
         running.stdout.readline()
-        options = ["--child", "publisher", "--form", "json", "--messages", messages, "--qos", 1, "--boot", 96]
-        with child(*options, "--rate", rate, "--port", broker) as publisher:
-            assert publisher.stdin is not None
+        with sending(broker, messages, 1, 96, rate=rate) as publisher:
             assert publisher.stdout is not None
-            publisher.stdin.write("go\n")
-            publisher.stdin.flush()
             sent = json.loads(publisher.stdout.readline())
             running.stdout.readline()
     marks = [line.split() for line in times.read_text(encoding="ascii").splitlines()]
@@ -425,15 +417,17 @@ def broker_alone(broker: int, folder: Path, messages: int, rate: int) -> list[fl
 
 
 @contextmanager
-def sending(port: int, messages: int, qos: int, boot: int, topics: Path | None = None) -> Iterator[None]:
-    """A child that sends messages from now on."""
+def sending(
+    port: int, messages: int, qos: int, boot: int, topics: Path | None = None, rate: int = 0
+) -> Iterator[subprocess.Popen[str]]:
+    """A child that sends messages from now on, and then says in a line when each of them left."""
     options = ["--child", "publisher", "--form", "json", "--messages", messages, "--qos", qos, "--boot", boot]
     options += ["--topics", topics] if topics else []
-    with child(*options, "--rate", 0, "--port", port) as publisher:
+    with child(*options, "--rate", rate, "--port", port) as publisher:
         assert publisher.stdin is not None
         publisher.stdin.write("go\n")
         publisher.stdin.flush()
-        yield
+        yield publisher
 
 
 def ordinary(broker: int, folder: Path, messages: int, qos: int, tools: Path) -> dict[str, Any]:

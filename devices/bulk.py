@@ -2,9 +2,9 @@
 
 paho reads a packet by three recv calls, writes each by one send, and spends most of a small device's time on a QoS 1
 message's bookkeeping. Its two socket primitives and its way with PUBACK are replaced (`_sock_recv`, `_sock_send`,
-`_handle_pubackcomp`, the same in all of paho 2.x);
-PUBLISH is written here, and PUBACK and QoS 0 messages that have arrived whole are taken apart here (MQTT 3.1.1,
-sections 3.3 and 3.4). Connecting, subscribing, keep-alive and all other packets stay paho's.
+`_handle_pubackcomp`, the same in all of paho 2.x); PUBLISH is written here, and PUBACK and QoS 0 messages that have
+arrived whole are taken apart here (MQTT 3.1.1, sections 3.3 and 3.4). Connecting, subscribing, keep-alive and all other
+packets stay paho's.
 """
 
 from __future__ import annotations
@@ -82,8 +82,8 @@ class BulkClient(mqtt.Client):
                 self._got, self._at = b"", 0
 
     def quick(self) -> bool:
-        """Take apart what has arrived, as far as it is PUBACKs and QoS 0 messages that are here
-        whole; what comes after is paho's. Whether there was any."""
+        """Take apart what has arrived, as far as it is PUBACKs and QoS 0 messages that are here whole; what comes after
+        is paho's. Whether there was any."""
         if self._taken is None or self._heard is None or self._in_packet["command"]:
             return False
         got, began, whole = self._got, self._at, len(self._got)

@@ -31,7 +31,8 @@ BURST = 32  # messages of one device before it is another's turn
 PROBE = 8  # readings of one device that go out again before its mark has moved
 
 Answerer = Callable[[Command], tuple[bool, str] | None]
-Said = tuple[str, int | None, bytes, bool]  # device, its time in ms, values (`encode_values`), whether it is an event
+# A device, its time in ms, values (`encode_values`), whether it is an event, and is sent twice, as bad links do.
+Said = tuple[str, int | None, bytes, bool, bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,7 @@ class _Line:
     """One device's queue: `waiting` (never published) and `held` (published, not covered)."""
 
     __slots__ = ("ack", "address", "cursor", "event", "held", "leave", "logged", "moved_s", "pace", "patience_s",
-                 "queued", "seq", "telemetry", "told", "twice", "waiting")  # fmt: skip
+                 "queued", "seq", "telemetry", "twice", "waiting")  # fmt: skip
 
     def __init__(self, address: Address, patience_s: float) -> None:
         self.address = address
@@ -78,7 +79,6 @@ class _Line:
         self.held: deque[Held] = deque()
         self.cursor = 0  # index in `held` of the next one to publish again; its length: none
         self.pace = self.leave = PROBE  # how many may go again after the last mark that moved; those left of them
-        self.told = 0  # the last number of ours that was published
         self.twice = False  # the newest is to be published twice
         self.moved_s = 0.0
         self.patience_s = patience_s
@@ -207,7 +207,7 @@ class Sender:
             told = encode_values(values)
         except PayloadError as error:
             raise PayloadError(error.reason, f"{device}: {error.detail}") from error
-        dropped = self.send_all([(device, t_ms, told, event)])
+        dropped = self.send_all([(device, t_ms, told, event, False)])
         if self._ready:
             self.link.wake()
         return not dropped
@@ -221,7 +221,7 @@ class Sender:
             raise DeviceError(f"the sender's thread has ended: {self._wire.failure}")
         before = self._dropped
         with self._lock:
-            for device, t_ms, values, event in readings:
+            for device, t_ms, values, event, twice in readings:
                 line = self._lines[device]
                 self._given += 1
                 if self._waiting >= self._limits.waiting:
@@ -232,19 +232,10 @@ class Sender:
                     line.waiting.popleft()
                     self._waiting -= 1
                 line.waiting.append((t_ms, values, event))
+                line.twice = line.twice or twice
                 self._waiting += 1
                 self._offer(line)
             return self._dropped - before
-
-    def repeat(self, device: str) -> None:
-        """Publish the device's last message twice, as devices on bad links do, when the link is woken."""
-        with self._lock:
-            line = self._lines[device]
-            line.twice = bool(line.waiting)
-            if not line.twice and line.held and line.cursor == len(line.held):
-                line.cursor -= 1
-                line.leave = max(1, line.leave)
-                self._offer(line)
 
     def cut(self, off: bool) -> None:
         """Lose the connection (the broker states the last will), or let it come back. Readings wait meanwhile."""
@@ -338,14 +329,12 @@ class Sender:
                 line.queued = False
             self._plan, self._staged = [], None
 
-    def _offer(self, line: _Line) -> bool:
-        """Queue a line that has something to publish and room in its window; whether it did. Holds the lock."""
+    def _offer(self, line: _Line) -> None:
+        """Queue a line that has something to publish and room in its window. Holds the lock."""
         new = line.waiting and line.cursor == len(line.held) < self._limits.window
-        if line.queued or not (line.due or new):
-            return False
-        line.queued = True
-        self._ready.append(line)
-        return True
+        if not line.queued and (line.due or new):
+            line.queued = True
+            self._ready.append(line)
 
     def stage(self) -> None:
         """Choose what to publish next, number what is new, and put it into the log's open batch."""
@@ -418,17 +407,16 @@ class Sender:
             return []
         batch: list[tuple[_Line, Held]] = []
         for line, again, new in plan:
-            first, line.logged = line.cursor, line.seq
+            first, published, line.logged = line.cursor, line.logged, line.seq
             # Marks may have come in between and have taken some of them away.
             line.cursor = min(len(line.held), first + again + new)
             mine = [(line, line.held[i]) for i in range(first, line.cursor)]
-            self._resent += sum(boot != self.boot or seq <= line.told for _, (boot, seq, _, _) in mine) if again else 0
+            if again:
+                self._resent += sum(boot != self.boot or seq <= published for _, (boot, seq, _, _) in mine)
             if line.twice and mine and not line.waiting:
                 mine.append(mine[-1])
                 self._resent += 1
                 line.twice = False
-            if new:
-                line.told = line.seq
             batch += mine
             line.leave -= again
             line.queued = False

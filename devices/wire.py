@@ -405,7 +405,8 @@ class Wire:
         """Calls that were made before `close` are still carried out."""
         tended_s = 0.0
         while not self._stopping:
-            if len(self._links) >= MANY:  # a broker sends each acknowledgement and mark by itself
+            many = len(self._links) >= MANY
+            if many:  # a broker sends each acknowledgement and mark by itself
                 time.sleep(GATHER_S)
             for key, mask in self._selector.select(0.1):
                 if key.data is None:
@@ -423,7 +424,7 @@ class Wire:
                 link.party.pump()
                 link.flush()
             now_s = time.monotonic()
-            if now_s - tended_s >= (TEND_S if len(self._links) < MANY else TEND_MANY_S):
+            if now_s - tended_s >= (TEND_MANY_S if many else TEND_S):
                 tended_s = now_s
                 for link in self._links:
                     link.tend(now_s)

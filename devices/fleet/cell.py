@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 
 from devices.faults.fault import Fault
-from devices.fleet.chance import ends, normals, stretch
+from devices.fleet.chance import Drift, normals, stretch
 from devices.fleet.life import Life, Moment
 from devices.fleet.thing import Thing, Values
 from devices.places import Device
@@ -28,7 +28,7 @@ class Cell(Thing):
 
     loud = frozenset(("cell_down", "backhaul_down"))
 
-    __slots__ = ("asleep", "capacity", "height", "lately", "mix", "near", "out", "peak", "setting")
+    __slots__ = ("asleep", "capacity", "drift", "height", "mix", "near", "out", "peak", "setting")
 
     def __init__(self, device: Device, seed: int) -> None:
         super().__init__(device, seed)
@@ -40,7 +40,7 @@ class Cell(Thing):
         self.height = 2.5 * e
         self.setting = device.attributes.get("txPowerSetting", 33.0)  # dBm
         self.near: list[Cell] = []
-        self.lately = (-1, 0.0, 0.0)  # a stretch of the drift of its people, with its ends
+        self.drift = Drift(self.salt)  # of its people
         self.out = self.asleep = 0  # neighbours out of service, and asleep
 
     def meet(self, near: list[Cell]) -> None:
@@ -112,12 +112,7 @@ class Cell(Thing):
         """How many are there. `stretched`: where the time stands in everybody's drift (`chance.stretch`)."""
         office, home, street = self.mix
         share = office * now.office + home * now.home + street * now.street
-        number, part = stretched
-        last, a, b = self.lately
-        if last != number:
-            a, b = ends(self.salt, number)
-            self.lately = number, a, b
-        return self.peak * share * math.exp(0.10 * (a + (b - a) * part))
+        return self.peak * share * math.exp(0.10 * self.drift.at(stretched))
 
     def _around(self, stretched: tuple[int, float], now: Moment) -> float:
         """Load of the likeliest neighbours that are on the air, 0..1: what they send disturbs."""

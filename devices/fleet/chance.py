@@ -49,9 +49,7 @@ def text_salt(text: str, seed: int) -> int:
 
 def drift(salt: int, t_s: float, period_s: float) -> float:
     """Smooth noise around 0 with deviation about 1: normal values every `period_s`, joined by a smooth step."""
-    low, part = stretch(t_s, period_s)
-    a, b = ends(salt, low)
-    return a + (b - a) * part
+    return Drift(salt).at(stretch(t_s, period_s))
 
 
 def stretch(t_s: float, period_s: float) -> tuple[int, float]:
@@ -62,6 +60,21 @@ def stretch(t_s: float, period_s: float) -> tuple[int, float]:
     return low, part * part * (3 - 2 * part)
 
 
-def ends(salt: int, low: int) -> tuple[float, float]:
-    """The values at the ends of a drift's stretch, to be kept by who asks often."""
-    return NORMAL[bits(salt, low) & 4095], NORMAL[bits(salt, low + 1) & 4095]
+class Drift:
+    """`drift` for who asks often: the values at the ends of the stretch that it was asked for last are kept."""
+
+    __slots__ = ("_ends", "_salt", "_stretch")
+
+    def __init__(self, salt: int) -> None:
+        self._salt, self._stretch, self._ends = salt, -1, (0.0, 0.0)
+
+    def at(self, stretched: tuple[int, float]) -> float:
+        """Its value where `stretch` says that we are."""
+        low, part = stretched
+        if low != self._stretch:
+            self._stretch, self._ends = (
+                low,
+                (NORMAL[bits(self._salt, low) & 4095], NORMAL[bits(self._salt, low + 1) & 4095]),
+            )
+        a, b = self._ends
+        return a + (b - a) * part

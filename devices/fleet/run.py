@@ -116,16 +116,12 @@ class Runner:
             sender = self.outlet.sender_of(said.device)
             if sender is None:
                 raise DeviceError(f"nobody sends for {said.device}")
-            reading = said.device, said.t_ms, said.body, said.event
+            reading = said.device, said.t_ms, said.body, said.event, said.again
             if sender in given:
                 given[sender].append(reading)
             else:
                 given[sender] = [reading]
             kinds.append(said.kind)
-            if said.again:
-                sender.send_all(given.pop(sender))
-                sender.repeat(said.device)
-                given[sender] = []  # to be woken
             if len(kinds) >= LOT:
                 self._give(given, kinds)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from devices.faults.fault import Fault
-from devices.fleet.chance import bits, ends, normals, stretch, uniform
+from devices.fleet.chance import Drift, bits, normals, stretch, uniform
 from devices.fleet.life import Life
 from devices.fleet.road import Line, shift
 from devices.fleet.thing import Thing, Values
@@ -55,8 +55,8 @@ class Truck(Thing):
 
     loud = frozenset(("cover_open", "terminal_tampering"))
 
-    __slots__ = ("advanced_ms", "axles", "berth", "cargo", "empty_kg", "going", "job", "kmh", "legal_kg", "line",
-                 "load_kg", "metres", "mood", "moving", "odometer", "phase", "phase_end_s", "raised", "said_raised",
+    __slots__ = ("advanced_ms", "axles", "berth", "cargo", "empty_kg", "going", "haste", "job", "kmh", "legal_kg",
+                 "line", "load_kg", "metres", "moving", "odometer", "phase", "phase_end_s", "raised", "said_raised",
                  "stray", "trip", "where")  # fmt: skip
 
     def __init__(self, device: Device, seed: int, job: Job | None, stray: Job | None = None, number: int = 0) -> None:
@@ -83,7 +83,7 @@ class Truck(Thing):
         self.odometer = 1000.0 * (self.salt % 200_000)
         self.trip = 0
         self.advanced_ms = 0
-        self.mood = (-1, 0.0, 0.0)  # a stretch of the drift of its driver's haste, with its ends
+        self.haste = Drift(self.salt)  # of its driver
 
     # -- memory -------------------------------------------------------------------------------------------------------
 
@@ -261,7 +261,9 @@ class Truck(Thing):
             return
         t_s = t_ms / 1000
         limit = min(FASTEST_KMH, line.limit(self.metres, self.kmh / 3.6 * BRAKES_S))
-        share = 0.95 + 0.06 * self._haste(t_s) - 0.3 * life.at(t_ms).traffic - 0.05 * (self.load_kg > 0)
+        share = (
+            0.95 + 0.06 * self.haste.at(stretch(t_s, HASTE_S)) - 0.3 * life.at(t_ms).traffic - 0.05 * (self.load_kg > 0)
+        )
         target = limit * min(1.0, max(0.3, share))
         if uniform(self.salt, t_ms // 30_000, 12) < 0.12:
             target = 0.0  # a light, a crossing
@@ -277,15 +279,6 @@ class Truck(Thing):
         self.odometer += moved
         if self.metres >= line.length_m - 0.5:
             self.phase_end_s = t_s
-
-    def _haste(self, t_s: float) -> float:
-        """`drift` over two minutes, with its ends kept."""
-        number, part = stretch(t_s, HASTE_S)
-        last, a, b = self.mood
-        if last != number:
-            a, b = ends(self.salt, number)
-            self.mood = number, a, b
-        return a + (b - a) * part
 
     def _midway(self) -> bool:
         """Between a third and two thirds of the way, far from both ends."""

@@ -273,7 +273,7 @@ def test_what_is_given_at_once_is_logged_at_once(
 
     def give() -> None:  # in the wire's thread, which would look after its links in between
         for sender, address in zip(senders, addresses, strict=True):
-            sender.send_all([(address.device, 1_700_000_000_000 + i, values, False) for i in range(3)])
+            sender.send_all([(address.device, 1_700_000_000_000 + i, values, False, False) for i in range(3)])
         wire.wake_all([sender.link for sender in senders])
 
     wire.call(give)
@@ -317,8 +317,8 @@ def test_a_message_is_sent_twice_where_a_bad_link_does_so(wire: Wire, broker: Te
     until(lambda: sender.link.is_ready)
 
     def give() -> None:
-        sender.send_all([("pole-1", 1_700_000_000_000 + i, encode_values({"pm25": 1.0}), False) for i in range(3)])
-        sender.repeat("pole-1")
+        values = encode_values({"pm25": 1.0})
+        sender.send_all([("pole-1", 1_700_000_000_000 + i, values, False, i == 2) for i in range(3)])
         wire.wake_all([sender.link])
 
     wire.call(give)
