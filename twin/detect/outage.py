@@ -92,7 +92,6 @@ class Outage:
             sure[kind] &= counted[kind]
             likely[kind] &= counted[kind]
         if "pole" in likely:
-            likely["pole"] |= counted["pole"] & self._unfed(silent["pole"], int(p["cause_members"]))
             sure["pole"] |= self._dark(likely["pole"])
         patience = Patience(
             device_ms={kind: 1000.0 * np.asarray(mine["hold_s"], np.float64) for kind, mine in own.items()},
@@ -150,32 +149,13 @@ class Outage:
         self.lost = grown(self.lost, n, 0)
         return self.lost[:n]
 
-    def _unfed(self, silent: F64, members: int) -> Mask:
-        """Poles that let two of their cadences go by on a feeder whose meter reads no voltage while several of its
-        poles said that their supply went: gone, also where a sparse past would let them be silent for long."""
-        groups, roster = self.city.groups["feeder"], self.city.rosters.get("pole")
-        if not self.dead.any() or "pole" not in groups.of or roster is None:
-            return np.zeros(len(silent), bool)
-        dead = self._dead_meters(groups.ids)
-        of = groups.of["pole"][: len(silent)]
-        gasped = np.bincount(of[(of >= 0) & self._lost("pole", len(of))], minlength=len(groups.ids)) >= members
-        cadence = np.full(len(silent), np.inf)
-        n = min(len(roster), len(cadence))
-        cadence[:n] = roster.cadence_s[:n]
-        with np.errstate(invalid="ignore"):
-            return (of >= 0) & (dead & gasped)[np.maximum(of, 0)] & (silent > 2000.0 * cadence)
-
-    def _dead_meters(self, feeders: Sequence[str]) -> Mask:
-        """Which of these feeders' own meters read no voltage."""
-        known = {self.city.registry.device("feeder", int(row)) for row in np.flatnonzero(self.dead)}
-        return np.array([id_ in known for id_ in feeders], bool)
-
     def _dark(self, likely: Mask) -> Mask:
         """Poles that are likely gone, as most of their feeder's are, while its own meter reads no voltage."""
         groups = self.city.groups["feeder"]
         if not self.dead.any() or "pole" not in groups.of:
             return np.zeros(len(likely), bool)
-        dead = self._dead_meters(groups.ids)
+        known = {self.city.registry.device("feeder", int(row)) for row in np.flatnonzero(self.dead)}
+        dead = np.array([id_ in known for id_ in groups.ids], bool)
         of = groups.of["pole"][: len(likely)]
         on = of >= 0
         gone, all_ = (np.bincount(of[mask], minlength=len(groups.ids)) for mask in (on & likely, on))

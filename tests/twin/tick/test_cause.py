@@ -160,14 +160,23 @@ def test_a_feeder_trip_is_one_finding_before_and_after(gasps: int, known: tuple[
     assert life.keys(active=False) == ["feeder_trip:feeder-1"]
 
 
-def test_a_feeder_trip_soon_after_a_sparse_past_is_one_finding() -> None:
-    """The past said something every two hours, so that nobody is overdue yet by what is usual: half of the poles' last
-    words and the feeder's own meter say what the others' silence means."""
-    life = Life(metered())
-    for _ in range(12):
-        life.now += 7_200_000
+def learn_sparsely(life: Life) -> None:
+    """A past as the demo's: it spoke every two hours, in the end every five minutes, and ended five minutes ago."""
+    life.tick([Edit("learning", "true")])
+    for pause_ms in (7_200_000,) * 12 + (300_000,) * 18:
+        life.now += pause_ms
         told = [(d.kind, d.id, life.now) for d in life.city.files.devices if d.kind in ("pole", "gateway", "feeder")]
         life.tick(life.columns(told, lambda _name, _t: 230.0))
+    life.tick([Link("down")])
+    life.now += 300_000
+    life.tick([Edit("learning", '"sparse"')])
+    life.tick([Link("up"), Link("drained")])
+
+
+def test_a_feeder_trip_soon_after_a_sparse_past_is_one_finding() -> None:
+    """Half of the poles' last words and the feeder's own meter say what the others' silence means."""
+    life = Life(metered())
+    learn_sparsely(life)
     life.live(100)
     began = life.now
     gasps = [f"pole-{i}" for i in range(0, 6, 2)]
@@ -185,18 +194,9 @@ def test_a_feeder_trip_soon_after_a_sparse_past_is_one_finding() -> None:
 
 @pytest.mark.parametrize(("cause", "gone"), [("gateway_loss:gw-1", behind_1), ("cabinet_trip:cab-11", None)])
 def test_a_cause_soon_after_a_sparse_past_is_one_finding(cause: str, gone: Callable[[str], bool] | None) -> None:
-    """The past that was learnt from spoke every two hours, in the end every five minutes, and ended five minutes ago;
-    live, it is the own cadence that says who is overdue."""
+    """Live, it is the own cadence that says who is overdue."""
     life = Life(metered(poles=24))
-    life.tick([Edit("learning", "true")])
-    for pause_ms in (7_200_000,) * 12 + (300_000,) * 18:
-        life.now += pause_ms
-        told = [(d.kind, d.id, life.now) for d in life.city.files.devices if d.kind in ("pole", "gateway", "feeder")]
-        life.tick(life.columns(told, lambda _name, _t: 230.0))
-    life.tick([Link("down")])
-    life.now += 300_000
-    life.tick([Edit("learning", '"sparse"')])
-    life.tick([Link("up"), Link("drained")])
+    learn_sparsely(life)
     life.live(60)
     began = life.now
     if gone is None:
