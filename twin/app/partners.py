@@ -6,6 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 from devices.places import Department
 from twin.deliver.cases import Cases
@@ -30,17 +31,12 @@ class Partners:
         ]
         return frozenset({*told.joint, *claims})
 
-    def of(self, case: Case, known: dict[str, frozenset[str]] | None = None) -> frozenset[str]:
+    def of(self, case: Case, joint: Callable[[str], frozenset[str]] | None = None) -> frozenset[str]:
         """The departments that have a say in a case; nobody before anybody was told of it, none that gave it back.
-        `known`: who joins by type, as far as found out already."""
+        `joint`: a `joint` that remembers, for who asks of many."""
         told = frozenset(case.parties)
         if case.department:
-            joint = known.get(case.type) if known is not None else None
-            if joint is None:
-                joint = self.joint(case.type)
-                if known is not None:
-                    known[case.type] = joint
-            told |= {case.department, *joint}
+            told |= {case.department, *(joint or self.joint)(case.type)}
         return told.difference(case.returned_by)
 
     def types(self, departments: Sequence[str]) -> tuple[str, ...]:
@@ -58,11 +54,11 @@ class Partners:
 
     def concern(self, cases: Cases, departments: Sequence[str], most: int) -> list[Case]:
         """The newest open cases in which the departments have a say: what they gave back takes no place among them."""
-        types, known = self.types(departments), dict[str, frozenset[str]]()
+        types, joint = self.types(departments), cache(self.joint)
         found, after = list[Case](), ""
         while len(found) < most:
             page = cases.cases(open_only=True, after=after, limit=most, departments=departments, types=types)
-            found += [case for case in page if not self.of(case, known).isdisjoint(departments)]
+            found += [case for case in page if not self.of(case, joint).isdisjoint(departments)]
             if len(page) < most:
                 break
             after = page[-1].id

@@ -78,7 +78,6 @@ class Session:
         self._more = False  # the last round ended because it was full
         self._drained = False
         self._answers = False  # our marker has come back on this connection: the broker lets us hear it
-        self._markers = 0  # sent so far
         self._asked = 0.0  # when the marker that is under way went out; 0: none is
         self._told = (time.monotonic(), now_ms())  # when the last one came back, by the machine's clock and the city's
         self._pace = 0.001  # seconds of ours in a millisecond of the city's, between the last two that came back
@@ -142,12 +141,12 @@ class Session:
                 poll.modify(self._socket, wanted)
             ready = dict(poll.poll(timeout_s * 1000))
             self._note_wake(ready)
-            if not reading and ready.get(self._socket.fileno(), 0) & (select.POLLHUP | select.POLLERR):
-                self._resume_at = 0.0  # it is read to its end at once, or as soon as there is room for that
+            told = ready.get(self._socket.fileno(), 0) & ~select.POLLOUT
+            if told and not reading:  # its end, or an error: read at once, or as soon as there is room for that
+                self._resume_at = 0.0
                 if not room:
                     poll.unregister(self._socket)
                     hung = True
-            told = ready.get(self._socket.fileno(), 0) & ~select.POLLOUT
             rested = room and not reading and (time.monotonic() >= self._resume_at or self._plenty())
             if rested or (reading and (self._more or told)):
                 self._read()
@@ -224,16 +223,15 @@ class Session:
         return min(max(1000.0 * most_ms * self._pace, least), most) / 1000.0
 
     def _send_marker(self) -> None:
-        self._markers += 1
         self.figures.markers += 1
-        packet_id = MARKER_ID + self._markers % MARKERS  # of one that is still under way it must not be taken
+        packet_id = MARKER_ID + self.figures.markers % MARKERS  # of one that is still under way it must not be taken
         self._out += publish(self.settings.marker, self._newest(), packet_id=packet_id, version=self.settings.version)
         self._asked = time.monotonic()
         self._flush()
 
     def _newest(self) -> bytes:
         """What the marker that went out last says. Older ones that come back say little: more waits behind them."""
-        return b"%s-%d" % (self._nonce, self._markers)
+        return b"%s-%d" % (self._nonce, self.figures.markers)
 
     def _read(self) -> None:
         """Read all that is there, up to ROUND_BYTES, and say when to read again. Raises ConnectionError at the end."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import httpx
@@ -13,6 +13,7 @@ from numpy.testing import assert_array_equal
 
 from tests import servers
 from tests.contracts.readings import HOUR_MS, T0, batch, rows
+from tests.twin.ingest.conftest import until
 from twin.errors import StoreDown
 from twin.store.victoriametrics import VictoriaStore
 
@@ -29,6 +30,12 @@ def server(tmp_path: Path) -> Iterator[servers.Server]:
 def flush(server: servers.Server) -> None:
     """Make what was written visible."""
     httpx.get(f"{server.url}/internal/force_flush", timeout=30).raise_for_status()
+
+
+def found_position(server: servers.Server) -> int:
+    """What a store that is opened anew takes for its position."""
+    with closing(VictoriaStore(server.url, rows())) as store:
+        return store.position()
 
 
 class Hand:
@@ -57,15 +64,8 @@ def test_the_position_follows_a_margin_behind(server: servers.Server) -> None:
     store.append(3, batch([(0, T0 + 2000, 3, {"voltage": 3.0})]))
     flush(server)
     # A busy server shows a series that is new to it some moments after it has taken it in.
-    found = 0
-    for _ in range(200):
-        again = VictoriaStore(server.url, rows())
-        found = again.position()
-        again.close()
-        if found:
-            break
-        time.sleep(0.1)
-    assert found == 2
+    until(lambda: found_position(server) > 0, "its position is shown")
+    assert found_position(server) == 2
     store.close()
 
 
