@@ -435,8 +435,8 @@ def ordinary(broker: int, folder: Path, messages: int, qos: int, tools: Path) ->
     with telegraf(broker, qos, tools, folder) as running:
         if running is None:
             return {"missing": "set CITYWHISTLE_TELEGRAF and CITYWHISTLE_INFLUXD, or --tools"}
-        before = running.cpu()
         with sending(broker, messages, qos, 97):
+            before = running.cpu()
             got = running.settle(messages)
         spent = [after - at for after, at in zip(running.cpu(), before, strict=True)]
     got["per_cpu_s"] = round(got["messages"] / max(spent[0], 1e-9))
@@ -457,8 +457,10 @@ def production(broker: int, folder: Path, options: argparse.Namespace) -> tuple[
             rates = []
             for _ in range(options.runs):
                 boot += 1
-                before, began = server.cpu(), time.monotonic()
-                with sending(broker, options.messages, qos, boot, names):
+                with sending(broker, options.messages, qos, boot, names) as publisher:
+                    before, began = server.cpu(), time.monotonic()
+                    assert publisher.stdout is not None
+                    publisher.stdout.readline()  # all sent; asking the server before would cost what is measured
                     came, spent = server.through(base + options.messages)
                 rates.append((came - base) / (spent - before))
                 notes.append(

@@ -90,7 +90,8 @@ def encode_mark(mark: Mark) -> bytes:
     """The retained payload of .../mark: {"boot", "seq"} and, where there are any, "beyond" and "older"."""
     if not mark.beyond and not mark.older:  # nearly every one
         return plain_mark(mark.boot, mark.seq)
-    return _dump({**_mark_fields(mark), **({"older": [_mark_fields(m) for m in mark.older]} if mark.older else {})})
+    older = b',"older":[%s]' % b",".join([b"{%s}" % _mark_fields(one) for one in mark.older]) if mark.older else b""
+    return b"{%s%s}" % (_mark_fields(mark), older)
 
 
 def decode_mark(device: str, payload: bytes) -> Mark:
@@ -201,11 +202,10 @@ def _within(quantity: Quantity, raw: float) -> float:
     return value
 
 
-def _mark_fields(mark: Mark) -> dict[str, Any]:
-    fields: dict[str, Any] = {"boot": mark.boot, "seq": mark.seq}
-    if mark.beyond:
-        fields["beyond"] = [list(pair) for pair in mark.beyond]
-    return fields
+def _mark_fields(mark: Mark) -> bytes:
+    """As JSON, written without its encoder: after a restart of all senders every mark has an older boot."""
+    beyond = b',"beyond":[%s]' % b",".join([b"[%d,%d]" % pair for pair in mark.beyond]) if mark.beyond else b""
+    return b'"boot":%d,"seq":%d%s' % (mark.boot, mark.seq, beyond)
 
 
 def _read_mark(device: str, fields: object, older: tuple[Mark, ...]) -> Mark:
