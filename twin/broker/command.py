@@ -16,7 +16,7 @@ from rich.table import Table
 from devices.cities.load import load_city
 from devices.errors import CityFileError
 from twin.broker.access import AccessError, accounts
-from twin.broker.conf import BrokerFiles
+from twin.broker.conf import HOME, BrokerFiles
 from twin.broker.nats import LOST
 from twin.broker.process import BrokerFailed, check_port, prepare_broker, record_pid, reload_broker, stop_leftover
 from twin.broker.provision import provision, read_credentials
@@ -25,7 +25,6 @@ app = typer.Typer(name="broker", no_args_is_help=True, help="The MQTT broker: it
 
 City = Annotated[Path, typer.Argument(help="directory of the city's files")]
 Directory = Annotated[Path, typer.Option("--dir", help="where the broker's files lie")]
-HOME = Path(".citywhistle/broker")
 SHIPPED = Path("devices/cities/helsinki")
 
 

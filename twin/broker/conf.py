@@ -12,6 +12,8 @@ from pathlib import Path
 
 from twin.errors import TwinError
 
+HOME = Path(".citywhistle/broker")  # the folder that the shipped mosquitto.conf names
+
 
 class BrokerConfError(TwinError):
     """The broker's configuration cannot be made: the message says which line is wanted."""

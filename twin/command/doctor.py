@@ -8,18 +8,13 @@ import platform
 import shutil
 import socket
 import sqlite3
-import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import httpx
-import paho.mqtt.client as mqtt
 import typer
-from paho.mqtt.enums import CallbackAPIVersion
-from paho.mqtt.properties import Properties
-from paho.mqtt.reasoncodes import ReasonCode
 from rich.table import Table
 
 from devices.clock import read_clock
@@ -27,6 +22,7 @@ from devices.errors import DeviceError
 from twin.access import Access
 from twin.access.access import FILE as USERS
 from twin.access.chain import BOOKS
+from twin.broker.knock import Certificates, Silent, refusal
 from twin.command.client import CONFIG, JSON, OUT, read_note, settings_of, words
 from twin.errors import AccessError, SettingsError
 from twin.settings import Settings, read_secret
@@ -119,36 +115,20 @@ def _broker(settings: Settings) -> Iterator[Sign]:
     except SettingsError as error:
         yield Sign("broker", "bad", str(error), "`make install` makes the credentials")
         return
-    answered = threading.Event()
-    codes: list[ReasonCode] = []
-
-    def connected(_c: mqtt.Client, _u: object, _f: mqtt.ConnectFlags, code: ReasonCode, _p: Properties | None) -> None:
-        codes.append(code)
-        answered.set()
-
-    client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id="", protocol=mqtt.MQTTv311)
-    client.on_connect = connected
-    if told.user:
-        client.username_pw_set(told.user, password or None)
-    if told.tls:
-        client.tls_set(told.ca_file or None, told.cert_file or None, told.key_file or None)
+    tls = Certificates(told.ca_file, told.cert_file, told.key_file) if told.tls else None
     try:
-        client.connect(told.host, told.port, keepalive=10)
+        refused = refusal(told.host, told.port, told.user, password, tls)
+    except Silent as error:
+        yield Sign("broker", "bad", f"{address}: {error}", "is it an MQTT port?")
     except OSError as error:
         advice = "start it: `mosquitto -c mosquitto.conf` in the project folder, or set [broker] host and port"
         yield Sign("broker", "bad", f"{address}: {error.strerror or error}", advice)
-        return
-    client.loop_start()
-    answered.wait(5.0)
-    client.disconnect()
-    client.loop_stop()
-    if not codes:
-        yield Sign("broker", "bad", f"{address}: no answer to MQTT CONNECT in 5 s", "is it an MQTT port?")
-    elif codes[0].is_failure:
-        advice = "check [broker] user and password_file against the broker's password file"
-        yield Sign("broker", "bad", f"{address}: {codes[0]}", advice)
     else:
-        yield Sign("broker", "ok", f"{address} takes user {told.user!r}")
+        if refused:
+            advice = "check [broker] user and password_file against the broker's password file"
+            yield Sign("broker", "bad", f"{address}: {refused}", advice)
+        else:
+            yield Sign("broker", "ok", f"{address} takes user {told.user!r}")
 
 
 def _store(settings: Settings) -> Iterator[Sign]:

@@ -26,9 +26,10 @@ from devices.faults.scenario import read_scenario
 from devices.places import CityFiles
 from twin.app.history import city_now
 from twin.broker import nats
-from twin.broker.conf import BrokerFiles
+from twin.broker.conf import HOME, BrokerFiles
 from twin.broker.process import Broker, BrokerFailed, PortTaken, check_port, prepare_broker
 from twin.broker.provision import provision
+from twin.demo.borrow import borrow
 from twin.demo.children import Child
 from twin.demo.inbox import Inbox
 from twin.demo.past import write_past
@@ -168,11 +169,10 @@ class Stage:
         provisioned = provision(now.devices, self.scene.broker)
         files = provisioned.files
         if self.wishes.broker:
-            host, _, port = self.wishes.broker.rpartition(":")
-            if not host or not port.isdigit() or not 0 < int(port) < 65536:
-                raise DemoFailed(f"--broker {self.wishes.broker}: give HOST:PORT, like 192.0.2.7:1883")
-            self.say(f"  broker    yours at {host}:{port}; it must know the users of {files.passwords}")
-            return host, int(port), files
+            users = [account.user for account in provisioned.accounts]
+            host, port, files = borrow(self.wishes.broker, users, (files, BrokerFiles(HOME)), self.say, self.stopping)
+            self.say(f"  broker    yours at {host}:{port}, with the passwords of {files.dir}")
+            return host, port, files
         try:
             prepared = prepare_broker(self.scene.broker)
             self._broker = Broker(prepared, leashed=True)
