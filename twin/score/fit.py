@@ -21,6 +21,7 @@ RANKS = 8  # parts of a column's range
 SHORTEST, LONGEST = 16, 256
 TOGETHER = 64  # columns that are fitted at once
 MANY = 8  # columns: beyond, every third window tells their usual shape
+FEW = 64  # windows that are averaged in one go
 FORM = 0.3  # spreads: windows of less than this are not blown up to the size of others
 
 
@@ -85,6 +86,10 @@ def shapes(x: F64, window: int, every: int = 1) -> F64:
     edges = np.linspace(0, window, parts + 1).astype(np.intp)
     at = np.arange(0, len(x) - window + 1, every)
     means = np.zeros((len(at), x.shape[1], SEGMENTS))
+    if len(at) <= FEW:
+        sums = np.diff(total[at[:, None] + edges], axis=1) / np.diff(edges)[:, None]
+        means[:, :, :parts] = sums.transpose(0, 2, 1)
+        return means
     before = total[at + edges[0]]
     for part in range(parts):
         after = total[at + edges[part + 1]]

@@ -4,11 +4,12 @@ order. Memory stays bounded; only a table out of order costs 16 bytes a row for 
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import os
 import tempfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -47,6 +48,12 @@ class _Scratch:
     texts: Path
     rows: int
     ordered: bool
+    wide: int  # 1 + C
+    kept: tuple[int, ...]  # of the row, the values that are scored
+    lost: int  # times that were written but could not be read
+
+    def table(self) -> NDArray[np.float64]:
+        return np.memmap(self.file, np.float64, "r", shape=(self.rows, self.wide))
 
 
 def detect(
@@ -60,14 +67,10 @@ def detect(
     progress: Progress = lambda _what, _done, _all: None,
 ) -> Outcome:
     """Score a CSV into another. Raises TableBroken; `out` is replaced as a whole, or not at all."""
+    _apart(path, out, plot)
     with tempfile.TemporaryDirectory(prefix="citywhistle-detect-") as folder:
-        table = Table(path, time, values or ())
-        try:
-            scratch = _read(table, Path(folder), path.stat().st_size, progress)
-        finally:
-            table.close()
-        shape = table.shape
-        told = _judge(scratch, len(shape.values), Path(folder) / "told", progress)
+        scratch, shape = _taken(path, time, values or [], Path(folder), progress)
+        told = _judge(scratch, Path(folder) / "told", progress)
         picture = Picture(shape.value_names, scratch.rows) if plot else None
         alarms = _write(out, scratch, told, shape, chinese, picture, progress)
         if plot and picture:
@@ -75,8 +78,43 @@ def detect(
     return Outcome(shape, scratch.rows, alarms, scratch.ordered)
 
 
+def _apart(path: Path, out: Path, plot: Path | None) -> None:
+    """Nothing that is written may take the place of the table, of each other, or of what is no file."""
+    places = [(path, "the table"), (out, "--out"), *([(plot, "--plot")] if plot else [])]
+    for (a, first), (b, second) in itertools.combinations(places, 2):
+        if a.resolve() == b.resolve():
+            raise TableBroken(f"{second} is {first} itself; name another file")
+    for place, _ in places[1:]:
+        if place.exists() and not place.is_file():
+            raise TableBroken(f"{place} cannot be written: it is no regular file")
+        if not place.resolve().parent.is_dir():
+            raise TableBroken(f"{place} cannot be written: the folder {place.parent} does not exist")
+
+
+def _taken(path: Path, time: str, values: list[str], folder: Path, progress: Progress) -> tuple[_Scratch, Shape]:
+    """The table's rows and shape. Whether day or month stands first may show only after the rows by which the table is
+    recognised: where times were lost, the other way is tried too."""
+    size = path.stat().st_size if path.is_file() else 0
+
+    def read(form: str) -> tuple[_Scratch, Shape]:
+        table = Table(path, time, values, form)
+        try:
+            return _read(table, folder, size, progress), table.shape
+        finally:
+            table.close()
+
+    scratch, shape = read("")
+    other = {"mdy": "dmy", "dmy": "mdy"}.get(shape.time_format)
+    if other and scratch.lost and path.is_file():
+        turned, turned_shape = read(other)
+        scratch, shape = (turned, turned_shape) if turned.lost < scratch.lost else read("")
+    kept = tuple(shape.values[i - 1] for i in scratch.kept)
+    return scratch, replace(shape, values=kept)
+
+
 def _read(table: Table, folder: Path, size: int, progress: Progress) -> _Scratch:
-    rows, ordered, newest = 0, True, -np.inf
+    rows, ordered, newest, lost = 0, True, -np.inf, 0
+    seen = np.zeros(len(table.shape.values), bool)
     file, texts = folder / "rows", folder / "texts"
     with file.open("wb") as numbers, texts.open("w", encoding="utf-8") as words:
         for chunk in table.chunks():
@@ -87,34 +125,38 @@ def _read(table: Table, folder: Path, size: int, progress: Progress) -> _Scratch
                 ordered &= bool(known[0] >= newest and (np.diff(known) >= 0).all())
                 newest = max(newest, float(known.max()))
             rows += len(chunk.t)
+            lost += sum(bool(text) for text, t in zip(chunk.texts, chunk.t, strict=True) if not np.isfinite(t))
+            seen |= np.isfinite(chunk.x).any(axis=0)
             progress("read", chunk.used, size)
     if not rows:
         raise TableBroken("the table has a header but no rows")
-    return _Scratch(file, texts, rows, ordered)
+    held = [i for i, at in enumerate(table.shape.values) if seen[i] or at not in table.shape.maybe]
+    kept = tuple(i + 1 for i in held or range(len(seen)))
+    return _Scratch(file, texts, rows, ordered, 1 + len(seen), kept, lost)
 
 
-def _order(scratch: _Scratch, columns: int) -> NDArray[np.intp] | None:
+def _order(scratch: _Scratch) -> NDArray[np.intp] | None:
     """Rows by time, rows of one time as they stand; None where they stand so already. A row without a time keeps to the
     row before it."""
     if scratch.ordered:
         return None
-    t = np.array(np.memmap(scratch.file, np.float64, "r", shape=(scratch.rows, 1 + columns))[:, 0])
+    t = np.array(scratch.table()[:, 0])
     known = np.isfinite(t)
     last = np.maximum.accumulate(np.where(known, np.arange(len(t)), -1))
     t = np.where(last >= 0, t[last], -np.inf)
     return np.argsort(t, kind="stable")
 
 
-def _judge(scratch: _Scratch, columns: int, file: Path, progress: Progress) -> NDArray[np.float64]:
-    rows = np.memmap(scratch.file, np.float64, "r", shape=(scratch.rows, 1 + columns))
+def _judge(scratch: _Scratch, file: Path, progress: Progress) -> NDArray[np.float64]:
+    rows, columns = scratch.table(), len(scratch.kept)
     told = np.memmap(file, np.float64, "w+", shape=(scratch.rows, TOLD + columns))
-    order = _order(scratch, columns)
+    order = _order(scratch)
     scorer, steps, alarms = Scorer(columns), Steps(), Alarms()
     for first in range(0, scratch.rows, CHUNK):
         end = min(first + CHUNK, scratch.rows)
         at: Any = slice(first, end) if order is None else order[first:end]
         part = np.array(rows[at])
-        told[at] = judged(part[:, 0], part[:, 1:], scorer, steps, alarms)
+        told[at] = judged(part[:, 0], part[:, scratch.kept], scorer, steps, alarms)
         progress("judge", end, scratch.rows)
     return told
 
@@ -135,15 +177,14 @@ def judged(t: F64, x: F64, scorer: Scorer, steps: Steps, alarms: Alarms) -> F64:
 
 def _write(out: Path, scratch: _Scratch, told: F64, shape: Shape, chinese: bool, picture: Picture | None,
            progress: Progress) -> int:  # fmt: skip
-    rows = np.memmap(scratch.file, np.float64, "r", shape=(scratch.rows, 1 + len(shape.values)))
-    alarms = 0
+    rows, alarms = scratch.table(), 0
     part = out.with_name(f".{out.name}.{os.getpid()}.part")
     try:
         with part.open("w", encoding="utf-8", newline="") as file, scratch.texts.open(encoding="utf-8") as texts:
             writer = csv.writer(file, lineterminator="\n")
             writer.writerow(["time", "score", "alarm", "reason", *(f"score_{name}" for name in shape.value_names)])
             for first in range(0, scratch.rows, CHUNK):
-                some, x = np.array(told[first : first + CHUNK]), np.array(rows[first : first + CHUNK, 1:])
+                some, x = np.array(told[first : first + CHUNK]), np.array(rows[first : first + CHUNK])[:, scratch.kept]
                 writer.writerows(_lines(texts, some, x, shape, chinese))
                 alarms += int(some[:, 1].sum())
                 if picture:

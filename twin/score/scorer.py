@@ -19,6 +19,7 @@ CELLS = 1 << 18  # steps x columns remembered at most, but 1024 steps
 MOST = 15.0  # no rarity is told beyond 1e-15
 ALARM = 4.0  # rarity of an alarm: one row in 10,000
 GREEN = 60.0  # steps: who has learnt from no more than these is believed half
+NEVER_MOVED = 1e-9  # scale of a column of zeros
 SCALED = 1e15  # values are held within so many first scales
 
 
@@ -141,8 +142,11 @@ class Scorer:
         middle = ordered[np.maximum(count - 1, 0) // 2, np.arange(self.columns)]
         self.centre = np.where(count > 0, np.nan_to_num(middle), 0.0)
         filled = np.where(known, rows, self.centre)
-        wide = scale_of(filled - self.centre)
-        self.scale = np.maximum(np.where(wide > 1e-8 * np.abs(self.centre), wide, 0.01 * np.abs(self.centre)), 1e-9)
+        off = filled - self.centre
+        unit = np.abs(off).max(axis=0)  # a table in amperes has the scores of one in picoamperes
+        wide = scale_of(off / np.where(unit > 0, unit, 1.0)) * unit
+        usual = np.where(wide > 1e-8 * np.abs(self.centre), wide, 0.01 * np.abs(self.centre))
+        self.scale = np.where(usual > 0, np.maximum(usual, 1e-300), NEVER_MOVED)
         z = self._scaled(rows)
         self.x = np.nan_to_num(z)
         self.known = known.astype(np.float64)

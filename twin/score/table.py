@@ -8,8 +8,9 @@ import gzip
 import io
 import itertools
 import math
+import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, BinaryIO, cast
 
@@ -25,8 +26,16 @@ COLUMNS = 10_000
 FIELD = 1 << 20  # characters
 TIME_NAMES = {"time", "timestamp", "datetime", "date", "ts", "t", "sdate", "index", "idx", "no", "step", "", "时间",
               "日期", "时间戳", "unnamed: 0"}  # fmt: skip
+_TIME_WORDS = {"time", "timestamp", "datetime", "date", "epoch", "unixtime", "ts", "ds"}
+_EPOCHS = ((3e8, 4e9), (3e11, 4e12), (3e14, 4e15), (3e17, 4e18))  # 1979 to 2096 in s, ms, us, ns
 # Answers, not measurements: judging by them would be cheating.
-LABELS = {"label", "labels", "is_anomaly", "anomaly", "ground_truth", "is_anomalous", "is_outlier", "outlier"}
+LABELS = {"label", "labels", "isanomaly", "anomaly", "anomalies", "anomalylabel", "groundtruth", "isanomalous",
+          "isoutlier", "outlier", "changepoint", "ischangepoint", "attack", "isattack"}  # fmt: skip
+_BLANKS = {"na", "nan", "n/a", "null", "none", "-", "#", "?"}
+_SEPARATOR = re.compile(r"sep=.", re.IGNORECASE)
+_DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
+_DOTTED = re.compile(r"[+-]?\d{1,3}(?:\.\d{3})+(?:,\d+)?")  # 1.234,5 and, where commas are decimal, 1.234
+_DECIMAL_DOT = re.compile(r"[+-]?\d*\.\d+")
 _CALENDAR = {"year", "month", "day", "hour", "minute", "second"}
 
 
@@ -48,6 +57,7 @@ class Shape:
     values: tuple[int, ...]
     left_out: tuple[str, ...]
     clock: int = -1  # the column with the time of day, where it stands beside the date; -1: none
+    maybe: tuple[int, ...] = ()  # values that were blank in all rows looked at: columns only if a number comes
 
     @property
     def value_names(self) -> tuple[str, ...]:
@@ -56,7 +66,8 @@ class Shape:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Rows as read: times as text and as numbers [N], values [N, C] (NaN: none), bytes of the file used so far."""
+    """Rows as read: times as text and as numbers [N], values [N, C] (NaN: none), bytes of the file used so far (0 where
+    that cannot be known)."""
 
     texts: list[str]
     t: F64
@@ -67,14 +78,16 @@ class Chunk:
 class Table:
     """An open CSV. Raises TableBroken with what to do where it cannot be understood."""
 
-    def __init__(self, path: Path, time: str = "", values: Sequence[str] = ()) -> None:
+    def __init__(self, path: Path, time: str = "", values: Sequence[str] = (), form: str = "") -> None:
+        """`form`: the reader of times (twin.score.times), in place of the one that is recognised."""
         try:
             raw = path.open("rb")
         except OSError as error:
             raise TableBroken(f"{path} cannot be read: {error.strerror or error}") from error
         self.raw: BinaryIO = raw
         try:
-            self.rows, self.shape, self.first = self._open(path, time, values)
+            self.rows, shape, self.first = self._open(path, time, values)
+            self.shape = replace(shape, time_format=form or shape.time_format)
         except BaseException:
             raw.close()
             raise
@@ -118,17 +131,20 @@ class Table:
             texts = [str(i) for i in range(first, first + len(lines))]
         x = np.array([[_value(row[i], comma) if i < len(row) else math.nan for i in self.shape.values]
                       for row in lines])  # fmt: skip
-        return Chunk(texts, t, x.reshape(len(lines), len(self.shape.values)), self.raw.tell())
+        used = self.raw.tell() if self.raw.seekable() else 0
+        return Chunk(texts, t, x.reshape(len(lines), len(self.shape.values)), used)
 
     def close(self) -> None:
         self.raw.close()
 
 
 def _said(text: Iterable[str]) -> Iterator[str]:
-    """The lines after the remarks (`# ...`) at a file's head; a header may begin with # itself."""
+    """The lines after the remarks (`# ...`) and the `sep=;` at a file's head; a header may begin with # itself."""
     lines = iter(text)
     remarks: list[str] = []
     for line in lines:
+        if not remarks and _SEPARATOR.fullmatch(line.strip()):
+            continue
         if not line.startswith("#"):
             header = len(remarks) == 1 and bool(remarks[0].strip("#\r\n ")) and _alike(remarks[0], line)
             yield from remarks if header else ()
@@ -149,13 +165,45 @@ def _parsed(text: io.TextIOWrapper, delimiter: str, path: Path) -> Iterator[list
     if delimiter == " ":
         source: Iterator[list[str]] = (line.split() for line in _said(text))
     else:
-        source = csv.reader((line.replace("\0", "") for line in _said(text)), delimiter=delimiter)
+        lines = _Lines(line.replace("\0", "") for line in _said(text))
+        source = _closed(csv.reader(lines, delimiter=delimiter), lines, path)
     try:
         yield from (row for row in source if (row and any(cell.strip() for cell in row)) or len(row) > 1)
     except csv.Error as error:
         raise TableBroken(f"{path}: a row cannot be read: {error}") from error
     except (OSError, EOFError) as error:
         raise TableBroken(f"{path} ends in the middle: {error}") from error
+
+
+class _Lines:
+    """Lines, and whether they are at an end."""
+
+    def __init__(self, lines: Iterator[str]) -> None:
+        self.lines = lines
+        self.read = 0
+        self.over = False
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        try:
+            line = next(self.lines)
+        except StopIteration:
+            self.over = True
+            raise
+        self.read += 1
+        return line
+
+
+def _closed(rows: Iterator[list[str]], lines: _Lines, path: Path) -> Iterator[list[str]]:
+    """The rows; a quote that is never closed would take all rows after it into one cell, and is an error."""
+    begun = 1
+    for row in rows:
+        if lines.over:
+            raise TableBroken(f"{path}: a quote in the row that begins in line {begun} is never closed")
+        yield row
+        begun = lines.read + 1
 
 
 def _when(row: Sequence[str], time: int, clock: int) -> str:
@@ -165,7 +213,10 @@ def _when(row: Sequence[str], time: int, clock: int) -> str:
 
 
 def _value(text: str, comma: bool) -> float:
-    return number(text.replace(",", ".") if comma else text)
+    if comma:
+        text = text.replace(".", "") if _DOTTED.fullmatch(text.strip()) else text
+        text = text.replace(",", ".")
+    return number(text)
 
 
 def encoding_of(start: bytes) -> str:
@@ -201,9 +252,8 @@ def shape_of(encoding: str, delimiter: str, rows: list[list[str]], time: str, va
     width = max(len(row) for row in rows)
     if width > COLUMNS:
         raise TableBroken(f"the table has {width} columns; at most {COLUMNS} can be scored")
-    comma = delimiter != "," and sum(cell.strip().replace(",", "", 1).lstrip("-").isdigit() and "," in cell
-                                     for row in rows for cell in row) > 0  # fmt: skip
-    header = _has_header(rows, comma)
+    comma = delimiter != "," and _decimal_comma(rows)
+    header = _has_header(rows, comma) or _is_counted(rows)
     body = rows[1:] if header else rows
     named = [cell.strip() for cell in rows[0]] if header else []
     names = _told_apart([named[i] if i < len(named) and named[i] else f"column {i}" for i in range(width)])
@@ -218,16 +268,54 @@ def shape_of(encoding: str, delimiter: str, rows: list[list[str]], time: str, va
         raise TableBroken(f"the column {names[at]!r} holds no times that can be read; name another with --time-column")
     calendar = _CALENDAR if {"year", "month", "day"} <= set(raw) else set()
     left_out: list[str] = []
+    maybe: list[int] = []
     if values:
         chosen = [_place(value, names) for value in values]
+        chosen = list(dict.fromkeys(chosen))
     else:
-        chosen = [i for i in range(width) if i != at and _numeric(columns[i], comma)]
-        left_out = [names[i] for i in chosen if raw[i] in LABELS | calendar]
-        chosen = [i for i in chosen if raw[i] not in LABELS | calendar]
+        maybe = [i for i in range(width) if i != at and i < len(named) and named[i] and not _said_in(columns[i])]
+        told = [i for i in range(width) if i != at and (i in maybe or _numeric(columns[i], comma))]
+        answers = {i for i in told if _plain(raw[i]) in LABELS or raw[i] in calendar}
+        if not header and len(told) == 2 and at < 0 and _answers(columns[told[1]]) and not _answers(columns[told[0]]):
+            answers.add(told[1])
+        left_out = [names[i] for i in told if i in answers]
+        chosen = [i for i in told if i not in answers]
     if not chosen:
-        raise TableBroken("no column of numbers was found; name them with --value-columns")
+        seen = f" beside {', '.join(left_out)}" if left_out else ""
+        raise TableBroken(f"no column of numbers was found{seen}; name them with --value-columns")
     return Shape(encoding, delimiter, comma, header, names, at, form, tuple(chosen), tuple(left_out),
-                 clock)  # fmt: skip
+                 clock, tuple(maybe))  # fmt: skip
+
+
+def _decimal_comma(rows: list[list[str]]) -> bool:
+    """Whether more cells say 1,5 than say 1.5."""
+    cells = [cell.strip() for row in rows for cell in row]
+    commas = sum(_DECIMAL_COMMA.fullmatch(cell) is not None or (_DOTTED.fullmatch(cell) is not None and "," in cell)
+                 for cell in cells)  # fmt: skip
+    dots = sum(_DECIMAL_DOT.fullmatch(cell) is not None and not _DOTTED.fullmatch(cell) for cell in cells)
+    return commas > dots
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\s_\-]+", "", name)
+
+
+def _answers(cells: Sequence[str]) -> bool:
+    """Whether a column says 0 or 1 only."""
+    return {cell for cell in cells if cell} <= {"0", "1", "0.0", "1.0"}
+
+
+def _is_counted(rows: list[list[str]]) -> bool:
+    """Whether the first row numbers the columns from 0, as tables without names are written: 0,1,2 or ,0,1."""
+    first = [cell.strip() for cell in rows[0]]
+    at = first[1:] if first and not first[0] else first
+    if len(first) < 2 or len(rows) < 2 or len(at) < (2 if len(at) == len(first) else 1):
+        return False
+    if at != [str(i) for i in range(len(at))]:
+        return False
+    if len(at) < len(first):
+        return True
+    return len(first) > 2 and rows[1][0].strip() != "1"  # a row of data 0,1,2 is followed by one that begins with 1
 
 
 def _has_header(rows: list[list[str]], comma: bool) -> bool:
@@ -241,13 +329,19 @@ def _has_header(rows: list[list[str]], comma: bool) -> bool:
     return len(rows) == 1 or any(numbers(row) for row in rows[1:]) or not recognise([rows[0][0].strip()])
 
 
+def _said_in(cells: Sequence[str]) -> list[str]:
+    """The cells that are not blank in one way or another."""
+    return [cell for cell in cells if cell and cell.lower() not in _BLANKS]
+
+
 def _numeric(cells: Sequence[str], comma: bool) -> bool:
-    told = [cell for cell in cells if cell and cell.lower() not in ("na", "nan", "null", "none", "-", "#")]
+    told = _said_in(cells)
     return bool(told) and sum(not math.isnan(_value(cell, comma)) for cell in told) >= 0.5 * len(told)
 
 
 def _time_column(raw: Sequence[str], columns: Sequence[Sequence[str]], width: int) -> int:
-    """The column with dates, else one named like a time that holds numbers, else a first one that counts; -1: none."""
+    """The column with dates, else one named like a time that holds numbers, else one that rises like an epoch, else a
+    first one that counts; -1: none."""
     for i in range(width):
         if recognise(columns[i]) not in ("", "number"):
             return i
@@ -256,9 +350,18 @@ def _time_column(raw: Sequence[str], columns: Sequence[Sequence[str]], width: in
     for i in range(width):
         if raw[i] in TIME_NAMES and recognise(columns[i]) == "number":
             return i
+    for i in range(width):
+        told = [number(cell) for cell in columns[i]]
+        rises = len(told) > 2 and all(b >= a for a, b in itertools.pairwise(told)) and told[-1] > told[0]
+        if rises and (set(re.split(r"[^a-z]+", raw[i])) & _TIME_WORDS or (raw[i] == "?" and _is_epoch(told))):
+            return i
     first = [number(cell) for cell in columns[0]]
     even = len(first) > 2 and all(b - a == first[1] - first[0] > 0 for a, b in itertools.pairwise(first))
     return 0 if even else -1
+
+
+def _is_epoch(told: Sequence[float]) -> bool:
+    return any(low < told[0] and told[-1] < high for low, high in _EPOCHS)
 
 
 def _told_apart(names: Sequence[str]) -> tuple[str, ...]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import gzip
 import itertools
+import os
+import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -17,8 +19,8 @@ from typer.testing import CliRunner
 from twin.__main__ import app
 from twin.score.run import detect
 from twin.score.steps import Steps
-from twin.score.table import TableBroken
-from twin.score.times import READERS, recognise
+from twin.score.table import Shape, TableBroken, _value
+from twin.score.times import READERS, number, recognise
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:
@@ -202,6 +204,109 @@ def test_a_date_and_a_time_of_day_in_two_columns_are_one_time(tmp_path: Path) ->
     again = detect(written(tmp_path / "b.csv", "date,time,v\n" + "".join(lines[::-1])), tmp_path / "b")
     assert (told.ordered, again.ordered) == (True, False)
     assert rows_of(tmp_path / "a") == rows_of(tmp_path / "b")[::-1]
+
+
+def test_a_column_that_is_blank_at_first_is_scored_once_it_speaks(tmp_path: Path) -> None:
+    """A column without a number among the rows looked at is none only if no row at all has one."""
+    text = "t,a,late,never\n" + "".join(f"{i},{i % 7},{'' if i < 300 else (i * i) % 5},\n" for i in range(500))
+    told = detect(written(tmp_path / "a.csv", text), tmp_path / "out")
+    assert told.shape.value_names == ("a", "late")
+    assert {r["score_late"] for r in rows_of(tmp_path / "out")[:300]} == {"0"}
+    none = "t,a\n" + "".join(f"{i},NaN\n" for i in range(50))
+    assert detect(written(tmp_path / "b.csv", none), tmp_path / "out").alarms == 0
+    assert [r["score"] for r in rows_of(tmp_path / "out")] == ["0"] * 50
+
+
+def test_day_or_month_first_is_told_by_rows_that_come_late(tmp_path: Path) -> None:
+    """The first 200 rows all lie on 1 February; only the 13th shows that the day stands first."""
+    start = datetime(2024, 2, 1, tzinfo=UTC)
+    for mark in "/.":
+        lines = [f"{start + timedelta(minutes=5 * i):%d{mark}%m{mark}%Y %H:%M},{i % 7}\n" for i in range(288 * 32)]
+        told = detect(written(tmp_path / "a.csv", "when,v\n" + "".join(lines)), tmp_path / "out")
+        assert (told.shape.time_format, told.ordered) == ("dmy", True)
+    daily = "".join(f"{start + timedelta(days=i):%d/%m/%Y},{i % 7}\n" for i in range(11))
+    assert detect(written(tmp_path / "a.csv", "when,v\n" + daily), tmp_path / "out").shape.time_format == "dmy"
+
+
+def test_a_quote_that_never_closes_is_said_with_its_line(tmp_path: Path) -> None:
+    """It would take all later rows into one cell; line breaks inside a quote that closes are none of a row."""
+    text = "t,a\n" + "".join(f"{i},{chr(34) if i == 40 else ''}{i % 7}\n" for i in range(90))
+    with pytest.raises(TableBroken, match="line 42"):
+        detect(written(tmp_path / "a.csv", text), tmp_path / "out")
+    text = "t,a,note\n" + "".join(f'{i},{i % 7},"two\nlines"\n' for i in range(90))
+    assert detect(written(tmp_path / "a.csv", text), tmp_path / "out").rows == 90
+
+
+def test_what_is_written_takes_the_place_of_nothing_else(tmp_path: Path) -> None:
+    """Scores over the table itself, the picture over the scores, a device, a folder that is not there: refused."""
+    file = written(tmp_path / "a.csv", "t,a\n" + "".join(f"{i},{i % 7}\n" for i in range(50)))
+    before = file.read_bytes()
+    for out, plot in (
+        (file, None),
+        (tmp_path / "o", tmp_path / "o"),
+        (tmp_path / "o", file),
+        (Path(os.devnull), None),
+        (tmp_path / "none" / "o", None),
+        (tmp_path / "o", tmp_path / "none" / "p"),
+        (tmp_path, None),
+    ):
+        with pytest.raises(TableBroken):
+            detect(file, out, plot=plot)
+    assert file.read_bytes() == before
+    assert not (tmp_path / "o").exists()
+
+
+def test_a_pipe_is_a_table_too(tmp_path: Path) -> None:
+    """What cannot be rewound is read once."""
+    text = "t,a\n" + "".join(f"{i},{i % 7}\n" for i in range(5000))
+    os.mkfifo(tmp_path / "pipe")
+    sender = threading.Thread(target=lambda: (tmp_path / "pipe").write_text(text))
+    sender.start()
+    assert detect(tmp_path / "pipe", tmp_path / "out").rows == 5000
+    sender.join()
+
+
+def test_heads_of_tables_as_other_programs_write_them(tmp_path: Path) -> None:
+    """`sep=;`, numbers for names, thousands by dots beside decimal commas, a true minus sign, epochs without a name."""
+
+    def shape(text: str) -> tuple[Shape, int]:
+        told = detect(written(tmp_path / "a.csv", text), tmp_path / "out")
+        return told.shape, told.rows
+
+    told, rows = shape("sep=;\ntime;a\n" + "".join(f"{i};{i % 7}\n" for i in range(60)))
+    assert (told.names, rows) == (("time", "a"), 60)
+    told, rows = shape(",0,1\n" + "".join(f"{i},{i % 7}.5,{i % 3}\n" for i in range(60)))
+    assert (told.value_names, told.time, rows) == (("0", "1"), 0, 60)
+    told, rows = shape("0,1,2\n" + "".join(f"{i % 5}.5,{i % 7},{i % 3}\n" for i in range(60)))
+    assert (told.value_names, rows) == (("0", "1", "2"), 60)
+    assert shape("".join(f"{i},{i + 1},{i % 3 + 2}\n" for i in range(60)))[1] == 60
+    told, rows = shape("".join(f"{1_700_000_000 + 60 * i + i % 3},{i % 7}\n" for i in range(60)))
+    assert (told.time, len(told.values)) == (0, 1)
+    assert _value("1.234,5", True) == _value("1.234,5 ".strip(), True) == 1234.5
+    assert _value("1.234", True) == 1234.0
+    assert _value("1,5", True) == 1.5
+    assert number("\u22121.5") == -1.5
+    assert np.isnan(number("\u2212"))
+
+
+def test_a_label_beside_one_series_without_names_is_no_series(tmp_path: Path) -> None:
+    """value,label without a header, as benchmarks ship them; a flag beside several series is a series."""
+    bare = "".join(f"{v},{int(i == 350)}\n" for i, (_, v) in enumerate(series()))
+    told = detect(written(tmp_path / "a.csv", bare), tmp_path / "out")
+    assert told.shape.left_out == ("column 1",)
+    three = "".join(f"{v},{-v},{int(i == 350)}\n" for i, (_, v) in enumerate(series()))
+    assert len(detect(written(tmp_path / "a.csv", three), tmp_path / "out").shape.values) == 3
+
+
+def test_the_unit_of_a_column_changes_no_score(tmp_path: Path) -> None:
+    """Amperes and picoamperes are one series."""
+    told = []
+    for unit in (1.0, 2.0**-60, 2.0**200):
+        text = "t,a\n" + "".join(f"{i},{v * unit!r}\n" for i, (_, v) in enumerate(series()))
+        detect(written(tmp_path / "a.csv", text), tmp_path / "out")
+        told.append([float(row["score"]) for row in rows_of(tmp_path / "out")])
+    assert np.allclose(told[1], told[0], atol=1e-6)
+    assert np.allclose(told[2], told[0], atol=1e-6)
 
 
 def test_odd_tables_are_read(tmp_path: Path) -> None:
