@@ -54,6 +54,7 @@ class Story:
 
 STORIES: dict[str, Story] = {
     "outage": Story("pole", {}, "device_silent:pole-0", rounds=10, silent=True),
+    "unheard": Story("pole", {}, "device_silent:pole-0", every_s=1800, warm=0, rounds=60, silent=True),
     "lamp_out": Story("pole", {"powerConsumption": 3.0}, "lamp_out:pole-0"),
     "day_burner": Story("pole", {"powerConsumption": 97.0}, "day_burner:pole-0", {"powerConsumption": 1.0}, DAY_MS),
     "backhaul": Story("cell", {"backhaulUp": 0.0}, "backhaul_down:cell-0"),

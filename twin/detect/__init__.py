@@ -32,9 +32,11 @@ from twin.detect.sensors import Sensors
 from twin.detect.sleeping_cell import SleepingCell
 from twin.detect.speeding import Speeding
 from twin.detect.states import CellDown, ChargerFault, ChargerOccupied, Tampering
+from twin.detect.unheard import Unheard
 
 DETECTORS: dict[str, Callable[[City, Rules], Detector]] = {
     "outage": Outage,
+    "unheard": Unheard,
     "lamp_out": LampOut,
     "backhaul": Backhaul,
     "outside_hours": OutsideHours,

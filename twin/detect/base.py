@@ -42,7 +42,8 @@ class Moment:
 
     `resumed`: it is so for the first time since our link was down; who waited for it has to come back first.
     `passed_ms`: of the time since then what counts (twin/tick/link.py). `heard`: devices by kind that ever spoke.
-    `refused`: by (kind, row), devices that spoke since their last good reading and were not understood.
+    `refused`: by (kind, row), devices that spoke since their last good reading and were not understood. `learning`:
+    a past is played, in which only some devices need speak.
     """
 
     now_ms: int
@@ -52,6 +53,7 @@ class Moment:
     passed_ms: float
     heard: Mapping[str, int]
     refused: Mapping[tuple[str, int], Refusal] = field(default_factory=dict)
+    learning: bool = False
 
     def device_days(self, kind: str) -> float:
         """How many days the devices of a kind have lived through since the mark before."""

@@ -124,6 +124,7 @@ def _sense(world: World, heard: Heard, now_ms: int, n: int, leap_ms: int) -> Tic
         passed_ms=world.link.counted_ms - counted_ms,
         heard={kind: int(np.count_nonzero(one.t > 0)) for kind, one in presence.items()},
         refused=world.refusals.held,
+        learning=world.learnt.learning,
     )
     for name, detector in world.detectors.items():
         told += [(name, finding) for finding in detector.sweep(moment)]

@@ -41,6 +41,9 @@ export const OFFICE_WORDS = {
   latitude: ["Latitude (WGS 84)", "纬度（WGS 84）"],
 
   gap_s: ["Usual gap, seconds", "通常间隔秒数"],
+  unheard_s: ["Never heard for, seconds", "从未上报秒数"],
+  some: ["Some of them", "其中部分"],
+  by_kind: ["By kind", "按类型"],
   silent_s: ["Silent for, seconds", "无上报秒数"],
   sigmas: ["Widths off", "偏离倍数"],
   step: ["Sudden step", "突变"],
