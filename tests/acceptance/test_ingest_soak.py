@@ -25,7 +25,8 @@ def resident() -> int:
 
 @pytest.mark.soak
 @pytest.mark.timeout(2400)
-def test_a_rate_held(tmp_path: Path) -> None:
+@pytest.mark.parametrize("qos", [0, 1])
+def test_a_rate_held(tmp_path: Path, qos: int) -> None:
     """Each device's account is exactly what was sent; memory stays flat; 99 of 100 are durable within 100 ms."""
     with mosquitto(tmp_path / "broker") as broker:
         bench = Bench(broker.port, tmp_path)
@@ -35,7 +36,7 @@ def test_a_rate_held(tmp_path: Path) -> None:
                 time.sleep(0.05)
             memory: list[int] = []
             with ThreadPoolExecutor(1) as pool:
-                running = pool.submit(bench.run, "json", RATE * SECONDS, 1, 1, RATE)
+                running = pool.submit(bench.run, "json", RATE * SECONDS, qos, 1, RATE)
                 while not running.done():
                     memory.append(resident())
                     time.sleep(SECONDS / 200)
@@ -48,6 +49,7 @@ def test_a_rate_held(tmp_path: Path) -> None:
     delays = sorted(got["delays_ms"])
     warm = memory[int(len(memory) * WARM) :]
     figures = {
+        "qos": qos,
         "seconds": SECONDS,
         "readings": got["readings"],
         "cpu_share": round(got["cpu_s"] / got["wall_s"], 3),
