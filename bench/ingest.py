@@ -539,7 +539,7 @@ def ingest(broker: int, folder: Path, options: argparse.Namespace) -> tuple[dict
             f"{told}: {got['cpu_s'] / got['wall_s']:.1%} of a core, {held / got['wall_s']:,.0f} msg/s got through,"
             f" {got['lost']} lost, {_spread(delays)}"
         )
-        notes.append(f"the same to a subscriber that only counts: {_spread(alone[qos]) if alone[qos] else 'no cc here'}")
+        notes.append(f"the same to a subscriber that only counts: {_spread(alone[qos]) if alone[qos] else 'no cc'}")
     bars["lost at QoS 1"] = Bar(lost, 0, "readings", "lower")
     tally, stages = bench.pump.ledger.total(), bench.pump.stages()
     notes.append(f"account: {tally.journalled} journalled, {tally.missing} missing, {tally.duplicate} duplicate")
