@@ -23,6 +23,7 @@ from devices.clock import SimulatedClock
 from devices.errors import DeviceError
 from devices.faults.fault import Fault
 from devices.faults.scenario import read_scenario
+from devices.fleet.fleet import Fleet
 from devices.places import CityFiles
 from twin.app.history import city_now
 from twin.broker import nats
@@ -103,6 +104,7 @@ class Stage:
         except DeviceError as error:
             raise DemoFailed(str(error)) from error
         self.say(f"  city      {self.city.name} {self.city.name_zh}: {len(self.city.devices)} devices")
+        told = self._scenario(self.city)
         host, port, files = self._start_broker()
         series = series_for(
             self.wishes.store, self.wishes.store_url, self.scene.root / self.wishes.store, self.scene.logs
@@ -113,7 +115,7 @@ class Stage:
         self.say(f"  store     {series.settings.kind} {series.settings.url}")
         self._inbox = Inbox(self.scene.inbox)
         self.say(f"  inbox     departments receive at {self._inbox.url}")
-        self._write_past()
+        self._write_past(told)
         clock = self._clock = wind(self.scene, self._begins_ms(), self.wishes.speed)
         self.scene.config.write_text(commented(self._settings(host, port, files)), encoding="utf-8")
         self._start("server", ["up", "--config", str(self.scene.config)])
@@ -128,7 +130,7 @@ class Stage:
         self.ready_ms = clock.now_ms()
         self.say(f"  ready     after {self.ready_s:.1f} s; city time runs {clock.speed:g}x from {_time(clock.city_ms)}")
 
-    def _write_past(self) -> None:
+    def _write_past(self, told: Sequence[Fault] | None) -> None:
         """The first time: four weeks of history, so that the twin knows what is usual."""
         assert self.city is not None
         if not self.wishes.history or (self.scene.data / "journal.db").exists():
@@ -142,9 +144,10 @@ class Stage:
                     raise DemoFailed("stopped while the history was made; nothing of it is kept")
                 progress.update(bar, completed=share)
 
-            evening = self._begins_ms()
-            faults = self._past_faults(evening)
-            count = write_past(self.scene, self.city, self.wishes.seed, evening, faults=faults, progress=shown)
+            faults = self._past_faults(told)
+            count = write_past(
+                self.scene, self.city, self.wishes.seed, self._begins_ms(), faults=faults, progress=shown
+            )
         self.say(f"  history   four simulated weeks, {count:,} readings: what is usual will be learnt from them")
 
     def _begins_ms(self) -> int:
@@ -152,16 +155,23 @@ class Stage:
         assert self.city is not None
         return first_evening(self.city.timezone, self.wishes.begins)
 
-    def _past_faults(self, evening_ms: int) -> Sequence[Fault] | None:
-        """What happens in the history: the faults of the scenario that begin in it, nothing without; None: drawn."""
-        assert self.city is not None
+    def _scenario(self, city: CityFiles) -> Sequence[Fault] | None:
+        """The faults that the user's scenario names, each of which can befall its subject; None without a scenario."""
         if self.wishes.scenario is None:
-            return None if self.wishes.faults else ()
+            return None
+        begins = self._begins_ms()
         try:
-            told = read_scenario(self.wishes.scenario, evening_ms, self.city.timezone).faults
+            told = read_scenario(self.wishes.scenario, begins, city.timezone)
+            Fleet(city, self.wishes.seed, begins, scenario=told, warm=False)
         except DeviceError as error:
             raise DemoFailed(str(error)) from error
-        return [fault for fault in told if fault.start_ms < evening_ms]
+        return told.faults
+
+    def _past_faults(self, told: Sequence[Fault] | None) -> Sequence[Fault] | None:
+        """What happens in the history: the faults of the scenario that begin in it, nothing without; None: drawn."""
+        if told is None:
+            return None if self.wishes.faults else ()
+        return [fault for fault in told if fault.start_ms < self._begins_ms()]
 
     def _start_broker(self) -> tuple[str, int, BrokerFiles]:
         assert self.city is not None
