@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -259,12 +259,30 @@ class Presence:
     last: Mapping[str, F64]
 
 
+class Why(str):
+    """Why the system did something: the English words, with the Chinese ones as `zh`. What people write is a plain str.
+
+    >>> Why("the fault is back", "故障再次出现").zh
+    '故障再次出现'
+    """
+
+    __slots__ = ("zh",)
+    zh: str
+
+    def __new__(cls, en: str, zh: str) -> Self:
+        """Both must be given."""
+        told = super().__new__(cls, en)
+        told.zh = zh
+        return told
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """Something is wrong (active) or no longer wrong (not active), as one detector sees it.
 
-    (`type`, `subject`) names it: raised once, cleared once. `subject` is a device or node id. Times are event or city
-    time in ms. Sentences are complete, for an operator.
+    (`type`, `subject`) names it: raised once, cleared once. `subject` is a device, node or area id. Times are event
+    or city time in ms; `since_ms` is when it began to be so, in a cleared one when it began to be clear. Sentences
+    are complete, for an operator.
     """
 
     type: str

@@ -87,7 +87,7 @@ def lines(payload: Mapping[str, Any], language: str, where: ZoneInfo) -> list[st
         ("期限" if zh else "Deadline", _local(payload.get("deadline"), where)),
         ("部门" if zh else "Department", _department(payload.get("department"), language)),
         ("关联" if zh else "Explains", f"{children}" if isinstance(children, int) and children > 0 else ""),
-        ("原因" if zh else "Reason", payload.get("reason")),
+        ("原因" if zh else "Reason", (zh and payload.get("reason_zh")) or payload.get("reason")),
     ]
     colon = "：" if zh else ": "
     told = [_pick(payload.get("text"), language)] + [f"{k}{colon}{v}" for k, v in found if isinstance(v, str) and v]

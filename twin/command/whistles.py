@@ -93,7 +93,8 @@ def show(case: str, config: Path | None = CONFIG, as_json: bool = JSON) -> None:
     steps = Table("at (UTC)", "who", "step", "state", "reason", box=None, title="history", title_justify="left")
     for step in told["history"]:
         state = step["after"] if step["before"] != step["after"] else ""
-        steps.add_row(clock(step["at_ms"]), words(step["actor"]), step["event"], state, words(step["reason"]))
+        why = " ".join(one for one in (step["reason"], str(step["evidence"].get("reason_zh", ""))) if one)
+        steps.add_row(clock(step["at_ms"]), words(step["actor"]), step["event"], state, words(why))
     OUT.print(steps)
     sent = Table("channel", "purpose", "state", "attempts", "key", box=None, title="sent", title_justify="left")
     for one in told["deliveries"]:

@@ -251,7 +251,11 @@ class Rule(Spending):
     def unsay(self, frame: Frame, i: int) -> Finding:
         """The finding's end at reading i."""
         told = self.finding(frame, i, "back to normal", "已恢复正常")
-        return replace(told, active=False, since_ms=told.at_ms)
+        return replace(told, active=False, since_ms=self.calm_since(self.latch.calm_from.get(i, told.at_ms)))
+
+    def calm_since(self, t_ms: int) -> int:
+        """From when on the condition was gone, if the reading at t_ms was the first that showed it."""
+        return t_ms
 
     def forget(self, kind: str, row: int) -> None:
         """Other hardware: what the condition was on the way to is forgotten."""

@@ -119,6 +119,10 @@ class Dust(Rule):
             evidence=evidence,
         )
 
+    def calm_since(self, t_ms: int) -> int:
+        """The block that the reading closed was calm from its beginning."""
+        return (t_ms // BLOCK_MS - 1) * BLOCK_MS
+
     def pending(self, kind: str, row: int) -> bool:
         """The open quarter hour is dusty so far, or the last was."""
         if kind != self.kind or self.latch.said(row):

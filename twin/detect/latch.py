@@ -52,6 +52,7 @@ class Latch:
 
     def __init__(self, rows: int = 0) -> None:
         self.arrays: dict[str, NDArray[Any]] = {name: np.zeros(rows, dtype) for name, dtype in _FIELDS.items()}
+        self.calm_from: dict[int, int] = {}  # by reading of the last step that ended it: when it had begun to be gone
 
     def ensure(self, rows: int) -> None:
         """Make room for that many devices. Of those that are not busy everything is 0, and no page is written."""
@@ -86,6 +87,7 @@ class Latch:
 
         Returns the indices of the readings at which it became said, and at which it became unsaid.
         """
+        self.calm_from = {}
         touched = on | self.arrays["busy"][rows]
         if not touched.any():
             return _NONE, _NONE
@@ -119,6 +121,8 @@ class Latch:
         calm_since = np.where(falling & (calm_since == 0), np.maximum(now, 1), np.where(holds, 0, calm_since))
         calm = np.where(falling, a["calm"][r] + 1, np.where(holds, 0, a["calm"][r]))
         down = falling & (calm >= dwell.clear_reports) & (now - calm_since >= dwell.clear_ms)
+        if down.any():
+            self.calm_from |= dict(zip(i[down].tolist(), calm_since[down].tolist(), strict=True))
         a["active"][r] = (active | up) & ~down
         a["since"][r] = np.where(down, 0, since)
         a["reports"][r] = np.where(down, 0, reports)

@@ -99,6 +99,10 @@ class NightNoise(Rule):
             evidence=evidence,
         )
 
+    def calm_since(self, t_ms: int) -> int:
+        """The block that the reading closed was calm from its beginning."""
+        return (t_ms // BLOCK_MS - 1) * BLOCK_MS
+
     def pending(self, kind: str, row: int) -> bool:
         """It is loud in the open ten minutes, or was in the last."""
         if kind != self.kind or self.latch.said(row):

@@ -12,6 +12,7 @@ from devices.cities.change import Change, ChangeRefused, Found, applied, change_
 from devices.places import CityFiles
 from twin.detect.base import Forgetful
 from twin.model.renew import carry, reset
+from twin.records import Why
 from twin.tick.world import World
 
 LOG = logging.getLogger(__name__)
@@ -95,17 +96,21 @@ def become(world: World, edit: CityEdit, files: CityFiles) -> None:
         _unsay(world, subject)
 
 
-def concerned(edit: CityEdit) -> tuple[dict[str, str], dict[str, str]]:
+def concerned(edit: CityEdit) -> tuple[dict[str, Why], dict[str, Why]]:
     """Subjects that are no more, and those of other hardware, each with the reason."""
     gone = {
-        c.id: f"retired: {edit.reason}" for c in edit.changes if c.table in ("devices", "nodes") and c.value is None
+        c.id: Why(f"retired: {edit.reason}", f"已停用：{edit.reason}")
+        for c in edit.changes
+        if c.table in ("devices", "nodes") and c.value is None
     }
-    fresh: dict[str, str] = {}
+    fresh: dict[str, Why] = {}
     for change in edit.changes:
         if change.replaces in gone:
-            gone[change.replaces] = f"replaced by {change.id}: {edit.reason}"
+            gone[change.replaces] = Why(
+                f"replaced by {change.id}: {edit.reason}", f"已更换为{change.id}：{edit.reason}"
+            )
         elif change.replaces:
-            fresh[change.replaces] = f"replaced: {edit.reason}"
+            fresh[change.replaces] = Why(f"replaced: {edit.reason}", f"已更换：{edit.reason}")
     return gone, fresh
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from devices.places import Department
 from twin.errors import IllegalStep
-from twin.records import Action, Transition
+from twin.records import Action, Transition, Why
 from twin.whistle.book import Book
 from twin.whistle.life import Life, plain
 from twin.whistle.lifecycle import CITY_VERBS, VERBS, after
@@ -119,7 +119,7 @@ def _transfer(book: Book, life: Life, action: Action, now_ms: int) -> None:
 def _dispatch(book: Book, life: Life, action: Action, now_ms: int) -> None:
     way = route(book.places, book.policy, life.case.type, life.case.subject)
     named = _office(book, action)
-    reason = action.reason or way.en
+    reason = action.reason or Why(way.en, way.zh)
     joint = () if named else way.joint
     assign(book, life, now_ms, named or way.department, joint=joint, actor=action.actor, reason=reason)
 
@@ -209,7 +209,7 @@ def _reopen(book: Book, life: Life, action: Action, now_ms: int) -> None:
     life = replace(life, case=replace(life.case, evidence=evidence))
     life = book.mark(life, now_ms, "reopen", actor=action.actor, reason=reason, parent="", parties=(), returned_by=(),
                      deadline_ms=0)  # fmt: skip
-    life = replace(life, person=False, returned=False, level=0, owed="", timers={})
+    life = replace(life, person=False, returned=False, level=0, owed="", timers={}, anew=True)
     office = book.places.departments().get(life.case.department)
     life = book.put(life)
     if office is None or life.case.active:

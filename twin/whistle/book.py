@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from devices.places import Department
-from twin.records import Changes, Delivery, Transition
+from twin.records import Changes, Delivery, Transition, Why
 from twin.whistle.life import Life, plain
 from twin.whistle.lifecycle import after
 from twin.whistle.mutes import Mutes
@@ -21,6 +21,15 @@ from twin.whistle.words import message
 SYSTEM = "system"
 RETURNABLE = ("found", "filed", "dispatched")  # nobody has taken it yet: who gave it back still sees where it goes
 PARTY = ("joint", "escalate", "returned", "undelivered")  # whoever is told this has a say in the case from then on
+
+
+LISTED = Why("listed by its cause", "由其成因列为子事件")
+STORM = Why("storm limit", "超出消息限量，归入摘要")
+
+
+def _in_chinese(reason: str) -> dict[str, str]:
+    """What the evidence of a step says of its reason besides."""
+    return {"reason_zh": reason.zh} if isinstance(reason, Why) else {}
 
 
 def _hang(index: dict[str, dict[str, None]], node: str, case: str, there: bool) -> None:
@@ -150,8 +159,9 @@ class Book:
         """Record the first transition of a new case."""
         case = life.case
         life = self.put(replace(life, serial=1))
-        reason = "" if life.own else "listed by its cause"
-        step = Transition(case.id, 1, now_ms, SYSTEM, "find", "", "found", reason, dict(case.evidence))
+        reason = "" if life.own else LISTED
+        evidence = dict(case.evidence) | _in_chinese(reason)
+        step = Transition(case.id, 1, now_ms, SYSTEM, "find", "", "found", str(reason), evidence)
         self.changes.transitions.append(step)
         self.touched[case.id] = None
         return life
@@ -184,7 +194,8 @@ class Book:
         if case.returned_by and state not in RETURNABLE:
             case = replace(case, returned_by=())
         life = self.put(replace(life, case=case, serial=life.serial + 1))
-        step = Transition(case.id, life.serial, now_ms, actor, event, before, state, reason, plain(evidence or {}))
+        told = plain(evidence or {}) | _in_chinese(reason)
+        step = Transition(case.id, life.serial, now_ms, actor, event, before, state, str(reason), told)
         self.changes.transitions.append(step)
         self.touched[case.id] = None
         return life
@@ -204,7 +215,7 @@ class Book:
         emergency = case.severity >= 4 and not case.past
         if not self.storm.admit(office.id, (case.id, case.type), now_ms, emergency=emergency):
             if case.state in ("dispatched", "accepted"):
-                life = self.mark(life, now_ms, "digest", reason="storm limit", evidence={"department": office.id})
+                life = self.mark(life, now_ms, "digest", reason=STORM, evidence={"department": office.id})
             return life
         payload = message(case, office, self.places, purpose, now_ms, more or {})
         way = reach(office, now_ms, self.policy.calendar.zone)

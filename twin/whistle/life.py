@@ -34,8 +34,9 @@ class Life:
     own: bool = True  # has a finding of its own, is not only listed by its cause
     returned: bool = False  # by its department: an operator must say where it goes
     person: bool = False  # closed or cancelled by a person
+    anew: bool = False  # its next dispatch begins a new deadline: it was over, or under a cause
     level: int = 0  # escalations so far
-    dispatched_ms: int = 0
+    dispatched_ms: int = 0  # when the deadline began: its first dispatch
     allowed_s: float = 0.0  # deadline in working time since `dispatched_ms`, extensions included
     asked_s: float = 0.0  # extension asked for by the department that has it
     apart: tuple[str, ...] = ()  # causes that a person took it out from under: none of these swallows it again

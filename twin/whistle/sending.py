@@ -8,7 +8,7 @@ from typing import Any
 
 from devices.places import Department
 from devices.topics import Topic
-from twin.records import Delivery
+from twin.records import Delivery, Why
 from twin.whistle.book import SYSTEM, Book
 from twin.whistle.hours import Calendar
 from twin.whistle.life import Life
@@ -17,7 +17,7 @@ from twin.whistle.oncall import reach
 from twin.whistle.policy import LEVELS
 from twin.whistle.route import above, clock_of, last_resort, route
 from twin.whistle.storm import LISTED
-from twin.whistle.words import ABLE, command, stamp, title
+from twin.whistle.words import ABLE, command, reasons, stamp, title
 
 FOR_ALL = ("close", "cancel", "update", "merged")  # joint partners and those above hear of these as well
 OWED = ("close", "cancel", "update", "warn")  # what a mute holds back of these is told when it ends
@@ -51,7 +51,7 @@ def dispatch(book: Book, life: Life, now_ms: int) -> Life:
             life = book.put(life.set(quiet=0, lapse=now_ms + round(book.policy.of(case.type).flap_s * 1000)))
         return life
     way = route(book.places, book.policy, case.type, case.subject)
-    return assign(book, life, now_ms, way.department, joint=way.joint, reason=way.en)
+    return assign(book, life, now_ms, way.department, joint=way.joint, reason=Why(way.en, way.zh))
 
 
 def assign(
@@ -61,11 +61,11 @@ def assign(
     """Give a case to a department (and those who act jointly): deadline set, messages and command in the outbox."""
     case, policy = life.case, book.policy.of(life.case.type)
     if event == "transfer" and case.department and life.dispatched_ms:
-        life = inform(book, life, now_ms, "withdraw", {"to": office.id, "reason": reason})
-    began = life.dispatched_ms if event == "transfer" and life.dispatched_ms else now_ms
-    allowed_s = life.allowed_s if began != now_ms else policy.deadline_s
+        life = inform(book, life, now_ms, "withdraw", {"to": office.id, **reasons(reason)})
+    goes_on = bool(life.dispatched_ms) and not life.anew  # the case has one deadline, whoever gives it back or on
+    began, allowed_s = (life.dispatched_ms, life.allowed_s) if goes_on else (now_ms, policy.deadline_s)
     evidence = {"department": office.id, "joint": [d.id for d in joint]}
-    life = replace(life, dispatched_ms=began, allowed_s=allowed_s, returned=False, asked_s=0.0)
+    life = replace(life, dispatched_ms=began, allowed_s=allowed_s, returned=False, asked_s=0.0, anew=False)
     life = set_deadlines(book, life, now_ms, office.id).set(quiet=0, lapse=0, hold=0)
     deadline_ms = clock(book, case.type, office.id).add(began, allowed_s)
     life = book.mark(

@@ -6,14 +6,17 @@ import math
 from dataclasses import replace
 from typing import Any
 
-from twin.records import Case, Finding
-from twin.whistle.book import SYSTEM, Book
+from twin.records import Case, Finding, Why
+from twin.whistle.book import LISTED, SYSTEM, Book
 from twin.whistle.life import Life, plain
 from twin.whistle.lifecycle import RUNNING
 from twin.whistle.sending import dispatch, inform
-from twin.whistle.words import title
+from twin.whistle.words import STATES_ZH, reasons, title
 
-LISTED = 2000  # children that a cause may name
+MOST_CHILDREN = 2000  # that a cause may name
+JUDGED = Why("a person found it false a moment ago", "片刻前已由人工判为误报")
+EXPLAINED = Why("explained by its cause", "由其成因引起")
+BACK = Why("the fault is back", "故障再次出现")
 
 
 def take(book: Book, finding: Finding, now_ms: int) -> None:
@@ -27,7 +30,8 @@ def take(book: Book, finding: Finding, now_ms: int) -> None:
         return
     known = case or book.closed.get(finding.key)
     if known is not None:
-        clear(book, book.lives[known], now_ms, "telemetry no longer shows it")
+        calm_ms = 0 if finding.past else max(0, finding.at_ms - finding.since_ms)
+        clear(book, book.lives[known], now_ms, Why("telemetry no longer shows it", "遥测已不再显示该问题"), calm_ms)
 
 
 def evidence_of(finding: Finding) -> dict[str, Any]:
@@ -49,7 +53,7 @@ def _raise(book: Book, finding: Finding, now_ms: int) -> None:
         life, policy = book.lives[closed], book.policy.of(finding.type)
         if life.case.state == "cancelled":
             if life.person and now_ms - max(life.cleared_ms, life.closed_ms) <= policy.flap_s * 1000:
-                book.mark(life, now_ms, "relapse", reason="a person found it false a moment ago", active=True)
+                book.mark(life, now_ms, "relapse", reason=JUDGED, active=True)
                 return
         elif not policy.act and now_ms - life.closed_ms <= policy.reopen_s * 1000:
             _reopen(book, life, finding, now_ms)
@@ -85,7 +89,7 @@ def open_case(book: Book, finding: Finding, now_ms: int, *, own: bool = True, pa
     life = book.found(life, now_ms)
     cause = parent or find_cause(book, life)
     if cause:
-        return join(book, life, cause, now_ms, "explained by its cause")
+        return join(book, life, cause, now_ms, EXPLAINED)
     life = book.put(life.set(hold=now_ms + round(policy.hold_s * 1000)))
     adopt(book, life, finding, now_ms)
     return book.lives[life.case.id]
@@ -124,13 +128,13 @@ def _reopen(book: Book, life: Life, finding: Finding, now_ms: int) -> None:
         life, case=replace(life.case, evidence=evidence | {"reopened": reopened}, en=finding.en, zh=finding.zh)
     )
     life = book.mark(
-        life, now_ms, "reopen", reason="the fault is back", evidence=evidence, active=True, parent="", parties=(),
+        life, now_ms, "reopen", reason=BACK, evidence=evidence, active=True, parent="", parties=(),
         returned_by=(), deadline_ms=0,
     )  # fmt: skip
-    life = book.put(replace(life, person=False, returned=False, own=True, level=0, owed="", timers={}))
+    life = book.put(replace(life, person=False, returned=False, own=True, level=0, owed="", timers={}, anew=True))
     cause = find_cause(book, life)
     if cause:
-        join(book, life, cause, now_ms, "explained by its cause")
+        join(book, life, cause, now_ms, EXPLAINED)
         return
     dispatch(book, life, now_ms)
     adopt(book, book.lives[life.case.id], finding, now_ms)
@@ -158,11 +162,11 @@ def adopt(book: Book, cause: Life, finding: Finding, now_ms: int) -> None:
     for other in sorted(book.below.get(cause.case.subject, ())):
         life = book.lives[other]
         if other != cause.case.id and life.case.type in explained and _may_join(life, cause.case, window_ms):
-            join(book, life, cause.case.id, now_ms, "its cause was found")
+            join(book, life, cause.case.id, now_ms, Why("its cause was found", "已发现其成因"))
     listed = finding.evidence.get("children", ())
     if isinstance(listed, list | tuple):
         symptom = str(finding.evidence.get("child_type", "device_silent"))
-        for subject in list(dict.fromkeys(map(str, listed)))[:LISTED]:
+        for subject in list(dict.fromkeys(map(str, listed)))[:MOST_CHILDREN]:
             _list_child(book, cause.case, subject, symptom, explained, now_ms)
 
 
@@ -184,7 +188,7 @@ def _list_child(book: Book, cause: Case, subject: str, symptom: str, explained: 
     for other in found:
         life = book.lives[other]
         if not life.case.parent and other != cause.id and _may_join(life, cause, window_ms):
-            join(book, life, cause.id, now_ms, "listed by its cause")
+            join(book, life, cause.id, now_ms, LISTED)
     if found:
         return
     listed = Finding(
@@ -211,7 +215,7 @@ def join(book: Book, life: Life, cause: str, now_ms: int, reason: str, actor: st
     apart = tuple(one for one in life.apart if one != cause)
     life = book.put(replace(life, timers={}, returned=False, apart=apart))
     if actor != SYSTEM and sent and life.dispatched_ms:
-        life = inform(book, life, now_ms, "merged", {"into": cause, "reason": reason})
+        life = inform(book, life, now_ms, "merged", {"into": cause, **reasons(reason)})
     if not life.case.active:
         life = book.put(life.set(verify=now_ms + round(book.policy.of(life.case.type).verify_s * 1000)))
     moved = [child for child in sorted(book.kids.get(life.case.id, ())) if book.lives[child].open]
@@ -228,7 +232,8 @@ def leave(book: Book, life: Life, now_ms: int, reason: str, actor: str = SYSTEM)
     parent = life.case.parent
     life = book.mark(life, now_ms, "split", actor=actor, reason=reason, evidence={"from": parent}, parent="")
     apart = life.apart if actor == SYSTEM else tuple(dict.fromkeys((*life.apart, parent)))
-    life = book.put(replace(life, apart=apart).set(release=0, verify=0))
+    anew, level = (True, 0) if actor == SYSTEM else (life.anew, life.level)
+    life = book.put(replace(life, apart=apart, anew=anew, level=level).set(release=0, verify=0))
     count(book, parent, now_ms, -1)
     return dispatch(book, life, now_ms)
 
@@ -241,19 +246,23 @@ def count(book: Book, parent: str, now_ms: int, change: int) -> None:
         book.touched[parent] = None
 
 
-def clear(book: Book, life: Life, now_ms: int, reason: str) -> None:
-    """Telemetry no longer shows it: recorded; timers start that cancel, or verify and close."""
+def clear(book: Book, life: Life, now_ms: int, reason: str, calm_ms: int = 0) -> None:
+    """Telemetry no longer shows it: recorded; timers start that cancel, or verify and close. `calm_ms`: for so long it
+    has been clear already; that counts towards the time for which it must be.
+    """
     case = life.case
     if not case.active:
         return
     life = book.mark(life, now_ms, "recover", reason=reason, active=False)
-    life = book.put(replace(life, cleared_ms=now_ms))
     policy = book.policy.of(case.type)
+    verify_ms = round(policy.verify_s * 1000)
+    calm_ms = min(calm_ms, verify_ms)
+    life = book.put(replace(life, cleared_ms=now_ms - calm_ms))
     if not life.open:
         return
     if case.parent or case.state in ("dispatched", "accepted", "handled"):
         if case.parent or not policy.act:
-            life = book.put(life.set(verify=now_ms + round(policy.verify_s * 1000), release=0))
+            life = book.put(life.set(verify=now_ms - calm_ms + verify_ms, release=0))
     elif not policy.act:
         life = book.put(life.set(lapse=now_ms + round(policy.flap_s * 1000)))
     for child in sorted(book.kids.get(case.id, ())):
@@ -266,14 +275,14 @@ def _cause_cleared(book: Book, child: Life, now_ms: int) -> None:
     if child.own:  # it must clear by itself, or whistle
         book.put(child.set(release=now_ms + round(book.policy.release_s * 1000)))
     else:
-        clear(book, child, now_ms, "its cause recovered")
+        clear(book, child, now_ms, Why("its cause recovered", "其成因已恢复"))
 
 
 def settle(book: Book, life: Life, now_ms: int) -> None:
     """Telemetry has been clear for long enough: verified, closed, its department told."""
     case = life.case
     clear_s = (now_ms - life.cleared_ms) // 1000
-    reason = f"telemetry clear for {clear_s} s"
+    reason = Why(f"telemetry clear for {clear_s} s", f"遥测已持续正常{clear_s}秒")
     if case.state in ("dispatched", "accepted", "handled"):
         life = book.mark(life, now_ms, "verify", reason=reason, evidence={"clear_s": clear_s})
     close(book, life, now_ms, reason=reason)
@@ -290,15 +299,16 @@ def close(
     life = book.put(replace(life, closed_ms=now_ms, person=actor != SYSTEM, timers={"forget": keep_ms}))
     life = book.put(replace(life, owed=""))
     if told:
-        life = inform(book, life, now_ms, event, {"reason": reason})
+        life = inform(book, life, now_ms, event, reasons(reason))
+    over, over_zh = f"{life.case.id} is {life.case.state}", f"{life.case.id}已{STATES_ZH[life.case.state]}"
     for child in sorted(book.kids.get(life.case.id, ())):
         below = book.lives[child]
         if not below.open:
             continue
         if below.own and below.case.active:
-            leave(book, below, now_ms, f"{life.case.id} is {life.case.state}, this still fires")
+            leave(book, below, now_ms, Why(f"{over}, this still fires", f"{over_zh}，本问题仍在"))
         else:
-            close(book, below, now_ms, reason=f"{life.case.id} is {life.case.state}")
+            close(book, below, now_ms, reason=Why(over, over_zh))
     while len(book.done) > book.policy.keep_count:
         book.forget(next(iter(book.done)))
     return book.lives.get(life.case.id, life)

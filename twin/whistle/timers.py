@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from twin.records import Why
 from twin.whistle.book import Book
 from twin.whistle.life import TIMERS, Life
 from twin.whistle.lifecycle import RUNNING
@@ -33,7 +34,7 @@ def _hold(book: Book, life: Life, now_ms: int) -> None:
     if longest_ms > now_ms and book.crowded(life):
         book.put(life.set(hold=min(longest_ms, now_ms + CROWD_LOOK_MS)))
         return
-    life = book.mark(life, now_ms, "file", reason="held for a cause; none came")
+    life = book.mark(life, now_ms, "file", reason=Why("held for a cause; none came", "等待成因，未发现"))
     dispatch(book, life, now_ms)
 
 
@@ -53,7 +54,7 @@ def _rises(life: Life) -> bool:
 def _lapse(book: Book, life: Life, now_ms: int) -> None:
     case = life.case
     if not case.active and case.state in ("found", "filed"):
-        close(book, life, now_ms, event="cancel", reason="it cleared before it was sent")
+        close(book, life, now_ms, event="cancel", reason=Why("it cleared before it was sent", "派遣前已恢复"))
 
 
 def _verify(book: Book, life: Life, now_ms: int) -> None:
@@ -74,12 +75,16 @@ def _escalate(book: Book, life: Life, now_ms: int) -> None:
 def _release(book: Book, life: Life, now_ms: int) -> None:
     case = life.case
     if case.parent and case.active and not book.lives[case.parent].case.active:
-        leave(book, life, now_ms, f"{case.parent} recovered, this still fires")
+        leave(book, life, now_ms, Why(f"{case.parent} recovered, this still fires", f"{case.parent}已恢复，本问题仍在"))
 
 
 def _answer(book: Book, life: Life, now_ms: int) -> None:
     book.mark(
-        life, now_ms, "unanswered", reason="the device did not acknowledge in time", evidence={"key": life.command}
+        life,
+        now_ms,
+        "unanswered",
+        reason=Why("the device did not acknowledge in time", "设备未在时限内应答"),
+        evidence={"key": life.command},
     )
 
 

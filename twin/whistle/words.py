@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from devices.places import Department
-from twin.records import Case
+from twin.records import Case, State, Why
 from twin.whistle.places import Places
 
 TYPE_WORDS: dict[str, tuple[str, str]] = {
@@ -57,6 +57,21 @@ TYPE_WORDS: dict[str, tuple[str, str]] = {
     "terminal_tampering": ("terminal tampered with", "终端破坏"),
     "phantom_trip": ("load that never arrived", "渣土未到消纳场"),
 }
+
+
+STATES_ZH: dict[State, str] = {
+    "found": "发现", "filed": "立案", "dispatched": "派遣", "accepted": "受理", "handled": "处置", "verified": "核查",
+    "closed": "结案", "evaluated": "评价", "cancelled": "作废",
+}  # fmt: skip
+
+
+def reasons(why: str) -> dict[str, str]:
+    """A reason as a message carries it: `reason`, and `reason_zh` where the system gave it.
+
+    >>> reasons("parts"), reasons(Why("the fault is back", "故障再次出现"))
+    ({'reason': 'parts'}, {'reason': 'the fault is back', 'reason_zh': '故障再次出现'})
+    """
+    return {"reason": str(why)} | ({"reason_zh": why.zh} if isinstance(why, Why) else {})
 
 
 def title(type: str, language: str) -> str:  # noqa: A002 - the records' own word

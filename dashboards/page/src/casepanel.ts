@@ -235,7 +235,9 @@ function photoOf(one: Case, step: Step): HTMLElement | null {
 
 function historyOf(known: Known): HTMLElement {
   const row = (step: Step): HTMLElement => {
-    const reason = step.reason ? ` · ${step.reason}` : "";
+    const chinese = step.evidence?.["reason_zh"];
+    const why = typeof chinese === "string" ? sentence({ en: step.reason, zh: chinese }) : step.reason;
+    const reason = why ? ` · ${why}` : "";
     const change = step.before === step.after || !step.after ? stepName(step.event) : tOr(`state_${step.after}`, step.after);
     const who = h("span", { class: "more" }, ` · ${tOr(`by_${step.actor}`, step.actor)}${reason}`);
     return h("li", {}, h("time", {}, dayTime(step.at_ms)), h("span", {}, change, who, photoOf(known.case, step)));

@@ -174,3 +174,89 @@ def test_an_extension_asked_for_ends_with_its_department() -> None:
         due_ms = story.ledger.case(case).deadline_ms
         assert story.act("approve", case).refused == [(f"a{story.acted}", "no extension was asked for")]
         assert story.ledger.case(case).deadline_ms == due_ms
+
+
+def test_a_return_buys_no_time() -> None:
+    """The wrong desk gives it back after six of eight hours: whoever gets it next has the rest, the street is told when
+    the eight hours are over, as it would have been, also while nobody has the case; a transfer is the same.
+    """
+    for verb in ("return", "transfer", "to_itself"):
+        story = Story()
+        story.after(1, [story.finding("lamp_out", "pole-0001")])
+        story.after(61)
+        case = story.only()
+        due_ms = story.ledger.case(case).deadline_ms
+        story.after(6 * 3600)
+        if verb == "transfer":
+            story.act("transfer", case, "not ours", department="power")
+        else:
+            story.act("return", case, "not ours")
+            story.act("dispatch", case, **({} if verb == "to_itself" else {"department": "power"}))
+        assert story.ledger.case(case).deadline_ms == due_ms
+        story.now_ms = due_ms - 1000
+        story.after(0)
+        assert "escalate" not in story.events(case)
+        story.after(2)
+        assert story.events(case).count("escalate") == 1
+        story.act("return", case, "not ours either")
+        story.after(4 * 3600)
+        assert story.events(case).count("escalate") == 2, (
+            "the district, half a deadline later, though it is with nobody"
+        )
+        story.act("dispatch", case)
+        story.after(2)
+        assert story.events(case).count("escalate") == 2, "once each"
+        assert story.ledger.case(case).deadline_ms == due_ms
+
+
+def test_who_gets_it_late_may_ask_for_more() -> None:
+    """An extension is the way to more time, asked for by the one and granted by another; it stays with the case."""
+    story = Story()
+    story.after(1, [story.finding("lamp_out", "pole-0001")])
+    story.after(61)
+    case = story.only()
+    due_ms = story.ledger.case(case).deadline_ms
+    story.after(6 * 3600)
+    story.act("return", case, "not ours")
+    story.act("dispatch", case, department="power")
+    story.act("extend", case, "we have it since just now", extra_s=4 * 3600.0)
+    story.act("approve", case)
+    assert story.ledger.case(case).deadline_ms == due_ms + 4 * 3_600_000
+    story.act("return", case, "no")
+    story.act("dispatch", case)
+    assert story.ledger.case(case).deadline_ms == due_ms + 4 * 3_600_000
+
+
+def test_what_begins_anew_has_its_whole_time() -> None:
+    """A case that was over and comes back, and a symptom whose cause is gone; not one that a person puts under another
+    case and takes out again.
+    """
+    whole_ms = 8 * 3600 * 1000
+    story = Story()
+    story.after(1, [story.finding("lamp_out", "pole-0001")])
+    story.after(61)
+    case = story.only()
+    first_ms = story.ledger.case(case).deadline_ms
+    story.act("close", case, "done", override="seen")
+    story.after(3600)
+    story.act("reopen", case, "not done")
+    assert story.ledger.case(case).deadline_ms == story.now_ms + whole_ms > first_ms
+
+    story.after(1, [story.finding("lamp_out", "pole-0002")])
+    story.after(61)
+    (other,) = [one.id for one in story.ledger.open_cases() if one.subject == "pole-0002"]
+    due_ms = story.ledger.case(other).deadline_ms
+    story.after(3600)
+    story.act("merge", other, "the same", into=case)
+    story.after(3600)
+    story.act("split", other, "another one after all")
+    assert story.ledger.case(other).deadline_ms == due_ms
+
+    story.after(1, [story.finding("feeder_trip", "feeder-01")])
+    (cause,) = [one.id for one in story.ledger.open_cases() if one.type == "feeder_trip"]
+    story.act("merge", other, "by the trip", into=cause)
+    story.after(1, [story.finding("feeder_trip", "feeder-01", active=False)])
+    story.after(3600)
+    assert story.ledger.case(other).parent == ""
+    split_ms = [t.at_ms for c in story.log for t in c.transitions if t.case == other and t.event == "split"][-1]
+    assert story.ledger.case(other).deadline_ms == split_ms + whole_ms

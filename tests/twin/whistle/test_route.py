@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import tomllib
 from dataclasses import replace
+from zoneinfo import ZoneInfo
 
 import pytest
 
 from devices.places import Department
+from twin.channels.text import lines
 from twin.errors import SettingsError
 from twin.whistle.places import CityPlaces
 from twin.whistle.policy import EXPLAINS, TYPES, Policy, parse_policy
 from twin.whistle.route import explain, route
 from twin.whistle.words import COMMANDS, TYPE_WORDS
 
-from .city import NOON, files
+from .city import NOON, Story, files
 
 PLACES = CityPlaces.of(files())
 
@@ -119,3 +121,37 @@ def test_a_wrong_table_is_named(text: str) -> None:
     """Unknown keys and values of the wrong kind are errors that name the key."""
     with pytest.raises(SettingsError):
         parse_policy(tomllib.loads(text), timezone="UTC")
+
+
+def test_what_the_system_does_it_says_in_both_languages() -> None:
+    """Every reason of an automatic step has its Chinese words, in the evidence that the chain proves; what a person
+    wrote stays as it is. The message at the end carries both.
+    """
+    story = Story()
+    story.after(1, [story.finding("device_silent", "pole-0001"), story.finding("lamp_out", "pole-0002")])
+    story.after(61)
+    story.after(1, [story.finding("feeder_trip", "feeder-01", evidence={"children": ["pole-0003", "pole-0004"]})])
+    story.after(1, [story.finding("feeder_trip", "feeder-01", active=False)])
+    story.after(3600)
+    for name in ("pole-0001", "pole-0002"):
+        types = [one.type for one in story.ledger.open_cases() if one.subject == name]
+        story.after(1, [story.finding(kind, name, active=False) for kind in types])
+    story.after(7200)
+    story.after(1, [story.finding("lamp_out", "pole-0002")])
+    story.act("comment", story.only(), "on our way")
+    steps = [t for changes in story.log for t in changes.transitions]
+    assert {"find", "file", "dispatch", "merge", "split", "recover", "verify", "close", "reopen"} <= {
+        t.event for t in steps
+    }
+    for step in steps:
+        said = step.evidence.get("reason_zh", "")
+        assert type(step.reason) is str
+        if step.actor == "system" and step.reason:
+            assert any("\u4e00" <= letter <= "\u9fff" for letter in said), step
+        else:
+            assert not said, step
+    told = [d.payload for changes in story.log for d in changes.deliveries if d.purpose == "close"]
+    assert told
+    assert all("遥测已持续正常" in one["reason_zh"] and "telemetry clear" in one["reason"] for one in told)
+    assert "原因：遥测已持续正常" in "\n".join(lines(told[0], "zh", ZoneInfo("UTC")))
+    assert "Reason: telemetry clear" in "\n".join(lines(told[0], "en", ZoneInfo("UTC")))
