@@ -17,6 +17,17 @@ NOISE_MEMORY = 16.0
 SISTER_MEMORY = 8.0
 EVIDENCE = ("spike", "level", "level", "level", "level", "noise", "stuck", "shape", "pattern", "pattern", "pattern",
             "sisters", "sisters")  # fmt: skip
+# Evidence that sees the same thing at several lengths speaks with one voice: the mean of its own.
+VOICES = ("spike", "level", "noise", "stuck", "course", "sisters")
+_VOICE_OF = {"shape": "course", "pattern": "course"}
+
+
+def voices(rarity: F64) -> F64:
+    """From rarities of evidence [..., E] to those of VOICES [..., V]; without sisters where E is without them."""
+    names = [_VOICE_OF.get(name, name) for name in EVIDENCE[: rarity.shape[-1]]]
+    of = np.array([[name == voice for voice in VOICES if voice in names] for name in names], np.float64)
+    out: F64 = rarity @ (of / of.sum(axis=0))
+    return out
 
 
 def _weights(memory: float) -> tuple[F64, F64]:
@@ -49,11 +60,12 @@ class Carry:
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """A block's evidence: `y` [BLOCK, C, E] as ln(1 + ratio), NaN where nothing was measured; what was expected, the
-    residual in units of its spread, the block with gaps filled, and what the next block starts from."""
+    """A block's evidence: `y` [BLOCK, C, E] as ln(1 + ratio), NaN where nothing was measured; what was expected, its
+    spread, the residual in units of it, the block with gaps filled, and what the next block starts from."""
 
     y: F64
     expected: F64
+    spread: F64
     residual: F64
     filled: F64
     carry: Carry
@@ -67,10 +79,11 @@ def judge(block: F64, before: F64, step: int, learnt: Fit, carry: Carry, gain: f
     tame = np.clip(filled, learnt.low, learnt.high)
     level, after = _level(tame - season[LAGS:], carry.level, gain)
     expected = level + season[LAGS:]
-    residual = (filled - expected) / learnt.spread
+    spread = learnt.spread * learnt.width(step, BLOCK, 0)
+    residual = (filled - expected) / spread
     means = [_mean(np.clip(residual, -12.0, 12.0) if m > 1 else residual, m, carry.means[i])
              for i, m in enumerate(MEANS)]  # fmt: skip
-    miss = np.abs(_miss(filled, tame, before, season, learnt)) / learnt.miss
+    miss = np.abs(_miss(filled, tame, before, season, learnt)) / (learnt.miss * learnt.width(step, BLOCK, 1))
     noise = _mean(np.where(known, np.minimum(miss, 6.0), learnt.noise), NOISE_MEMORY, carry.noise)
     run, last = _runs(filled, known, before[-1], carry.run)
     reach = 2.0 * (learnt.high - learnt.low)
@@ -92,7 +105,7 @@ def judge(block: F64, before: F64, step: int, learnt: Fit, carry: Carry, gain: f
     fresh = replace(
         carry, level=after, means=np.stack([m[-1] for m in means]), noise=noise[-1], sister=sister, run=last
     )
-    return Told(y, expected, residual, filled, fresh)
+    return Told(y, expected, spread, residual, filled, fresh)
 
 
 def _mean(x: F64, memory: float, start: F64) -> F64:

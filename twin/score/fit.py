@@ -21,6 +21,9 @@ RANKS = 8  # parts of a column's range
 SHORTEST, LONGEST = 16, 256
 TOGETHER = 64  # columns that are fitted at once
 MANY = 8  # columns: beyond, every third window tells their usual shape
+PARTS = 32  # of a season, each with a width of its own
+SHRINK = 30.0  # steps that the width of all counts in each
+POWER = 0.5  # how far a part has its own width: half way
 FEW = 64  # windows that are averaged in one go
 FORM = 0.3  # spreads: windows of less than this are not blown up to the size of others
 
@@ -54,6 +57,19 @@ class Fit:
     whiten: F64  # [C, SEGMENTS, SEGMENTS], their inverse covariance over SEGMENTS
     views: list[View]
     sisters: F64  # [C, C], inverse of the residuals' correlation
+    wide: list[
+        tuple[F64, F64]
+    ]  # of each column: usual size of the rest and of the miss by part of the season, over all
+
+    def width(self, first: int, steps: int, which: int) -> F64:
+        """How wide the rest (0) or the miss (1) usually is at steps first .. first + steps - 1, [steps, C]; 1: as over
+        all."""
+        out = np.ones((steps, len(self.centre)))
+        at = np.arange(first, first + steps)
+        for c, courses in enumerate(self.seasons):
+            for course in courses[:1]:
+                out[:, c] = self.wide[c][which][_part(at, len(course))]
+        return out
 
     def season(self, first: int, steps: int) -> F64:
         """What the seasons add at steps first .. first + steps - 1, [steps, C]."""
@@ -111,10 +127,11 @@ def fit(x: F64, known: F64, first: int, residual: F64) -> Fit:
     still = (x == x[0]).all(axis=0)
     told = Fit(q[1], low, high, np.ones(columns), still, seasons, np.zeros((LAGS, columns)), np.ones(columns),
                np.full(columns, 0.8), *_repeats(x), np.zeros((columns, SEGMENTS)),
-               np.zeros((columns, SEGMENTS, SEGMENTS)), [], np.eye(columns))  # fmt: skip
+               np.zeros((columns, SEGMENTS, SEGMENTS)), [], np.eye(columns), [])  # fmt: skip
     rest = rest - told.season(first, steps)
     told.spread = scale_of(rest)
     _predict(told, rest)
+    _widths(told, rest, known, first)
     _shape(told, tame)
     if columns > 1:
         close = np.clip(residual, -3.0, 3.0)
@@ -122,6 +139,31 @@ def fit(x: F64, known: F64, first: int, residual: F64) -> Fit:
         corr = (close.T @ close) / len(close) / np.outer(size, size)
         told.sisters = np.asarray(np.linalg.inv(corr + (0.002 + columns / len(close)) * np.eye(columns)), np.float64)
     return told
+
+
+def _part(at: NDArray[np.intp], period: int) -> NDArray[np.intp]:
+    return at % period * min(period, PARTS) // period
+
+
+def _widths(told: Fit, rest: F64, known: F64, first: int) -> None:
+    """The usual size of what season and prediction leave, by part of the season."""
+    steps, columns = rest.shape
+    left = np.zeros_like(rest)
+    if any(told.seasons):
+        left[LAGS:] = rest[LAGS:] - sum(told.lags[k] * rest[LAGS - 1 - k : steps - 1 - k] for k in range(LAGS))
+    for c in range(columns):
+        told.wide.append((np.ones(1), np.ones(1)))
+        for course in told.seasons[c][:1]:
+            part = _part(first + np.arange(steps), len(course))
+            parts = min(len(course), PARTS)
+            count = np.bincount(part, known[:, c], parts)
+            factors = []
+            for x, scale in ((rest[:, c], told.spread[c]), (left[:, c], told.miss[c])):
+                size = np.minimum(np.abs(x), 4.0 * scale)
+                usual = float(size @ known[:, c]) / max(1.0, float(known[:, c].sum())) + 1e-12
+                own = np.bincount(part, size * known[:, c], parts)
+                factors.append(np.clip(((own + SHRINK * usual) / (count + SHRINK) / usual) ** POWER, 0.2, 5.0))
+            told.wide[c] = (factors[0], factors[1])
 
 
 def _seasons(x: F64, known: F64, first: int) -> list[F64]:

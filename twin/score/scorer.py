@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twin.records import F64
-from twin.score.evidence import BLOCK, CONTEXT, EVIDENCE, LEVEL_MEMORY, Carry, Told, judge
+from twin.score.evidence import BLOCK, CONTEXT, EVIDENCE, LEVEL_MEMORY, Carry, Told, judge, voices
 from twin.score.fit import Fit, fit, scale_of
 from twin.score.history import History
 from twin.score.tails import Tails
@@ -113,12 +113,12 @@ class Scorer:
         return np.concatenate([np.repeat(self.x[:1], short, axis=0), self.x])
 
     def _combine(self, seen: Told) -> tuple[Scores, F64]:
-        """From evidence to rarity: of each evidence by its own tail, of a column by its tail of their mixture, of the
-        row by its tail of the columns' mixture."""
+        """From evidence to rarity: of each evidence by its own tail, of a column by its tail of the mixture of their
+        voices, of the row by its tail of the columns' mixture."""
         assert self.learnt is not None
         flat = self.tails.rarity(seen.y.reshape(BLOCK, -1)).reshape(seen.y.shape)
         flat = np.minimum(np.nan_to_num(flat), MOST)
-        mixed = np.where(np.isnan(seen.y[:, :, 0]), np.nan, mixture(flat))
+        mixed = np.where(np.isnan(seen.y[:, :, 0]), np.nan, mixture(voices(flat)))
         columns = np.minimum(np.nan_to_num(self.each.calibrated(mixed)), MOST)
         row = np.where(np.isnan(mixed).all(axis=1), np.nan, mixture(columns))
         rarity = columns[:, 0]
@@ -128,7 +128,7 @@ class Scorer:
         column = columns.argmax(axis=1)
         evidence = flat[np.arange(BLOCK), column].argmax(axis=1)
         expected = seen.expected * self.scale + self.centre
-        spread = np.broadcast_to(self.learnt.spread * self.scale, expected.shape)
+        spread = seen.spread * self.scale
         believed = self.steps / (self.steps + GREEN)
         return Scores(believed * rarity, believed * columns, column, evidence, expected, spread), joint
 

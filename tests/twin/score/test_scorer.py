@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 
 from twin.score import Scorer, score_of
 from twin.score.alarm import Alarms
+from twin.score.evidence import EVIDENCE, VOICES, voices
 from twin.score.history import History
+from twin.score.scorer import mixture
 from twin.score.season import find_period
 from twin.score.tails import Tails
 
@@ -190,3 +192,28 @@ def test_a_map_from_history_is_monotonic_and_counts() -> None:
     told = history.calibrated(np.linspace(0.0, 14.0, 600)[:, None])[:, 0]
     assert (np.diff(told) >= 0).all()
     assert history.calibrated(np.array([[0.6 * np.log(100.0)]]))[0, 0] == pytest.approx(2.0, abs=0.25)
+
+
+def test_views_of_one_thing_are_one_witness() -> None:
+    """Four means of a level that all say 4 weigh as much as one spike that says 4, and less than level and spike."""
+    alone = np.zeros((3, len(EVIDENCE)))
+    alone[0, EVIDENCE.index("spike")] = 4.0
+    for i, name in enumerate(EVIDENCE):
+        alone[1:, i] = 4.0 * (name == "level")
+    alone[2, EVIDENCE.index("spike")] = 4.0
+    spike, level, both = mixture(voices(alone))
+    assert spike == pytest.approx(level)
+    assert both > level
+    assert voices(np.ones((2, len(EVIDENCE) - 2))).shape == (2, len(VOICES) - 1)
+
+
+def test_little_is_much_in_a_quiet_part_of_the_season() -> None:
+    """A load ten times noisier by day than at night: a step of two daily spreads at night ranks among the first rows
+    (without a width for each part of the season 160 of 2,400 are before it)."""
+    rng = np.random.default_rng(5)
+    day = np.arange(96 * 30) % 96 < 48
+    x = np.where(day, 10.0, 0.0) + rng.normal(0, 1, len(day)) * np.where(day, 1.0, 0.1)
+    at = slice(96 * 20 + 70, 96 * 20 + 90)
+    x[at.start : at.start + 6] += 2.0
+    rarity = Scorer(1).score(x[:, None]).rarity
+    assert (rarity[480:] >= rarity[at].max()).sum() < 80
