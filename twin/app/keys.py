@@ -42,18 +42,18 @@ def keep(data: Path, folder: Path) -> tuple[str, ...]:
             continue
         _private(own / name)
         if name == USERS:
-            _copy_database(data / name, own / name)
+            copy_database(data / name, own / name)
         else:
             (own / name).write_bytes((data / name).read_bytes())
         told[name] = _digest(own / name)
     for name in told:
-        _sync(own / name)
+        sync(own / name)
     aside = own / (NOTE + ".new")
     _private(aside)
     aside.write_text(json.dumps(told), encoding="utf-8")
-    _sync(aside)
+    sync(aside)
     aside.replace(own / NOTE)
-    _sync(own)
+    sync(own)
     return tuple(told)
 
 
@@ -87,7 +87,7 @@ def put_back(folder: Path, data: Path) -> tuple[str, ...]:
         aside.unlink(missing_ok=True)
         _private(aside)
         shutil.copyfile(folder / FOLDER / name, aside)
-        _sync(aside)
+        sync(aside)
     if USERS in fresh:
         _note_restored(fresh[USERS])
     for name, aside in fresh.items():
@@ -95,7 +95,7 @@ def put_back(folder: Path, data: Path) -> tuple[str, ...]:
         if place.exists():
             _set_aside(place, data / f"{name}.before-{stamp}")
         aside.replace(place)
-    _sync(data)
+    sync(data)
     return names
 
 
@@ -129,7 +129,7 @@ def _note_restored(path: Path) -> None:
         path.with_name(path.name + suffix).unlink(missing_ok=True)
 
 
-def _copy_database(source: Path, to: Path) -> None:
+def copy_database(source: Path, to: Path) -> None:
     """SQLite's own copy: of one moment, whatever is written meanwhile."""
     try:
         link, copy = sqlite3.connect(source), sqlite3.connect(to)
@@ -152,7 +152,7 @@ def _digest(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

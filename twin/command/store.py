@@ -18,7 +18,7 @@ from twin.command.client import CONFIG, COPY_S, ERR, JSON, OUT, Client, fail, ru
 from twin.errors import TwinError
 from twin.settings import Settings
 from twin.store import keep_of
-from twin.store.backup import back_up, check, elsewhere, open_copy, restore
+from twin.store.backup import back_up, check, elsewhere, open_copy, read_note, restore
 from twin.store.embedded import EmbeddedStore
 from twin.store.export import export
 from twin.store.protocol import DAY_MS, Rows
@@ -57,18 +57,27 @@ def backup(
     config: Path | None = CONFIG,
     as_json: bool = JSON,
     series: bool = typer.Option(True, help="The embedded store's series; --no-series copies users and keys alone."),
+    cases: bool | None = typer.Option(
+        None, "--cases/--no-cases", help="Journal, cases, what was learned, photos; with the series unless told."
+    ),
 ) -> None:
-    """Copy the embedded store, users and keys, while the server runs or not; all is read through once it lies there."""
-    from twin.app import keys
+    """Copy all that a server needs to go on elsewhere, while it runs or not; it is read through once it lies there.
+
+    That is the embedded store, journal and cases with photos, users with tokens and books, and the keys. Not in it: the
+    city's files and the configuration, the broker's passwords, series and cases that lie in a database server.
+    """
+    from twin.app import keys, state
 
     if to.exists():
         raise fail(f"{to} is there already; name a new directory")
-    _, data = data_of(config)
+    settings, data = data_of(config)
     if not series:
         try:
             to.mkdir(parents=True, mode=0o700)
             own = keys.keep(data, to)
+            own += state.keep(data, to) if cases else ()
             keys.kept(to)
+            state.kept(to)
         except (TwinError, OSError) as error:
             shutil.rmtree(to, ignore_errors=True)
             raise fail(str(error)) from error
@@ -79,13 +88,18 @@ def backup(
         return
     with told_progress(as_json) as progress, _copy(config, to) as folder:
         own = keys.keep(data, folder)
+        own += state.keep(data, folder, read_note(folder)["position"]) if cases in (None, True) else ()
         bar = progress.add_task("reading it through", total=1.0)
         note = check(folder, lambda share: progress.update(bar, completed=share))
         keys.kept(folder)
+        state.kept(folder)
     size = sum(note["files"].values())
     told = {"path": str(to), "position": note["position"], "rows": note["rows"], "bytes": size, "own": own}
     line = f"{to}: {note['rows']:,} sealed rows, {size:,} bytes, up to entry {note['position']}"
-    _told_backup(as_json, told, line + (f"; {', '.join(own)}" if own else ""))
+    line += f"; {', '.join(own)}" if own else ""
+    if settings.cases.url:
+        line += f"; not in it: the cases, which lie in {settings.cases.url} (pg_dump copies them)"
+    _told_backup(as_json, told, line)
 
 
 def _told_backup(as_json: bool, told: dict[str, Any], line: str) -> None:
@@ -105,31 +119,28 @@ def restore_(
     users: bool = typer.Option(
         False, "--users", help="Also users, tokens and keys where this server has its own; a server without gets them."
     ),
+    cases: bool = typer.Option(
+        False, "--cases", help="Also journal, cases, photos where this server has its own; a server without gets them."
+    ),
 ) -> None:
-    """Put a backup in the place of what a stopped server has: its store, its users and keys; the former stay beside.
+    """Put a backup in the place of what a stopped server has; the former stays beside.
 
     Users who were removed or disabled since the backup are there again, and everybody logs in anew: the audit book says
     when that was.
     """
-    from twin.app import keys
-
     settings, data = data_of(config)
     place = data / "store"
     if running(config):
         raise fail("the server is running: stop it, restore, start it again; the journal fills in what came since")
     former: Path | None = None
     try:
-        held = keys.kept(folder)
+        _check_backup(folder, cases=cases, series=series or settings.store.kind != "embedded", alone=not series)
         if series:
             _embedded(settings)
             if not yes and not as_json and place.exists():
                 typer.confirm(f"Replace the store in {place} (it is kept beside it)?", abort=True)
             former = _restore_series(folder, place, as_json)
-        elif not held:
-            raise fail(f"{folder} holds no users and no keys")
-        data.mkdir(parents=True, exist_ok=True, mode=0o700)
-        mine = [name for name in held if (data / name).exists()]
-        back = keys.put_back(folder, data) if held and (users or not mine) else ()
+        back, left = _restore_own(folder, data, users=users, cases=cases, series=series)
     except (TwinError, OSError) as error:
         raise fail(str(error)) from error
     if as_json:
@@ -141,8 +152,48 @@ def restore_(
                   soft_wrap=True)  # fmt: skip
     if back:
         OUT.print(words(f"{', '.join(back)} are the backup's now; what was there before is kept beside them"))
+    for option, names in left.items():
+        OUT.print(
+            words(f"left as they are: {', '.join(names)}; {option} replaces them by the backup's"), soft_wrap=True
+        )
+
+
+def _check_backup(folder: Path, *, cases: bool, series: bool, alone: bool) -> None:
+    """Whether the backup holds what is asked for, all of it as it was written."""
+    from twin.app import keys, state
+
+    whole = state.kept(folder)
+    if cases and not whole:
+        raise fail(f"{folder} holds no journal and no cases")
+    if cases and not series:
+        raise fail("journal and series are of one time: restore them together, without --no-series")
+    if not keys.kept(folder) and alone and not cases:
+        raise fail(f"{folder} holds no users and no keys")
+
+
+def _restore_own(
+    folder: Path, data: Path, *, users: bool, cases: bool, series: bool
+) -> tuple[tuple[str, ...], dict[str, tuple[str, ...]]]:
+    """Put back users and keys, journal and cases where the server has none or was told to: what was, and by the option
+    that would have replaced it what was left.
+    """
+    from twin.app import keys, state
+
+    data.mkdir(parents=True, exist_ok=True, mode=0o700)
+    held, whole = keys.kept(folder), state.kept(folder)
+    mine = tuple(name for name in held if (data / name).exists())
+    lived = (data / state.JOURNAL).exists()
+    left = {}
+    back: tuple[str, ...] = ()
+    if held and (users or not mine):
+        back += keys.put_back(folder, data)
     elif mine:
-        OUT.print(words(f"left as they are: {', '.join(mine)}; --users replaces them by the backup's"), soft_wrap=True)
+        left["--users"] = mine
+    if whole and (cases or (series and not lived)):
+        back += state.put_back(folder, data)
+    elif whole and series:
+        left["--cases"] = whole
+    return back, left
 
 
 def _restore_series(folder: Path, place: Path, as_json: bool) -> Path | None:

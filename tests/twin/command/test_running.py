@@ -16,7 +16,7 @@ import pytest
 from typer.testing import CliRunner
 
 from tests.broker import TestBroker, open_broker
-from tests.twin.app.serving import Serving, serving, settings_in
+from tests.twin.app.serving import Serving, serving, settings_in, write_config
 from tests.twin.ingest.conftest import Publisher, until
 from twin.__main__ import app
 from twin.command.client import clock
@@ -254,6 +254,28 @@ def test_the_store_is_told_copied_and_taken_out_while_it_runs(running: Running, 
     code, words = running.call("export", "pole", "--out", str(out), "--from", "yesterday")
     assert (code, "2026-11-30" in words) == (2, True)
     assert list((running.server.data / "backups").iterdir()) == []
+
+
+def test_a_backup_of_a_running_server_goes_on_elsewhere(running: Running, tmp_path: Path) -> None:
+    """Taken while it works, restored into an empty directory: that server has the cases with their history, which is
+    proved, the users and the readings, and goes on with the device where the journal ended."""
+    case = running.case_of("pole-0002")
+    head = running.read("whistles", "verify")["head"]
+    copy = tmp_path / "whole"
+    own = running.read("store", "backup", str(copy))["own"]
+    assert {"users.db", "answer.key", "pseudonym.key", "city.db", "cases.db", "journal.db"} <= set(own)
+    settings = settings_in(tmp_path / "other", running.broker.host, running.broker.port + 1)
+    config = write_config(tmp_path / "other", settings)
+    done = RUNNER.invoke(app, ["store", "restore", str(copy), "--yes", "--config", str(config)])
+    assert done.exit_code == 0, done.output
+    with serving(tmp_path / "other", settings) as server:
+        other = Running(server, running.broker)
+        assert other.case_of("pole-0002") == case
+        assert other.read("whistles", "verify", "--head", head)["ok"]
+        assert other.read("account")["total"]["stored"] >= 12
+        assert other.read("store", "info")["position"] > 0
+        assert server.end() == 0
+    assert other.read("journal", "check")["chain_equal"]
 
 
 def test_rules_are_shown_set_and_taken_back(running: Running, tmp_path: Path) -> None:

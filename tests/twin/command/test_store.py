@@ -164,3 +164,54 @@ def test_init_makes_a_real_influxdb_ready(config: Path, tmp_path: Path) -> None:
         assert (code, "holds a token already" in told) == (1, True)
     finally:
         server.stop()
+
+
+def test_journal_and_cases_come_along_and_go_back_together(config: Path, tmp_path: Path) -> None:
+    """A server without gets them; one that has its own keeps them unless told, and the former stay beside; what was
+    altered in the backup is named, and nothing is put back."""
+    data, copy = tmp_path / "data", tmp_path / "copy"
+    (data / "photos" / "CW-1").mkdir(parents=True)
+    (data / "photos" / "CW-1" / ("a" * 64 + ".jpg")).write_bytes(b"picture")
+    journal = Journal(data / "journal.db")  # another process has it
+    code, told = call(config, "store", "backup", str(copy))
+    assert (code, "photos, journal.db" in told) == (0, True), told
+    assert {stat.S_IMODE(path.stat().st_mode) for path in (copy / "state").iterdir() if path.is_file()} <= {
+        0o600,
+        0o644,
+    }
+    journal.append([Names((("pole", 1, "pole-1"),))])
+    journal.close()
+    code, told = call(config, "store", "restore", str(copy), "--yes")
+    assert (code, "--cases replaces them" in told, entries(data)) == (0, True, 2), told
+    code, told = call(config, "store", "restore", str(copy), "--no-series", "--cases")
+    assert (code, "restore them together" in told) == (1, True), told
+    code, told = call(config, "store", "restore", str(copy), "--yes", "--cases")
+    assert (code, entries(data), len(list(data.glob("journal.db.before-*")))) == (0, 1, 1), told
+
+    fresh = tmp_path / "fresh"
+    there = write_config(fresh, settings_in(fresh))
+    code, told = call(there, "store", "restore", str(copy), "--yes")
+    assert (code, entries(fresh / "data")) == (0, 1), told
+    assert (fresh / "data" / "photos" / "CW-1" / ("a" * 64 + ".jpg")).read_bytes() == b"picture"
+    with (copy / "state" / "journal.db").open("ab") as file:
+        file.write(b"x")
+    code, told = call(config, "store", "restore", str(copy), "--yes", "--cases")
+    assert (code, "journal.db is not as the backup was made" in told, entries(data)) == (1, True, 1), told
+
+
+def test_they_can_be_left_out(config: Path, tmp_path: Path) -> None:
+    """`--no-cases` copies series, users and keys; asking for what is not there is refused."""
+    copy = tmp_path / "copy"
+    assert call(config, "store", "backup", str(copy), "--no-cases")[0] == 0
+    assert not (copy / "state").exists()
+    code, told = call(config, "store", "restore", str(copy), "--yes", "--cases")
+    assert (code, "holds no journal and no cases" in told) == (1, True), told
+
+
+def entries(data: Path) -> int:
+    """How many entries a journal holds."""
+    journal = Journal(data / "journal.db")
+    try:
+        return journal.position
+    finally:
+        journal.close()
