@@ -28,7 +28,7 @@ from typing import Any, NamedTuple
 
 from bench.peers.processes import TOOLS, compile_counting, cpu_s
 from bench.peers.telegraf import telegraf
-from bench.peers.wiring import wired
+from bench.peers.wiring import ABOUND, wired
 from bench.report import Bar, report
 from devices.codec import encode_columns, encode_json, encode_senml
 from devices.kinds import KINDS
@@ -36,6 +36,7 @@ from devices.records import Reading
 from twin.broker.conf import BrokerFiles, render, template_path
 from twin.broker.process import Broker, prepare_broker
 from twin.ingest.endpoint import LinkSettings
+from twin.ingest.flood import Flood
 from twin.ingest.frames import CONNACK, Parcel, Parser, connect, publish
 from twin.ingest.ledger import Ledger
 from twin.ingest.pump import Pump
@@ -294,7 +295,8 @@ class Bench:
         self.readings = 0
         self.durable: list[tuple[int, float]] = []
         settings = LinkSettings(port=port, client_id="bench")
-        self.pump = Pump(settings, People(), Ledger(), self._append, lambda: time.time_ns() // 1_000_000)
+        ledger = Ledger(Flood(burst=ABOUND))
+        self.pump = Pump(settings, People(), ledger, self._append, lambda: time.time_ns() // 1_000_000)
         self.port = port
 
     def _append(self, bodies: Sequence[Body]) -> int:

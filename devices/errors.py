@@ -42,4 +42,5 @@ REASONS: tuple[str, ...] = (
     "unknown_device",  # not in the registry
     "too_large",  # more bytes or readings than one message may hold
     "empty",  # nothing in it was usable
+    "flood",  # far more at once than the device's cadence allows
 )

@@ -59,13 +59,15 @@ class Reject:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A reading that was refused whole although its sender and number are known: its number is no gap."""
+    """A reading that was refused whole although its sender and number are known: its number is no gap. With `last`, all
+    those from `seq` to it."""
 
     kind: str
     row: int
     boot: int
     seq: int
     reason: str
+    last: int = NOT_ACCOUNTABLE
 
 
 @dataclass(slots=True)

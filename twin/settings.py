@@ -66,6 +66,15 @@ class JournalSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class IngestSettings:
+    """How much one device may say, by the times that its readings carry: a backlog passes, a flood does not."""
+
+    flood_factor: float = _key(100.0, "a device may speak so many times as often as its cadence for ever; 0: no bound")
+    flood_burst: int = _key(2000, "readings of one device beyond that at once; what is more is refused as flood")
+    flood_backlog: int = _key(1_000_000, "older readings of one device that may come at once behind newer ones")
+
+
+@dataclass(frozen=True, slots=True)
 class StoreSettings:
     """Where the series go."""
 
@@ -172,6 +181,7 @@ class Settings:
     data_dir: str = _key(".citywhistle/data", "journal, checkpoints, cases and the embedded store live here")
     city: CitySettings = CitySettings()
     broker: BrokerSettings = BrokerSettings()
+    ingest: IngestSettings = IngestSettings()
     journal: JournalSettings = JournalSettings()
     store: StoreSettings = StoreSettings()
     cases: CasesSettings = CasesSettings()
@@ -196,6 +206,9 @@ _LIMITS: dict[tuple[str, str], tuple[float, float]] = {
     ("broker", "mark_every_s"): (0.05, 3600),
     ("web", "port"): (0, 65535),
     ("heartbeat", "every_s"): (1, 86400),
+    ("ingest", "flood_factor"): (0, 1e6),
+    ("ingest", "flood_burst"): (1, 1e9),
+    ("ingest", "flood_backlog"): (1, 1e9),
     ("journal", "max_bytes"): (1 << 20, math.inf),
     ("journal", "checkpoint_every_s"): (0.1, 86400),
     ("tick", "interval_s"): (0.05, 60),

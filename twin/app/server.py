@@ -64,6 +64,7 @@ from twin.deliver.links import Links, link_secret
 from twin.deliver.post import Sender
 from twin.errors import JournalBroken, JournalFull, SettingsError, TwinError
 from twin.ingest.endpoint import LinkSettings
+from twin.ingest.flood import Flood
 from twin.ingest.pump import Pump
 from twin.journal import Journal
 from twin.query.backtest import Ask
@@ -219,6 +220,7 @@ class Server:
             cases_to=cases_to, gaps=self.settings.journal.gaps == "accept",
         )  # fmt: skip
         self.book = restored.book
+        self._pace()
         self.accounts = Accounts(self.book, self.city.registry, self.journal, self._stored)
         self.strangers = Strangers()
         self.counter = Counter(self._append, self._nudge)
@@ -247,12 +249,19 @@ class Server:
         self.clock.resume(self.heart.pulse.last_now_ms)
         recount(self.book, self.journal, self._note, self.city.registry)
         self._follow_files()
+        self._pace()
         self.picture = Picture(self.city)
         LOG.info("restored to entry %d by %d ticks in %.1f s", self.heart.position, ticks, time.monotonic() - began)
         if self.cases.differences:
             LOG.warning("%d steps differ from what is recorded; the record stands", self.cases.differences)
         self.picture.restore(restored.world, self.cases.cases(limit=10_000))
         self._journal_rules()
+
+    def _pace(self) -> None:
+        """Tell ingest how often each device is to speak."""
+        told = self.settings.ingest
+        flood = Flood(told.flood_factor, told.flood_burst, told.flood_backlog)
+        self.book.pace(flood, {kind: roster.cadence_s for kind, roster in self.city.rosters.items()})
 
     def _follow_files(self) -> None:
         """What the city's files say otherwise than at the start before is a change of the city from here on."""
@@ -542,6 +551,7 @@ class Server:
         if moved_devices(ticked.moves):
             cover(self.veil, self.city.files, self.settings)
             self.picture.become(self.city)
+            self._pace()
             self.pump.forget()
         self.picture.update(world, ticked, now_ms)
         self.counter.settle(n, ticked.changes.refused)

@@ -61,6 +61,7 @@ _REFUSED: dict[str, tuple[str, str]] = {
     "unknown_device": ("of an unknown device", "未登记设备"),
     "too_large": ("too large", "报文过大"),
     "empty": ("with nothing usable in them", "无有效内容"),
+    "flood": ("far too many at once", "上报过于频繁"),
 }
 
 

@@ -7,7 +7,7 @@ message that its group's decoder refuses is looked at again: its form is learned
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import cbor2
@@ -42,12 +42,14 @@ Row = tuple[int, int | None, int | None, int | None, Mapping[str, float]]
 
 @dataclass(slots=True)
 class Received:
-    """What messages held: the raw batch (not yet freed of duplicates), and what is no telemetry."""
+    """What messages held: the raw batch (not yet freed of duplicates), and what is no telemetry. `newest`: (arrived_ms,
+    topic, payload) of the last message of a kind's row."""
 
     batch: Batch
     answers: list[Answer] = field(default_factory=list)
     presences: list[Online] = field(default_factory=list)
     events: bool = False  # some reading is an event and wants a tick soon
+    newest: Callable[[str, int], tuple[int, bytes, bytes] | None] = lambda _kind, _row: None
 
 
 class Columniser:
@@ -88,7 +90,7 @@ class _Work:
         self.parts: dict[str, list[Part]] = {}
         self.singles: dict[str, list[Row]] = {}
         self.batch = Batch(messages=len(cuts))
-        self.out = Received(self.batch)
+        self.out = Received(self.batch, newest=self._newest)
         self.samples: list[Reject] = []
         self.refused: list[Refused] = []
         self.knocks: dict[bytes, Reject] = {}
@@ -314,6 +316,12 @@ class _Work:
         if len(self.knocks) < KNOCKS and topic not in self.knocks:
             told = self._told(index, "unknown_device", "")
             self.knocks[topic] = replace(told, payload=told.payload[:KNOCK_BYTES])
+
+    def _newest(self, kind: str, row: int) -> tuple[int, bytes, bytes] | None:
+        for index in np.flatnonzero((self.forms.rows[self.numbers] == row) & (self.numbers != STRANGER))[::-1].tolist():
+            if self._slot(index).kind.name == kind:
+                return int(self.arrived[index]), self.cuts.topic(index), self.cuts.payload(index)
+        return None
 
     def _told(self, index: int, reason: str, detail: str) -> Reject:
         topic = self.cuts.topic(index)[:256].decode(errors="replace")

@@ -6,7 +6,8 @@ cannot disagree: a batch that the journal refuses was never in the account.
 
 Rules: identity is (device, boot, seq). A number that comes again is a duplicate, whatever it carries. `missing` counts
 numbers in gaps; it falls when one comes after all. Late is a reading older in event time than its device's newest.
-Refused readings whose number is known are no gap. Senders that do not count are never duplicates.
+Refused readings whose number is known are no gap. What is more than a device may say is refused as `flood`, whatever is
+new of it (twin/ingest/flood.py). Senders that do not count are never duplicates.
 """
 
 from __future__ import annotations
@@ -19,13 +20,17 @@ from threading import RLock
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from devices.records import Mark
+from twin.ingest.flood import NO_FLOOD, REASON, Flood
 from twin.ingest.pages import Page, dump_page, load_page
 from twin.ingest.parts import select
-from twin.records import FLAG_LATE, NOT_ACCOUNTABLE, Batch, Columns, Refused
+from twin.records import FLAG_LATE, I64, NOT_ACCOUNTABLE, Batch, Columns, Refused
 
 VERSION = 1
+RUNS = 256  # of numbers of flooding readings that are remembered of one device and batch
+NOTHING: I64 = np.zeros(0, np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,15 +63,30 @@ class Tally:
 class Ledger:
     """Accounts by kind and row. Every method may be called from any thread."""
 
-    def __init__(self) -> None:
+    def __init__(self, flood: Flood = NO_FLOOD) -> None:
+        """`flood`: how much a device may say; `pace` has the cadence of each."""
         self._lock = RLock()
+        self._flood = flood
+        self._steps: dict[str, I64] = {}
         self._pages: dict[str, Page] = {}
         self._strangers: Counter[str] = Counter()  # rejected messages of no device, by reason
         self.messages = 0
         self.position = 0  # number of the last journal entry taken in
 
+    def pace(self, flood: Flood, cadence_s: Mapping[str, NDArray[np.float64]]) -> None:
+        """How much a device may say; by kind the cadence of each row, in seconds."""
+        with self._lock:
+            self._flood = flood
+            self._steps = {
+                kind: np.array([flood.step_ms(one) for one in told.tolist()], np.int64)
+                for kind, told in cadence_s.items()
+            }
+            for kind, page in self._pages.items():
+                self._pace(kind, page)
+
     def admit(self, raw: Batch) -> Batch:
-        """The batch as it is to be journalled: duplicates counted and left out, late readings flagged."""
+        """The batch as it is to be journalled: duplicates counted and left out, so what is more than a device may say
+        (`flood`), late readings flagged."""
         with self._lock:
             if not raw.refused and all(self._goes_on(columns) for columns in raw.columns):
                 return raw
@@ -74,6 +94,9 @@ class Ledger:
             rejected = Counter(raw.rejected)
             columns = tuple(one for c in raw.columns if len(one := self._admit_columns(c, duplicates)))
             fresh = self._admit_refused(raw.refused, columns, duplicates, rejected)
+            flooded: list[Refused] = []
+            columns = tuple(one for c in columns if len(one := self._admit_paced(c, rejected, flooded)))
+            fresh = (*fresh, *flooded)
         return replace(raw, columns=columns, duplicates=dict(duplicates), rejected=dict(rejected), refused=fresh)
 
     def commit(self, batch: Batch, n: int = 0) -> None:
@@ -99,7 +122,8 @@ class Ledger:
                 if len(columns):
                     self._page(columns.kind, int(columns.row.max())).commit(columns)
             for refused in batch.refused:
-                self._page(refused.kind, refused.row).take(refused.row, refused.boot, refused.seq)
+                last = max(refused.seq, refused.last)
+                self._page(refused.kind, refused.row).take(refused.row, refused.boot, refused.seq, last)
 
     def renew(self, kind: str, row: int, n: int) -> None:
         """Other hardware speaks for this device from journal entry `n` on: none of its numbers has come before."""
@@ -188,13 +212,19 @@ class Ledger:
             raise ValueError(f"a damaged account: {error!r}") from error
         with self._lock:
             self._pages, self._strangers, self.position, self.messages = pages, strangers, position, messages
+            for kind, page in pages.items():
+                self._pace(kind, page)
 
     def _page(self, kind: str, row: int) -> Page:
         page = self._pages.get(kind)
         if page is None:
             page = self._pages[kind] = Page()
+            self._pace(kind, page)
         page.reach(row)
         return page
+
+    def _pace(self, kind: str, page: Page) -> None:
+        page.pace(self._flood, self._flood.usual_ms(kind), self._steps.get(kind, NOTHING))
 
     def _admit_refused(
         self,
@@ -239,6 +269,24 @@ class Ledger:
             ):
                 duplicates[columns.kind, row] += count
             columns = select(columns, keep)
+        return columns
+
+    def _admit_paced(
+        self, columns: Columns, rejected: Counter[tuple[str, int, str]], refused: list[Refused]
+    ) -> Columns:
+        """Those that are not more than their device may say; of the others the numbers, of each device RUNS runs."""
+        page = self._page(columns.kind, int(columns.row.max()))
+        flood = page.flooding(columns)
+        if flood is not None:
+            beyond = select(columns, flood)
+            for row, count in zip(*(a.tolist() for a in np.unique(beyond.row, return_counts=True)), strict=True):
+                rejected[columns.kind, row, REASON] += count
+            told: Counter[int] = Counter()
+            for row, boot, first, last in page.runs(beyond):
+                told[row] += 1
+                if told[row] <= RUNS:
+                    refused.append(Refused(columns.kind, row, boot, first, REASON, last))
+            columns = select(columns, ~flood)
         late = page.late(columns) if len(columns) else None
         if late is None:
             return columns

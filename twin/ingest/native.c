@@ -223,16 +223,25 @@ EXPORT void cw_numbers(const uint8_t *data, int64_t size, int64_t n, const int64
     }
 }
 
+/* So far may a row's readings be ahead of the time that they tell of; a step of 0 is no bound. */
+static inline int64_t room(int64_t step, int64_t burst, int64_t held_ms, int timeless) {
+    if (!step) return INT64_MAX;
+    const int64_t most = step * burst;
+    return timeless && most < held_ms ? held_ms : most;
+}
+
 /* Readings whose numbers simply go on, into the account of twin/ingest/pages.py: of each row the arrays of `size` rows,
  * as they stand there; `recent` is -1 throughout, before and after. Returns whether they do go on (row known, boot its
  * row's, seq one more than that of the reading before), and with `take` has them counted. Without, no reading may be
- * older than the newest of its row; with, all must have arrived within one hour. What is not so is for the double. */
+ * older than the newest of its row, nor too many for the time that they tell of (twin/ingest/flood.py; `ahead` has room
+ * for n numbers); with, all must have arrived within one hour. What is not so is for the double. */
 EXPORT int32_t cw_account(int32_t take, int64_t n, const int32_t *row, const int64_t *boot, const int64_t *seq,
                           const int64_t *t, const int64_t *arrived, const uint8_t *flags, uint8_t late,
                           uint8_t no_clock, int64_t hour_ms, int64_t size, const int64_t *boot_of, int64_t *top,
                           int64_t *last_t, int64_t *last_arrived, int64_t *journalled, int64_t *late_count,
                           int64_t *offset_hour, int64_t *offset_now, int64_t *offset_before, uint8_t *touched,
-                          int32_t *recent) {
+                          int32_t *recent, const int64_t *step, int64_t *filled, int64_t *over, int64_t burst,
+                          int64_t held_ms, int64_t *ahead) {
     if (n <= 0 || n > INT32_MAX || arrived[0] < 0) return 0;
     const int64_t hour = arrived[0] / hour_ms;
     int64_t i = 0;
@@ -244,6 +253,11 @@ EXPORT int32_t cw_account(int32_t take, int64_t n, const int32_t *row, const int
         if (boot[i] != NOT_ACCOUNTABLE && (uint64_t)seq[i] != (uint64_t)(before < 0 ? top[of] : seq[before]) + 1) break;
         if (!take && t[i] < (before < 0 ? last_t[of] : t[before])) break;
         if (take && (arrived[i] < 0 || arrived[i] / hour_ms != hour)) break;
+        if (!take) {
+            const int64_t full = before < 0 ? filled[of] : ahead[before];
+            if (full - t[i] > room(step[of], burst, held_ms, flags[i] & no_clock)) break;
+            ahead[i] = (full > t[i] ? full : t[i]) + step[of];
+        }
         recent[of] = (int32_t)i;
     }
     for (int64_t done = 0; done < i; done++) recent[row[done]] = -1;
@@ -255,6 +269,12 @@ EXPORT int32_t cw_account(int32_t take, int64_t n, const int32_t *row, const int
         if (boot[i] != NOT_ACCOUNTABLE) {
             top[of] = seq[i];
             touched[of] = 1;
+        }
+        if (step[of]) {
+            if (filled[of] - t[i] > room(step[of], burst, held_ms, flags[i] & no_clock))
+                over[of] = (over[of] > arrived[i] ? over[of] : arrived[i]) + step[of];
+            else
+                filled[of] = (filled[of] > t[i] ? filled[of] : t[i]) + step[of];
         }
         if (t[i] > last_t[of]) last_t[of] = t[i];
         if (arrived[i] > last_arrived[of]) last_arrived[of] = arrived[i];

@@ -77,7 +77,8 @@ def load(path: Path) -> ctypes.CDLL:
     ]  # fmt: skip
     found.cw_account.restype = flag
     found.cw_account.argtypes = [
-        flag, number, *[pointer] * 6, ctypes.c_uint8, ctypes.c_uint8, number, number, *[pointer] * 11,
+        flag, number, *[pointer] * 6, ctypes.c_uint8, ctypes.c_uint8, number, number, *[pointer] * 14, number, number,
+        pointer,
     ]  # fmt: skip
     return found
 
@@ -183,16 +184,24 @@ def fit(
     return good
 
 
-def account(columns: Columns, size: int, page: tuple[int, ...], *, hour_ms: int, take: bool) -> bool:
+def account(
+    columns: Columns, size: int, page: tuple[int, ...], *, hour_ms: int, burst: int, held_ms: int, take: bool
+) -> bool:
     """Whether the readings simply go on in the account of `size` rows that lies at `page`; with `take` they are counted
-    there."""
+    there. `burst`, `held_ms`: of twin/ingest/flood.py."""
     assert LIB is not None
     wanted = ((columns.row, np.int32), (columns.boot, np.int64), (columns.seq, np.int64), (columns.t, np.int64),
               (columns.arrived, np.int64), (columns.flags, np.uint8))  # fmt: skip
     mine = [np.ascontiguousarray(array, dtype) for array, dtype in wanted]
     if any(len(array) != len(columns) for array in mine):
         return False
-    return bool(LIB.cw_account(take, len(columns), *places(mine), FLAG_LATE, FLAG_NO_CLOCK, hour_ms, size, *page))
+    ahead = np.empty(0 if take else len(columns), np.int64)
+    return bool(
+        LIB.cw_account(
+            take, len(columns), *places(mine), FLAG_LATE, FLAG_NO_CLOCK, hour_ms, size, *page, burst, held_ms,
+            ahead.ctypes.data,
+        )
+    )  # fmt: skip
 
 
 def main() -> int:

@@ -20,6 +20,7 @@ from devices.envelope import encode_mark, plain_mark
 from devices.records import Mark
 from twin.ingest import native
 from twin.ingest.book import Book, Boot
+from twin.ingest.flood import NO_FLOOD, Buckets, Flood
 from twin.records import FLAG_LATE, FLAG_NO_CLOCK, I64, NOT_ACCOUNTABLE, Columns
 
 HOUR_MS = 3_600_000
@@ -43,7 +44,10 @@ ARRAYS: Mapping[str, int] = {
     "offset_hour": 0,
     "offset_now": NO_OFFSET,
     "offset_before": NO_OFFSET,
+    "filled": 0,
+    "over": 0,
 }
+LATER = ("filled", "over")  # which older dumps lack
 
 
 @dataclass(slots=True)
@@ -78,8 +82,11 @@ def _sort(row: NDArray[np.int32]) -> _Order:
 
 @dataclass(slots=True)
 class Page:
-    """Accounts of the rows of one kind. `touched`: rows whose mark may have moved."""
+    """Accounts of the rows of one kind. `touched`: rows whose mark may have moved. `step`: what a reading of a row
+    pours into its buckets (twin/ingest/flood.py), `usual_ms` for rows of which nothing else is said."""
 
+    flood: Flood = NO_FLOOD
+    usual_ms: int = 0
     boot: I64 = field(default_factory=lambda: np.zeros(0, np.int64))
     base: I64 = field(default_factory=lambda: np.zeros(0, np.int64))
     top: I64 = field(default_factory=lambda: np.zeros(0, np.int64))
@@ -93,6 +100,9 @@ class Page:
     offset_hour: I64 = field(default_factory=lambda: np.zeros(0, np.int64))
     offset_now: I64 = field(default_factory=lambda: np.zeros(0, np.int64))
     offset_before: I64 = field(default_factory=lambda: np.zeros(0, np.int64))
+    filled: I64 = field(default_factory=lambda: np.zeros(0, np.int64))
+    over: I64 = field(default_factory=lambda: np.zeros(0, np.int64))
+    step: I64 = field(default_factory=lambda: np.zeros(0, np.int64))
     touched: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, np.bool_))
     rejected: Counter[tuple[int, str]] = field(default_factory=Counter)
     bad_values: Counter[tuple[int, str]] = field(default_factory=Counter)
@@ -113,14 +123,22 @@ class Page:
         for name, fill in ARRAYS.items():
             setattr(self, name, np.concatenate([getattr(self, name), np.full(more, fill, np.int64)]))
         self.touched = np.concatenate([self.touched, np.zeros(more, np.bool_)])
+        self.step = np.concatenate([self.step, np.full(len(self) - len(self.step), self.usual_ms, np.int64)])
         self.recent = np.full(len(self), -1, np.int32)
+
+    def pace(self, flood: Flood, usual_ms: int, step: I64) -> None:
+        """Bound the rows: by `step` ms a reading, by `usual_ms` the rows beyond."""
+        self.flood, self.usual_ms = flood, usual_ms
+        self.reach(len(step) - 1)
+        self.step = np.full(len(self), usual_ms, np.int64)
+        self.step[: len(step)] = step
 
     def knows(self, row: int, boot: int, seq: int) -> bool:
         """Whether that reading has come."""
         return row < len(self) and not self.book(row).copy().take(boot, seq)[0]
 
     def goes_on(self, columns: Columns) -> bool:
-        """Whether, quickly told, all numbers are new and no reading is late. Changes nothing."""
+        """Whether, quickly told, all numbers are new, no reading is late and none too many. Changes nothing."""
         return native.LIB is not None and self._account(columns, take=False)
 
     def admit(self, columns: Columns) -> NDArray[np.bool_] | None:
@@ -157,11 +175,27 @@ class Page:
         late[sort.order] = t < np.maximum.accumulate(newest + rank) - rank
         return late
 
+    def flooding(self, columns: Columns) -> NDArray[np.bool_] | None:
+        """Which readings are more than their device may say; None if none is. Changes nothing."""
+        flood: NDArray[np.bool_] | None = None
+        for row, index in self._crowded(columns, self._sort(columns.row)):
+            refused = self._pour(columns, row, index, Buckets(*self._buckets(row)), taken=False)
+            if refused:
+                flood = np.zeros(len(columns), np.bool_) if flood is None else flood
+                flood[index[refused]] = True
+        return flood
+
+    def runs(self, columns: Columns) -> Iterator[tuple[int, int, int, int]]:
+        """Runs of consecutive numbers: (row, boot, first, last); none of readings that have no number."""
+        order = self._sort(columns.row).order
+        return ((row, boot, first, last) for _, row, boot, first, last in self._runs(columns, order))
+
     def commit(self, columns: Columns) -> None:
         """Take admitted readings into the account."""
         if native.LIB is not None and self._account(columns, take=True):
             return
         sort = self._sort(columns.row)
+        self._fill(columns, sort)
         self._count_numbers(columns, sort)
         rows, starts, order = sort.rows, sort.starts, sort.order
         self.journalled[rows] += np.diff(np.append(starts, len(columns)))
@@ -173,10 +207,10 @@ class Page:
         lag = np.where(columns.flags & FLAG_NO_CLOCK, NO_OFFSET, columns.arrived - columns.t)[order]
         self._note_offset(rows, np.minimum.reduceat(lag, starts), arrived // HOUR_MS)
 
-    def take(self, row: int, boot: int, seq: int) -> None:
-        """Take in the number of a reading that was refused."""
+    def take(self, row: int, boot: int, first: int, last: int) -> None:
+        """Take in the numbers of readings that were refused."""
         book = self.book(row)
-        book.take(boot, seq)
+        book.take_run(boot, first, last)
         self._keep(row, book)
 
     def renew(self, row: int) -> None:
@@ -184,7 +218,7 @@ class Page:
         of the old one stays missing."""
         self.reach(row)
         book = self.book(row).copy()
-        self.last_t[row] = 0
+        self.last_t[row] = self.filled[row] = self.over[row] = 0
         self.offset_now[row] = self.offset_before[row] = NO_OFFSET
         if not book.boots:
             return
@@ -244,11 +278,45 @@ class Page:
         """The loop in C: whether it sees to these readings."""
         arrays = (
             self.boot, self.top, self.last_t, self.last_arrived, self.journalled, self.late_count, self.offset_hour,
-            self.offset_now, self.offset_before, self.touched, self.recent,
+            self.offset_now, self.offset_before, self.touched, self.recent, self.step, self.filled, self.over,
         )  # fmt: skip
         if not (self._places and all(map(is_, self._placed, arrays))):
             self._placed, self._places = arrays, native.places(arrays)
-        return native.account(columns, len(self), self._places, hour_ms=HOUR_MS, take=take)
+        return native.account(columns, len(self), self._places, hour_ms=HOUR_MS, burst=self.flood.burst,
+                              held_ms=self.flood.held_ms, take=take)  # fmt: skip
+
+    def _buckets(self, row: int) -> tuple[int, int, int]:
+        return int(self.filled[row]), int(self.over[row]), int(self.last_t[row])
+
+    def _pour(self, columns: Columns, row: int, index: NDArray[np.int64], one: Buckets, *, taken: bool) -> list[int]:
+        timeless = (columns.flags[index] & FLAG_NO_CLOCK) > 0
+        readings = zip(columns.t[index].tolist(), columns.arrived[index].tolist(), timeless.tolist(), strict=True)
+        return one.pour(self.flood, int(self.step[row]), readings, taken=taken)
+
+    def _crowded(self, columns: Columns, sort: _Order) -> Iterator[tuple[int, NDArray[np.int64]]]:
+        """Rows whose readings may find their bucket full, and the indices of those readings in their order."""
+        if not self.flood.factor:
+            return
+        rows, ends = sort.rows, np.append(sort.starts[1:], len(columns))
+        t = columns.t[sort.order]
+        step, oldest = self.step[rows], np.minimum.reduceat(t, sort.starts)
+        highest = np.maximum(self.filled[rows], np.maximum.reduceat(t, sort.starts)) + (ends - sort.starts) * step
+        for at in np.flatnonzero(highest - oldest > step * self.flood.burst).tolist():
+            yield int(rows[at]), sort.order[sort.starts[at] : ends[at]]
+
+    def _fill(self, columns: Columns, sort: _Order) -> None:
+        """Pour readings that are in into the buckets."""
+        if not self.flood.factor:
+            return
+        rows, count = sort.rows, np.diff(np.append(sort.starts, len(columns)))
+        step = self.step[rows]
+        crowded = [(row, index, Buckets(*self._buckets(row))) for row, index in self._crowded(columns, sort)]
+        behind = np.repeat(sort.starts + count, count) - np.arange(len(columns))
+        highest = np.maximum.reduceat(columns.t[sort.order] + behind * np.repeat(step, count), sort.starts)
+        self.filled[rows] = np.maximum(self.filled[rows] + count * step, highest)
+        for row, index, one in crowded:
+            self._pour(columns, row, index, one, taken=True)
+            self.filled[row], self.over[row] = one.filled, one.over
 
     def _sort(self, row: NDArray[np.int32]) -> _Order:
         if self._sorted is None or self._sorted[0] is not row:
@@ -358,10 +426,11 @@ def load_page(dumped: Mapping[str, Any]) -> Page:
     """A page from what `dump_page` gave. Raises KeyError, TypeError, ValueError or IndexError for anything else."""
     page = Page()
     for name in ARRAYS:
-        setattr(page, name, np.array(dumped[name], np.int64))
+        kept = dumped[name] if name not in LATER or name in dumped else np.zeros(len(page), np.int64)
+        setattr(page, name, np.array(kept, np.int64))
     if len({len(getattr(page, name)) for name in ARRAYS}) > 1:
         raise ValueError("arrays of different length")
-    page.recent = np.full(len(page), -1, np.int32)
+    page.recent, page.step = np.full(len(page), -1, np.int32), np.zeros(len(page), np.int64)
     page.touched = page.boot != NOT_ACCOUNTABLE  # marks are published anew after a restart
     for name in ("rejected", "bad_values"):
         setattr(page, name, Counter({(int(row), str(reason)): int(count) for row, reason, count in dumped[name]}))

@@ -21,12 +21,14 @@ from twin.errors import BodyRefused, TwinError
 from twin.ingest.columns import SAMPLE_BYTES, SAMPLES, Columniser, Messages, Received
 from twin.ingest.cuts import Cuts, cut
 from twin.ingest.endpoint import LinkFigures, LinkSettings
+from twin.ingest.flood import REASON as FLOOD
 from twin.ingest.forms import Registry
 from twin.ingest.frames import Parcel
 from twin.ingest.inbox import TAKE_BYTES
 from twin.ingest.ledger import Ledger
 from twin.ingest.link import Link
 from twin.ingest.parts import Window
+from twin.ingest.samples import Samples
 from twin.records import NOT_ACCOUNTABLE, Batch, Body, Refused, Reject
 from twin.records import Link as LinkEvent
 
@@ -97,6 +99,7 @@ class Pump:
         self.figures = Figures()
         self.stalled = ""  # why nothing can be made durable just now
         self._columniser = Columniser(registry, kinds, window)
+        self._samples = Samples()
         self._append = append
         self._now_ms = now_ms
         self._gather_s = gather_s
@@ -267,7 +270,7 @@ class Pump:
         began = time.thread_time()
         received = self._columnise(messages)
         decoded = time.thread_time()
-        batch = self.ledger.admit(received.batch)
+        batch = self._thinned(self.ledger.admit(received.batch), received)
         admitted = time.thread_time()
         bodies: list[Body] = [*before, batch, *received.answers, *received.presences, *after]
         if not batch.messages:
@@ -283,6 +286,17 @@ class Pump:
             self.ledger.commit(batch, last - len(bodies) + 1 + len(before))
         self._count(batch, (began, decoded, admitted, journalled))
         return last
+
+    def _thinned(self, batch: Batch, received: Received) -> Batch:
+        """The batch with an example of each flood, and no more samples than may be kept."""
+        samples = batch.samples
+        for kind, row, reason in batch.rejected:
+            if reason == FLOOD and (found := received.newest(kind, row)) is not None:
+                arrived, topic, payload = found
+                detail = f"{batch.rejected[kind, row, reason]} readings more than its cadence allows"
+                name = topic[:256].decode(errors="replace")
+                samples = (*samples, Reject(arrived, name, FLOOD, detail, payload[:SAMPLE_BYTES]))
+        return replace(batch, samples=self._samples.thin(samples[-SAMPLES:], time.monotonic())) if samples else batch
 
     def _journal_apart(
         self, messages: Sequence[Messages], before: Sequence[LinkEvent], after: Sequence[LinkEvent], error: Exception

@@ -124,7 +124,7 @@ def _encode_batch(batch: Batch) -> bytes:
         head["asides"] = [[*key, count] for key, count in batch.asides.items()]
     if batch.knocks:
         head["knocks"] = msgspec.to_builtins(batch.knocks)
-    head["refused"] = [[r.kind, r.row, r.boot, r.seq, r.reason] for r in batch.refused]
+    head["refused"] = [[r.kind, r.row, r.boot, r.seq, r.reason, r.last] for r in batch.refused]
     head["columns"] = [_encode_columns(columns, parts) for columns in batch.columns]
     text = _to_json(head)
     return b"".join((SIZE.pack(len(text)), text, *parts))

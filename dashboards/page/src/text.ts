@@ -320,6 +320,7 @@ const REASONS: Record<string, readonly [string, string]> = {
   device: ["foreign device", "设备不符"], quantity: ["unknown quantity", "未知指标"], unit: ["wrong unit", "单位不符"],
   type: ["no number", "类型错误"], range: ["out of range", "超出量程"], topic: ["foreign topic", "主题不符"],
   unknown_device: ["unknown device", "未登记设备"], too_large: ["too large", "报文过大"], empty: ["nothing usable", "无有效内容"],
+  flood: ["too many at once", "上报过于频繁"],
 }; // prettier-ignore
 
 let language: Language = "en";

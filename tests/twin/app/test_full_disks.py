@@ -16,7 +16,7 @@ from tests.broker import TestBroker
 from tests.twin.app.serving import Serving, begin, settings_in, write_config
 from tests.twin.app.test_server import TOPIC, reading
 from tests.twin.ingest.conftest import Publisher, until
-from twin.settings import Settings, TickSettings
+from twin.settings import IngestSettings, Settings, TickSettings
 
 SMALL = 'mount -t tmpfs -o size={size} none "$0" && exec "$@"'
 
@@ -55,7 +55,7 @@ def parts(running: Serving) -> set[str]:
 
 def test_the_stores_disk_full_stops_nothing_else(tmp_path: Path, broker: TestBroker) -> None:
     """Readings are acknowledged and wait in the journal, health names the store; with room all of it is stored."""
-    settings = settings_in(tmp_path, broker.host, broker.port)
+    settings = replace(settings_in(tmp_path, broker.host, broker.port), ingest=IngestSettings(flood_factor=0))
     with on_small_disk(tmp_path, settings, tmp_path / "data" / "store", "24m") as (running, disk):
         device = Publisher(broker)
         device.say(TOPIC, reading(1))

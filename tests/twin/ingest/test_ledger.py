@@ -17,6 +17,7 @@ from devices.envelope import decode_mark
 from devices.records import Mark
 from tests.twin.ingest.conftest import T0, columns_of, ids_of
 from twin.ingest import native
+from twin.ingest.flood import NO_FLOOD, Flood
 from twin.ingest.ledger import Ledger
 from twin.records import FLAG_LATE, FLAG_NO_CLOCK, NOT_ACCOUNTABLE, Batch, Refused
 
@@ -89,10 +90,10 @@ def test_against_the_naive_model(stream: list[list[Id]]) -> None:
         assert tally.accountable == bool(naive.order[row])
 
 
-@given(batches, st.integers(0, 8))
-def test_replay_and_checkpoint_give_the_same(stream: list[list[Id]], cut: int) -> None:
+@given(batches, st.integers(0, 8), st.sampled_from([NO_FLOOD, Flood(5000, 2, 3)]))
+def test_replay_and_checkpoint_give_the_same(stream: list[list[Id]], cut: int, flood: Flood) -> None:
     """An account dumped in the middle and brought forward by the journal equals the one that went on."""
-    ledger, journal = Ledger(), []
+    ledger, journal = Ledger(flood), []
     dumped = ledger.dump()
     for n, ids in enumerate(stream, start=1):
         admitted = ledger.admit(batch_of(ids))
@@ -100,7 +101,7 @@ def test_replay_and_checkpoint_give_the_same(stream: list[list[Id]], cut: int) -
         ledger.commit(admitted, n)
         if n == cut:
             dumped = ledger.dump()
-    again = Ledger()
+    again = Ledger(flood)
     again.load(dumped)
     for n, batch in journal:
         again.commit(batch, n)  # those before the cut are passed over
@@ -122,12 +123,17 @@ hours = st.sampled_from([0] * 6 + [1, 2, -1])
 steps = st.lists(st.tuples(st.lists(step, min_size=1, max_size=40), hours, st.booleans()), min_size=1, max_size=8)
 
 
-@given(steps)
-@settings(max_examples=150)
-def test_both_loops_keep_one_account(compiled: Path, stream: list[tuple[list[tuple[int, ...]], int, bool]]) -> None:
+bounds = st.sampled_from([NO_FLOOD, Flood(), Flood(30_000, 2, 3), Flood(10_000, 4, 1), Flood(6_000_000_000, 1, 1)])
+
+
+@given(steps, bounds)
+@settings(max_examples=200)
+def test_both_loops_keep_one_account(
+    compiled: Path, stream: list[tuple[list[tuple[int, ...]], int, bool]], flood: Flood
+) -> None:
     """The loop in C and its double admit the same readings, and their accounts agree in every number."""
     libraries, before = (native.load(compiled), None), native.LIB
-    ledgers = Ledger(), Ledger()
+    ledgers = Ledger(flood), Ledger(flood)
     now: dict[int, list[int]] = {}
     hour = 0
     try:
