@@ -14,7 +14,6 @@ import logging
 import os
 import shutil
 import sqlite3
-import time
 from pathlib import Path
 
 from twin.access import Access
@@ -22,6 +21,7 @@ from twin.access.access import FILE as USERS
 from twin.access.veil import FILE as VEIL
 from twin.deliver.links import FILE as LINKS
 from twin.errors import TwinError
+from twin.store.backup import before
 
 LOG = logging.getLogger(__name__)
 
@@ -81,7 +81,6 @@ def put_back(folder: Path, data: Path) -> tuple[str, ...]:
     Nobody is logged in afterwards, and the audit book says when it was done. Raises TwinError, OSError.
     """
     names = kept(folder)
-    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     fresh = {name: data / f"{name}.restoring" for name in names}
     for name, aside in fresh.items():
         aside.unlink(missing_ok=True)
@@ -93,7 +92,7 @@ def put_back(folder: Path, data: Path) -> tuple[str, ...]:
     for name, aside in fresh.items():
         place = data / name
         if place.exists():
-            _set_aside(place, data / f"{name}.before-{stamp}")
+            _set_aside(place, before(place))
         aside.replace(place)
     sync(data)
     return names

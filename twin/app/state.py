@@ -15,7 +15,6 @@ import json
 import os
 import shutil
 import sqlite3
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from twin.app.album import FOLDER as PHOTOS
 from twin.app.casebook import FILE as CASES
 from twin.app.keys import copy_database, sync
 from twin.errors import TwinError
+from twin.store.backup import before
 
 FOLDER, NOTE = "state", "state.json"
 JOURNAL, CITY, LEARNED = "journal.db", "city.db", "checkpoints"
@@ -56,6 +56,7 @@ def keep(data: Path, folder: Path, position: int | None = None) -> tuple[str, ..
         sync(path)
     note = {"journal": journal, "first": first, "last": last, "files": told}
     aside = state / (NOTE + ".new")
+    aside.touch(0o600)
     aside.write_text(json.dumps(note), encoding="utf-8")
     sync(aside)
     aside.replace(state / NOTE)
@@ -87,7 +88,6 @@ def put_back(folder: Path, data: Path) -> tuple[str, ...]:
     Raises TwinError, OSError.
     """
     names = kept(folder)
-    stamp = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime())
     for name in names:
         source, aside = folder / FOLDER / name, data / f"{name}.restoring"
         if aside.is_dir():
@@ -100,10 +100,11 @@ def put_back(folder: Path, data: Path) -> tuple[str, ...]:
             aside.chmod(0o600)
             sync(aside)
     for name in PLACES:  # also what the backup has not: nothing of another time may stay
-        for suffix in ("", "-wal", "-shm"):
+        former = before(data / name)
+        for suffix in ("-wal", "-shm", "") if names else ():  # a database goes with its log
             place = data / (name + suffix)
-            if place.exists() and (names or not suffix):
-                place.rename(data / f"{name}.before-{stamp}{suffix}")
+            if place.exists():
+                place.rename(data / (former.name + suffix))
     for name in names:
         (data / f"{name}.restoring").rename(data / name)
     sync(data)

@@ -96,6 +96,16 @@ def check(folder: Path, progress: Told = _untold) -> dict[str, Any]:
     return note
 
 
+def before(place: Path) -> Path:
+    """A name beside a file or folder under which the former one is kept; nobody has it yet."""
+    stamp, number = time.strftime("%Y%m%dT%H%M%SZ", time.gmtime()), 1
+    while True:
+        found = place.with_name(f"{place.name}.before-{stamp}" + (f"-{number}" if number > 1 else ""))
+        if not found.exists():
+            return found
+        number += 1
+
+
 def restore(folder: Path, place: Path, progress: Told = _untold) -> Path | None:
     """Put a checked copy where the store stands; where the former store is kept aside, None where there was none.
 
@@ -113,7 +123,7 @@ def restore(folder: Path, place: Path, progress: Told = _untold) -> Path | None:
     _sync(fresh)
     kept: Path | None = None
     if place.exists():
-        kept = place.with_name(f"{place.name}.before-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}")
+        kept = before(place)
         place.rename(kept)
     fresh.rename(place)
     sync_folder(place.parent)
