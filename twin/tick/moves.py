@@ -90,6 +90,9 @@ def become(world: World, edit: CityEdit, files: CityFiles) -> None:
     for change in edit.changes:
         if change.replaces:
             _replace(world, change)
+    for change in edit.changes:
+        if change.table == "devices" and change.value is None:
+            _retire(world, change.id)
     world.refusals.follow(world.city)
     gone, fresh = concerned(edit)
     for subject in {**gone, **fresh}:
@@ -133,11 +136,24 @@ def _replace(world: World, change: Change) -> None:
     else:
         reset(world.models[kind], new)
     for row in {old, new}:
-        world.refusals.forget(kind, row)
+        _forget(world, kind, row)
+
+
+def _retire(world: World, device: str) -> None:
+    """A device leaves: its row stays its own, and if it ever comes back it begins anew, in model and detectors."""
+    for kind, model in world.models.items():
+        row = world.city.registry.find(kind, device)
+        if row is not None:
+            reset(model, row)
+            _forget(world, kind, row)
+
+
+def _forget(world: World, kind: str, row: int) -> None:
+    """What is held against a device is forgotten, by everybody."""
+    world.refusals.forget(kind, row)
     for detector in world.detectors.values():
         if isinstance(detector, Forgetful):
-            for row in {old, new}:
-                detector.forget(kind, row)
+            detector.forget(kind, row)
 
 
 def _unsay(world: World, subject: str) -> None:
