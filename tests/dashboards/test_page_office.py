@@ -124,6 +124,32 @@ def test_users_are_added_changed_and_removed(enter: Callable[[str], Page], acces
         expect(page.locator(".office table")).to_contain_text(said)
 
 
+def test_roles_and_the_systems_reasons_in_both_languages(
+    enter: Callable[[str], Page], desk: FakeDesk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What each role may do stands beside the users; why the system did a step is said in the page's language, what
+    a person wrote as it was written."""
+    case, at, there = desk.cases()[0].id, desk.cases()[0].opened_ms, "dispatched"
+    told = [
+        Transition(case, 2, at, "system", "dispatch", "filed", there, "Lighting answers", {"reason_zh": "路灯负责"}),
+        Transition(case, 3, at, "boss", "comment", there, there, "on our way", {}),
+    ]
+    monkeypatch.setattr(desk, "history", lambda _: told)
+    page = enter("boss")
+    for roles, said in (("sees the whole city", "Lighting answers"), ("查看全市", "路灯负责")):
+        office(page, "officeUsers")
+        page.locator("#rolesmay summary").click()
+        expect(page.locator("#rolesmay")).to_contain_text(roles)
+        expect(page.locator("#rolesmay tbody tr")).to_have_count(5)
+        page.keyboard.press("Escape")
+        page.locator(".whistle").first.click()
+        history = page.locator("section", has=page.get_by_role("heading", name=re.compile("^(History|处理过程)$")))
+        expect(history).to_contain_text(said)
+        expect(history).to_contain_text("on our way")
+        if roles.startswith("sees"):
+            page.get_by_role("button", name="中文").click()
+
+
 def test_a_token_is_shown_once(enter: Callable[[str], Page], access: Access) -> None:
     """What is shown opens the API; afterwards only its name is there, and revoking it closes the door."""
     page = enter("boss")

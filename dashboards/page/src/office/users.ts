@@ -57,7 +57,8 @@ export async function users(office: Office): Promise<Node[]> {
     acts(one),
   ]);
   const list = rows.length ? table([t("userName"), t("role"), t("state"), t("lastSeen"), ""], rows, t("officeUsers")) : h("p", {}, t("usersNone"));
-  return admin ? [list, h("details", { open: told.length === 0 }, h("summary", {}, t("userNew")), newUser(office))] : [list];
+  const may = h("details", { id: "rolesmay" }, h("summary", {}, t("rolesMay")), table([t("role"), t("rolesMay")], ROLES.map((role) => [h("b", {}, roleName(role)), tOr(`may_${role}`, role)]), t("rolesMay")));
+  return admin ? [list, may, h("details", { open: told.length === 0 }, h("summary", {}, t("userNew")), newUser(office))] : [list, may];
 }
 
 function grant(office: Office, role: string, departments: string[], id: string, roles: string[] = ROLES): { parts: HTMLElement[]; told(): { role: string; departments: string[] } } {
