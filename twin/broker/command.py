@@ -20,6 +20,7 @@ from twin.broker.conf import HOME, BrokerFiles
 from twin.broker.nats import LOST
 from twin.broker.process import BrokerFailed, check_port, prepare_broker, record_pid, reload_broker, stop_leftover
 from twin.broker.provision import provision, read_credentials
+from twin.broker.saved import set_aside
 
 app = typer.Typer(name="broker", no_args_is_help=True, help="The MQTT broker: its users, and running it. 消息代理。")
 
@@ -71,6 +72,17 @@ def list_users(
     Console().print(table)
 
 
+@app.command("mend")
+def mend(directory: Directory = HOME) -> None:
+    """Set saved sessions aside that Mosquitto cannot read, as it would not start. Run it before the broker starts."""
+    files = BrokerFiles(directory.resolve())
+    try:
+        told = set_aside(files.data)
+    except OSError as error:
+        raise _stop(str(error)) from error
+    typer.echo(told or "the saved sessions can be read, or there are none")
+
+
 @app.command("start")
 def start(
     directory: Directory = HOME,
@@ -84,8 +96,11 @@ def start(
         stop_leftover(files)
         check_port("127.0.0.1", port)
         prepared = prepare_broker(directory, port=port)
+        told = set_aside(files.data)
     except (BrokerFailed, OSError) as error:
         raise _stop(str(error)) from error
+    if told:
+        typer.echo(told, err=True)
     if prepared.kind == "nats":
         typer.echo("\n".join(LOST))
     typer.echo(f"broker on 127.0.0.1:{prepared.port}; Ctrl-C ends it")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import shutil
 import signal
@@ -16,7 +17,10 @@ from pathlib import Path
 from twin.broker import nats
 from twin.broker.conf import BrokerFiles, Tls, render_for, render_tls
 from twin.broker.find import Binary, find_broker
+from twin.broker.saved import set_aside
 from twin.errors import TwinError
+
+LOG = logging.getLogger(__name__)
 
 POLL_S = 0.01
 _HELLO = bytes.fromhex("100c00044d5154540402000a0000")  # CONNECT, MQTT 3.1.1, clean session, keep-alive 10 s, no id
@@ -183,11 +187,15 @@ class Broker:
         return self._process.pid if self._process is not None and self._process.poll() is None else None
 
     def start(self, timeout_s: float = 30.0) -> None:
-        """Start it and wait until it answers. Raises PortTaken, or BrokerFailed with what it wrote to stderr."""
+        """Start it and wait until it answers. Raises PortTaken, or BrokerFailed with what it wrote to stderr.
+
+        Saved sessions that it could not read are set aside, and the log says so."""
         if self.pid is not None:
             return
         stop_leftover(self.files)
         check_port(self.host, self.port)
+        if self.prepared.kind == "mosquitto" and (told := set_aside(self.files.data)):
+            LOG.warning("%s", told)
         command = list(self.prepared.command)
         if self.leashed and (setpriv := shutil.which("setpriv")):
             command = [setpriv, "--pdeathsig", "TERM", "--", *command]
