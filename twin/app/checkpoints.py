@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import logging
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from isal.isal_zlib import crc32  # of half a gigabyte in a tenth of the time that SHA-256 takes; damage, not deceit
 
@@ -16,22 +18,37 @@ from twin.errors import CheckpointBroken
 
 LOG = logging.getLogger(__name__)
 
+CHUNK = 1 << 20  # bytes read at a time to be summed
+LONGEST_HEAD = 1 << 16
 MAGIC = b"CWCHECK3\n"  # then: sum of the head, the head as JSON on one line, the parts
 KEPT = 2
 
 
-def _crc(data: bytes | memoryview) -> str:
-    return f"{crc32(data):08x}"
+class Sum(Protocol):
+    """A sum of bytes that come one piece after the other."""
+
+    def update(self, data: bytes | memoryview, /) -> None: ...
+
+    def hexdigest(self) -> str: ...
 
 
-def _sha(data: bytes | memoryview) -> str:
-    return hashlib.sha256(data).hexdigest()
+class _Crc:
+    """CRC-32 with the face of hashlib's sums."""
+
+    def __init__(self) -> None:
+        self._crc = 0
+
+    def update(self, data: bytes | memoryview, /) -> None:
+        self._crc = crc32(data, self._crc)
+
+    def hexdigest(self) -> str:
+        return f"{self._crc:08x}"
 
 
 # By what a file begins with: name and length in characters of its sums, and how one is made.
-SUMS: Mapping[bytes, tuple[str, int, Callable[[bytes | memoryview], str]]] = {
-    MAGIC: ("crc32", 8, _crc),
-    b"CWCHECK2\n": ("sha256", 64, _sha),  # written before 2026-12
+SUMS: Mapping[bytes, tuple[str, int, Callable[[], Sum]]] = {
+    MAGIC: ("crc32", 8, _Crc),
+    b"CWCHECK2\n": ("sha256", 64, hashlib.sha256),  # written before 2026-12
 }
 
 
@@ -41,6 +58,27 @@ class Part:
 
     n: int
     data: bytes | memoryview
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A part that lies in a file, whole when it was looked at; `n` as in `Part`."""
+
+    n: int
+    path: Path
+    at: int
+    size: int
+
+    def open(self) -> io.FileIO:
+        """The file, at the part's first byte; unbuffered, so that reads go straight to where they are wanted."""
+        file = io.FileIO(self.path)
+        file.seek(self.at)
+        return file
+
+    def data(self) -> bytes:
+        """The part's bytes, at once."""
+        with self.open() as file:
+            return file.read(self.size)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +115,7 @@ class Checkpoints:
         try:
             with aside.open("wb") as file:
                 head = json.dumps(_head(parts)).encode() + b"\n"
-                file.write(MAGIC + _crc(head).encode() + head)
+                file.write(MAGIC + _sum(_Crc(), head).encode() + head)
                 for part in parts.values():
                     file.writelines(_pieces(part))
                 file.flush()
@@ -110,38 +148,33 @@ class Checkpoints:
         return int(files[KEPT - 1].stem.rpartition("-")[2]) if len(files) >= KEPT else 0
 
     @staticmethod
-    def read(path: Path) -> dict[str, Part]:
-        """The parts of a checkpoint, as views of the file's bytes: a large one is in memory once.
+    def read(path: Path) -> dict[str, Stored]:
+        """Where the parts of a checkpoint lie. Every byte of them was read and summed, none is kept in memory.
 
         Raises CheckpointBroken when a byte of it is wrong.
         """
         try:
-            with path.open("rb") as file:
-                whole = bytearray(os.fstat(file.fileno()).st_size)
-                if file.readinto(whole) != len(whole):
-                    raise CheckpointBroken(f"{path}: cut short")
-            raw = memoryview(whole).toreadonly()
-            magic = bytes(raw[: len(MAGIC)])
-            if magic not in SUMS:
-                raise CheckpointBroken(f"{path}: not a checkpoint of this version")
-            name, length, made = SUMS[magic]
-            start = len(magic) + length
-            at = whole.index(b"\n", start) + 1
-            head = bytes(raw[start:at])
-            if made(head).encode() != raw[len(magic) : start]:
-                raise CheckpointBroken(f"{path}: its head is damaged")
-            told = json.loads(head)
-            parts = {}
-            for one in told:
-                data = raw[at : at + one["bytes"]]
-                at += one["bytes"]
-                if len(data) != one["bytes"] or made(data) != one[name]:
-                    raise CheckpointBroken(f"{path}: part {one['name']} is damaged")
-                parts[one["name"]] = Part(one["n"], data)
+            with path.open("rb", buffering=0) as file:
+                magic = file.read(len(MAGIC))
+                if magic not in SUMS:
+                    raise CheckpointBroken(f"{path}: not a checkpoint of this version")
+                name, length, made = SUMS[magic]
+                told = file.read(length)
+                head = file.read(LONGEST_HEAD).partition(b"\n")[0] + b"\n"
+                if _sum(made(), head).encode() != told:
+                    raise CheckpointBroken(f"{path}: its head is damaged")
+                at = file.seek(len(magic) + length + len(head))
+                parts = {}
+                for one in json.loads(head):
+                    if _sum_of(made(), file, one["bytes"]) != one[name]:
+                        raise CheckpointBroken(f"{path}: part {one['name']} is damaged")
+                    parts[one["name"]] = Stored(one["n"], path, at, one["bytes"])
+                    at += one["bytes"]
+                more = os.fstat(file.fileno()).st_size - at
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise CheckpointBroken(f"{path}: cannot be read ({error})") from error
-        if at != len(raw):
-            raise CheckpointBroken(f"{path}: {len(raw) - at} bytes too many")
+        if more:
+            raise CheckpointBroken(f"{path}: {more} bytes too many")
         return parts
 
     def _sync(self) -> None:
@@ -150,6 +183,20 @@ class Checkpoints:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+def _sum(total: Sum, data: bytes | memoryview) -> str:
+    total.update(data)
+    return total.hexdigest()
+
+
+def _sum_of(total: Sum, file: io.FileIO, size: int) -> str:
+    """The sum of the next bytes, or of those that there are."""
+    buffer = memoryview(bytearray(min(size, CHUNK)))
+    while size > 0 and (count := file.readinto(buffer[:size])):
+        total.update(buffer[:count])
+        size -= count
+    return total.hexdigest() if size == 0 else ""
 
 
 def _pieces(part: Part | Pieces) -> Sequence[bytes | memoryview]:

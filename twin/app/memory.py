@@ -12,7 +12,7 @@ from typing import Any
 
 from devices.cities.change import ChangeRefused
 from devices.places import CityFiles
-from twin.app.checkpoints import Checkpoints, Pieces
+from twin.app.checkpoints import Checkpoints, Pieces, Stored
 from twin.app.forked import FORKS, ended, fork
 from twin.city import City, Registry
 from twin.deliver.cases import EMPTY_TICKS
@@ -21,7 +21,7 @@ from twin.ingest.ledger import Ledger as Book
 from twin.journal import Journal
 from twin.records import Batch, Edit, Tick
 from twin.tick import CityEdit, World
-from twin.tick.checkpoint import decode, pieces
+from twin.tick.checkpoint import pieces, read
 from twin.whistle.ledger import Ledger
 from twin.whistle.places import CityPlaces
 from twin.whistle.policy import Policy
@@ -77,9 +77,10 @@ def restore(
                 ahead.append(path)
                 return None
             book = Book()
-            book.load(decode(parts["account"].data))
-            return Restored(World.load(parts["world"].data, city, _ledger(city, policy), files_of=files_of), n, book)
-        except (CheckpointBroken, KeyError, ValueError) as error:
+            book.load(_tree(parts["account"]))
+            world = World.revived(_tree(parts["world"]), city, _ledger(city, policy), files_of=files_of)
+            return Restored(world, n, book)
+        except (CheckpointBroken, OSError, KeyError, ValueError) as error:
             LOG.warning("checkpoint %s is not used: %s", path.name, error)
             return None
 
@@ -103,6 +104,11 @@ def restore(
         LOG.warning("%s is lost", lost)
     city.become(*began)
     return Restored(World(city, _ledger(city, policy)), journal.first - 1, Book())
+
+
+def _tree(part: Stored) -> dict[str, Any]:
+    with part.open() as file:
+        return read(file, part.size)
 
 
 def _few_ticks(journal: Journal, after: int, until: int) -> bool:

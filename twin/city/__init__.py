@@ -3,7 +3,7 @@
 from twin.city.graph import City, Groups, day_number, members
 from twin.city.registry import Registry
 from twin.city.roster import Roster, nearest
-from twin.city.rows import carried, grown
+from twin.city.rows import carried, grown, owned
 from twin.city.sun import sun_elevation
 
 __all__ = [
@@ -16,5 +16,6 @@ __all__ = [
     "grown",
     "members",
     "nearest",
+    "owned",
     "sun_elevation",
 ]

@@ -7,23 +7,33 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+MANY = 1 << 16
+
 
 def grown(array: NDArray[Any], rows: int, fill: float, axis: int = 0) -> NDArray[Any]:
     """`array` with at least `rows` entries along `axis`, the new ones `fill`; the same array where it has them.
 
-    Grows by half as much again, so that n devices one after the other cost n copies of one entry on average. Room
-    that nobody has yet takes no memory where `fill` is 0: the system gives such pages when they are first written.
+    Grows by half as much again, by an eighth from MANY rows on, so that n devices one after the other cost n (n / 8)
+    copies of one entry on average. Room that nobody has yet takes no memory where `fill` is 0: the system gives such
+    pages when they are first written.
     """
     have = array.shape[axis]
     if rows <= have:
         return array
-    wanted = max(rows, have + have // 2)
+    wanted = max(rows, have + (have // 2 if have < MANY else have // 8))
     shape = [*array.shape[:axis], wanted, *array.shape[axis + 1 :]]
     out = np.zeros(shape, array.dtype) if fill == 0 else np.full(shape, fill, array.dtype)
     place: list[slice] = [slice(None)] * array.ndim
     place[axis] = slice(0, have)
     out[tuple(place)] = array
     return out
+
+
+def owned(array: NDArray[Any], dtype: Any) -> NDArray[Any]:
+    """`array` as one of that type that may be written and kept: itself, or a copy where it is another one's view."""
+    if array.dtype == dtype and array.flags.owndata and array.flags.writeable:
+        return array
+    return array.astype(dtype, copy=True)
 
 
 def grown_to(column: NDArray[np.int32], rows: int) -> NDArray[np.int32]:

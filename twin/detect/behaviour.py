@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from devices.kinds import KINDS
-from twin.city import City, grown
+from twin.city import City, grown, owned
 from twin.detect.base import Moment
 from twin.detect.budget import ALLOWED, Budget, Spent
 from twin.detect.latch import Dwell, Latch
@@ -35,18 +35,31 @@ _COMMANDED = {
     "feeder": ("powerConsumption", "current"),
     "cell": ("txPower", "rrcAttempts", "handoverAttempts"),
 }
-_PER_SCALE = {"mean": 0.0, "square": 0.0, "bar": 1.2, "spread": 0.5, "excess": 0.0, "excesses": 0.0}
-_SINGLE = {"visits": 0.0, "nuisance": 0.0, "quiet": 0.0, "score": 0.0, "last": 0.0, "seen": 0.0}
+# name -> (dtype, initial value). What moves by a hundredth of itself or more at a time is kept in half precision.
+_PER_SCALE: dict[str, tuple[Any, float]] = {
+    "mean": (np.float16, 0.0),
+    "square": (np.float32, 0.0),
+    "bar": (np.float32, 1.2),
+    "spread": (np.float32, 0.5),
+    "excess": (np.float16, 0.0),
+    "excesses": (np.uint8, 0),  # a count, up to EXCESSES
+}
+_SINGLE: dict[str, tuple[Any, float]] = {
+    "visits": (np.float32, 0.0),
+    "nuisance": (np.float32, 0.0),
+    "quiet": (np.float32, 0.0),
+    "score": (np.float32, 0.0),
+    "last": (np.float32, 0.0),
+    "seen": (np.float64, 0.0),
+}
 
 
 class _Channels:
     """What is remembered of every channel of one kind, by slot."""
 
     def __init__(self) -> None:
-        self.scaled: dict[str, NDArray[np.float32]] = {n: np.empty((0, len(SCALES)), np.float32) for n in _PER_SCALE}
-        self.single: dict[str, NDArray[Any]] = {
-            n: np.empty(0, np.float64 if n == "seen" else np.float32) for n in _SINGLE
-        }
+        self.scaled: dict[str, NDArray[Any]] = {n: np.empty((0, len(SCALES)), t) for n, (t, _) in _PER_SCALE.items()}
+        self.single: dict[str, NDArray[Any]] = {n: np.empty(0, t) for n, (t, _) in _SINGLE.items()}
         self.used = 0
         self.slow = np.empty(0, bool)  # said by the slow evidence
         self.fast = Latch()
@@ -54,9 +67,9 @@ class _Channels:
 
     def ensure(self, slots: int) -> None:
         self.used = max(self.used, slots)
-        for n, fill in _PER_SCALE.items():
+        for n, (_, fill) in _PER_SCALE.items():
             self.scaled[n] = grown(self.scaled[n], slots, fill)
-        for n, fill in _SINGLE.items():
+        for n, (_, fill) in _SINGLE.items():
             self.single[n] = grown(self.single[n], slots, fill)
         self.slow = grown(self.slow, slots, 0)
         self.fast.ensure(slots)
@@ -330,11 +343,12 @@ class Behaviour:
         self.said = {(kind, int(row)): {int(s) for s in slots} for kind, row, slots in told["said"]}
         for kind, one in told["kinds"].items():
             state = self.channels[kind] = _Channels()
-            state.ensure(len(one["slow"]))
-            for n in _PER_SCALE:
-                state.scaled[n][: state.used] = one["scaled"][n]
-            for n in _SINGLE:
-                state.single[n][: state.used] = one["single"][n]
-            state.slow[: state.used] = one["slow"]
+            state.used = len(one["slow"])
+            state.fast.ensure(state.used)
+            for n, (dtype, _) in _PER_SCALE.items():
+                state.scaled[n] = owned(one["scaled"][n], dtype)
+            for n, (dtype, _) in _SINGLE.items():
+                state.single[n] = owned(one["single"][n], dtype)
+            state.slow = owned(one["slow"], np.bool_)
             state.fast.load(one["fast"])
             state.budget.load(one["bar"])

@@ -97,9 +97,13 @@ class _Work:
 
     def run(self) -> Received:
         """Group, decode, check, and put together."""
+        fresh: dict[bytes, int] = {}
         for index in np.flatnonzero(self.numbers == STRANGER).tolist():
             try:
-                self.numbers[index] = self.forms.introduce(self.cuts.topic(index))
+                topic = self.cuts.topic(index)
+                if topic not in fresh:
+                    fresh[topic] = self.forms.introduce(topic)
+                self.numbers[index] = fresh[topic]
             except PayloadError as error:
                 self._reject(index, error)
                 if error.reason == "unknown_device":
@@ -142,7 +146,7 @@ class _Work:
         if (mine.bounds[3] - mine.bounds[2]).max() > MAX_BYTES:
             pass  # the slow way finds it
         elif group.form == "senml":
-            devices = [self._slot(i).topic.device for i in members.tolist()]
+            devices = [self._device(i) for i in members.tolist()]
             kind = self._slot(int(members[0])).kind
             parts, odd = senml_parts(kind, devices, members, payloads)
             self.parts.setdefault(group.kind, []).extend(parts)
@@ -193,7 +197,7 @@ class _Work:
         if isinstance(group.form, Flat | Packed):
             return learn_shape(group.form, self.cuts.payload(index))
         make = learn_cbor if group.form == "cbor" else learn
-        return make(self.forms.kinds[group.kind], self._slot(index).topic.device, self.cuts.payload(index))
+        return make(self.forms.kinds[group.kind], self._device(index), self.cuts.payload(index))
 
     def _again(self, members: list[int], tried: int, learning: bool) -> None:
         """Messages that the decoder of their group refused: learn their form, or read them one by one."""
@@ -210,16 +214,22 @@ class _Work:
             self._decode_group(number, np.array(some, np.int64), learning=False)
 
     def _slot(self, index: int) -> Slot:
-        return self.forms.slots[int(self.numbers[index])]
+        return self.forms.slot(int(self.numbers[index]))
+
+    def _device(self, index: int) -> str:
+        """The device that a message's topic names."""
+        number = self.numbers[index]
+        at = int(self.forms.names_at[number])
+        return self.cuts.topic(index)[at : at + int(self.forms.names_len[number])].decode()
 
     def _read(self, index: int, slot: Slot) -> None:
         """The slow way: strict, one message, every trouble by its reason."""
         self.forms.strictly += 1
         payload, arrived = self.cuts.payload(index), int(self.arrived[index])
         if payload[:1] and 0x80 <= payload[0] <= 0x9F:
-            decoded = _read_cbor(slot.kind, slot.topic.device, payload, arrived)
+            decoded = _read_cbor(slot.kind, self._device(index), payload, arrived)
         else:
-            decoded = read_payload(slot.kind, slot.topic.device, payload, arrived)
+            decoded = read_payload(slot.kind, self._device(index), payload, arrived)
         rows = self.singles.setdefault(slot.kind.name, [])
         rows += [(index, *_row(reading)) for reading in decoded.readings]
         for error in decoded.bad_values:
@@ -238,7 +248,7 @@ class _Work:
             except PayloadError as error:
                 self._set_aside(index, error)
             else:
-                self.out.answers.append(Answer(self._slot(index).topic.device, key, ok, detail))
+                self.out.answers.append(Answer(self._device(index), key, ok, detail))
 
     def _states(self, members: list[int]) -> None:
         for index in members:
@@ -251,7 +261,7 @@ class _Work:
                 self._set_aside(index, error)
             else:
                 at = int(self.arrived[index])
-                self.out.presences.append(Online(slot.kind.name, slot.row, slot.topic.device, up, at))
+                self.out.presences.append(Online(slot.kind.name, slot.row, self._device(index), up, at))
 
     def _finish(self) -> None:
         for name, singles in self.singles.items():

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from devices.errors import PayloadError
 from devices.records import Kind
-from devices.topics import Topic, parse_topic
+from devices.topics import parse_topic
 from twin.ingest.cuts import Cuts
 from twin.ingest.index import Index
 from twin.ingest.shapes import ANY_OBJECT, UNREADABLE, Shape, flat_shape, packed_shape, wide_shape
@@ -30,14 +30,11 @@ class Registry(Protocol):
         ...
 
 
-@dataclass(slots=True)
-class Slot:
-    """What is known of one topic."""
+class Slot(NamedTuple):
+    """Whose one topic is."""
 
-    topic: Topic
     kind: Kind
     row: int
-    changes: int = 0  # of form
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +48,9 @@ class Group:
 class Forms:
     """Topics by number. Bounded: only topics of registered devices are remembered, and `SHAPES` forms a kind.
 
-    `rows`, `flags`, `groups`, and of the device's name in the topic `names_at` and `names_len`: arrays by number, of
-    which the first `len(slots)` count. `stocks`: the templates of groups.
+    `rows`, `flags`, `groups`, `changes` of form, and of the device's name in the topic `names_at` and `names_len`:
+    arrays by number, of which the first `count` are in use; a full city has a hundred thousand topics, and an object
+    for each would take 30 MB. `stocks`: the templates of groups.
     """
 
     def __init__(self, registry: Registry, kinds: Mapping[str, Kind]) -> None:
@@ -68,12 +66,13 @@ class Forms:
 
     def forget(self) -> None:
         """The registry changed: look every topic up again."""
-        self._number: dict[bytes, int] = {}
         self._index = Index()
-        self.slots: list[Slot] = []
+        self._apart: dict[bytes, int] = {}  # topics that the index cannot find
+        self.count = 0
         self.rows: NDArray[np.int32] = np.zeros(64, np.int32)
         self.flags: NDArray[np.uint8] = np.zeros(64, np.uint8)
         self.groups: NDArray[np.int32] = np.zeros(64, np.int32)
+        self.changes: NDArray[np.uint8] = np.zeros(64, np.uint8)
         self.names_at: I64 = np.zeros(64, np.int64)
         self.names_len: I64 = np.zeros(64, np.int64)
 
@@ -82,9 +81,9 @@ class Forms:
         return self._index.numbers(cuts)
 
     def introduce(self, topic: bytes) -> int:
-        """The number of a topic that was not known. Raises PayloadError: `topic` or `unknown_device`."""
-        if topic in self._number:
-            return self._number[topic]
+        """The number of a topic that `numbers` does not know. Raises PayloadError: `topic` or `unknown_device`."""
+        if topic in self._apart:
+            return self._apart[topic]
         parsed = parse_topic(topic.decode(errors="replace"))
         kind = self.kinds.get(parsed.kind)
         row = None if kind is None else self._registry.lookup(parsed.kind, parsed.device, parsed.district)
@@ -92,21 +91,24 @@ class Forms:
             raise PayloadError("unknown_device", f"no {parsed.kind} {parsed.device} is registered in {parsed.district}")
         if parsed.leaf in ("cmd", "mark"):
             raise PayloadError("topic", f"{parsed.leaf} is not for devices to write")
-        number = len(self.slots)
+        number, self.count = self.count, self.count + 1
         if number == len(self.rows):
-            for name in ("rows", "flags", "groups", "names_at", "names_len"):
+            for name in ("rows", "flags", "groups", "changes", "names_at", "names_len"):
                 array = getattr(self, name)
                 setattr(self, name, np.concatenate([array, np.zeros_like(array)]))
         form = parsed.leaf if parsed.leaf in ("ack", "state") else None
-        self.slots.append(Slot(parsed, kind, row))
         self.rows[number] = row
         self.flags[number] = FLAG_EVENT if parsed.leaf == "event" else 0
         self.groups[number] = self._group(parsed.kind, form, form)
         self.names_at[number] = topic.rindex(b"/") - len(parsed.device.encode())
         self.names_len[number] = len(parsed.device.encode())
-        self._number[topic] = number
-        self._index.add(topic, number)
+        for missed, text in self._index.add(topic, number):
+            self._apart[text] = missed
         return number
+
+    def slot(self, number: int) -> Slot:
+        """Whose the topic of that number is."""
+        return Slot(self.kinds[self._groups[self.groups[number]].kind], int(self.rows[number]))
 
     def at(self, group: int) -> Group:
         """The group of that number."""
@@ -114,12 +116,12 @@ class Forms:
 
     def learn(self, number: int, payload: bytes) -> int | None:
         """The group of a payload's form, which its topic belongs to from now on; None where it has no bulk decoder."""
-        slot = self.slots[number]
-        group = self._form(slot.kind, payload)
+        kind = self.slot(number).kind
+        group = self._form(kind, payload)
         if group is not None and group != self.groups[number]:
-            slot.changes += 1
-            if slot.changes > FICKLE and payload[:1] == b"{" and not self._is_packed(group):
-                group = self._group(slot.kind.name, "wide", self._wide[slot.kind.name])
+            self.changes[number] = min(int(self.changes[number]) + 1, FICKLE + 1)
+            if self.changes[number] > FICKLE and payload[:1] == b"{" and not self._is_packed(group):
+                group = self._group(kind.name, "wide", self._wide[kind.name])
             self.groups[number] = group
         return group
 

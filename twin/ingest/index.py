@@ -34,8 +34,9 @@ class Index:
         self._count = 0
         self._table: NDArray[np.int32] = np.full(1024, STRANGER, np.int32)
 
-    def add(self, topic: bytes, number: int) -> None:
-        """Remember a topic; number is one more than the last one's."""
+    def add(self, topic: bytes, number: int) -> list[tuple[int, bytes]]:
+        """Remember a topic; number is one more than the last one's. Returns the (number, topic) of those that will not
+        be found from here on: this one where it is too long, and any that had no place when the table grew."""
         if number == len(self._lengths):
             for name in ("_texts", "_lengths", "_hashes"):
                 array = getattr(self, name)
@@ -43,13 +44,14 @@ class Index:
         self._count = number + 1
         if not 0 < len(topic) <= LONGEST:
             self._lengths[number] = -1
-            return
+            return [(number, topic)]
         words = np.frombuffer(topic.ljust(LONGEST, b"\0"), "<u8")
         self._texts[number] = words
         self._lengths[number] = len(topic)
         self._hashes[number : number + 1] = _finish((words * _FACTORS).sum(dtype=np.uint64, keepdims=True))
         if self._count * FULL > len(self._table) or not self._place(number):
-            self._grow()
+            return [(n, self._texts[n].tobytes()[: int(self._lengths[n])]) for n in self._grow()]
+        return []
 
     def numbers(self, cuts: Cuts) -> NDArray[np.int32]:
         """The number of each message's topic in a joined batch; STRANGER where it is not known."""
@@ -99,15 +101,16 @@ class Index:
                 return True
         return False
 
-    def _grow(self) -> None:
-        """Twice the places, again where that is not enough; beyond reason a topic is left to the slow way."""
+    def _grow(self) -> list[int]:
+        """Twice the places, again where that is not enough; beyond reason a topic is left to the slow way. Returns
+        those."""
         size = len(self._table)
         while True:
             size *= 2
             self._table = np.full(size, STRANGER, np.int32)
             missed = [n for n in range(self._count) if self._lengths[n] > 0 and not self._place(n)]
             if not missed or size > 64 * self._count + 4096:
-                return
+                return missed
 
 
 def _finish(hashed: U64) -> U64:

@@ -8,14 +8,16 @@ channel's place there is its slot.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from devices.kinds import KINDS
-from twin.city import grown
+from twin.city import grown, owned
 from twin.model.modelled import HUMAN_DAYS, growing, modelled, resolution
+from twin.model.packed import encoded, nearest_visits, nearest_width, visits, widths
 from twin.model.weekly import Weekly
 from twin.records import F64, I32, I64
 
@@ -37,8 +39,8 @@ _FIELDS: dict[str, tuple[Any, int, float]] = {
     "width_reading": (np.float32, 1, 0.0),  # mean |e| of single readings
     "learnt": (np.int64, 1, 0),  # event time of the last visit
     "season": (np.float32, HOURS, 0.0),
-    "season_visits": (np.float16, HOURS, 0.0),  # up to 60: more makes no difference
-    "season_width": (np.float32, HOURS, 0.0),
+    "season_visits": (np.uint8, HOURS, 0),  # codes (packed.py)
+    "season_width": (np.uint16, HOURS, 0),  # codes (packed.py)
     "expected": (np.float64, 1, np.nan),  # of the open step
     "sigma": (np.float32, 1, np.nan),  # of a single reading in the open step
     "factor": (np.float32, 1, 1.0),  # width of this hour against the day's
@@ -46,6 +48,10 @@ _FIELDS: dict[str, tuple[Any, int, float]] = {
     "sum_abs": (np.float32, 1, 0.0),
     "count": (np.float32, 1, 0.0),
     "off": (np.float32, 1, 0.0),  # how far it was off lately: residuals over a quarter of an hour
+}
+_CODES: dict[str, Callable[[NDArray[Any]], NDArray[Any]]] = {
+    "season_visits": nearest_visits,
+    "season_width": nearest_width,
 }
 
 
@@ -147,12 +153,13 @@ class Expectation:
         a = self._arrays
         b0, b1, w1 = hour_bins(hour)
         w0 = 1.0 - w1
-        season = a["season"]
-        expected = a["level"][slots] + w0 * season[slots, b0] + w1 * season[slots, b1]
+        first = slots.astype(np.intp) * HOURS  # in the flat tables
+        second, first = first + b1, first + b0
+        season, width, seen = (a[name].reshape(-1) for name in ("season", "season_width", "season_visits"))
+        expected = a["level"][slots] + w0 * season.take(first) + w1 * season.take(second)
         expected += self.weekly.adds(slots, hour, (b0, b1, w1))
-        visits, width = a["season_visits"], a["season_width"]
-        c = w0 * visits[slots, b0] + w1 * visits[slots, b1]
-        own = w0 * width[slots, b0] + w1 * width[slots, b1]
+        c = w0 * visits(seen.take(first)) + w1 * visits(seen.take(second))
+        own = w0 * widths(width.take(first)) + w1 * widths(width.take(second))
         whole = np.maximum(a["width"][slots].astype(np.float64), 1e-9)
         factor = np.clip(np.sqrt((c * own + SHRINK * whole) / ((c + SHRINK) * whole)), 0.2, 5.0)
         sigma = SIGMA * a["width_reading"][slots] * factor
@@ -166,51 +173,53 @@ class Expectation:
         n = a["count"][slots].astype(np.float64)
         x = a["sum"][slots] / n
         expected = a["expected"][slots]
-        visits = a["visits"][slots] + 1.0
+        count = a["visits"][slots] + 1.0
         first = np.isnan(expected)
         e = np.where(first, 0.0, x - expected)
         width = a["width"][slots].astype(np.float64)
-        young = visits < YOUNG
+        young = count < YOUNG
         floor = self.floor[self.column[slots]]
         limit = np.where(young, np.inf, CLIP * width + floor)
         e_clipped = np.clip(e, -limit, limit)
         dt_h = np.clip((t_ms - a["learnt"][slots]) / HOUR_MS, 0.0, 24.0)
         u = np.minimum(1.0, dt_h)
-        rate = np.minimum(1.0, np.maximum(dt_h / 24.0 / self.memory_days[self.column[slots]], 1.0 / visits))
+        rate = np.minimum(1.0, np.maximum(dt_h / 24.0 / self.memory_days[self.column[slots]], 1.0 / count))
         level = a["level"][slots]
         a["level"][slots] = np.where(first, x, a["level"][slots] + rate * e_clipped)
-        second = visits <= 2
-        rate_s = np.where(second, 1.0, np.minimum(1.0, np.maximum(u / SCALE_MEMORY_H, 1.0 / visits)))
+        second = count <= 2
+        rate_s = np.where(second, 1.0, np.minimum(1.0, np.maximum(u / SCALE_MEMORY_H, 1.0 / count)))
         spread = np.minimum(np.abs(e), np.where(young, np.inf, 2.0 * CLIP * width + floor))
         a["width"][slots] = width + rate_s * (spread - width)
         reading = a["width_reading"][slots].astype(np.float64)
         bound = np.where(young, np.inf, 2.0 * CLIP * np.maximum(reading, width) + floor)
         mean_abs = np.minimum(a["sum_abs"][slots] / n, bound)
         a["width_reading"][slots] = reading + rate_s * (mean_abs - reading)
-        self._learn_hours(slots, hour, u, e_clipped, spread)
+        self._learn_hours(slots, t_ms, hour, u, e_clipped, spread)
         driven = np.flatnonzero(self.human[self.column[slots]])
         if len(driven):
             some, wide = slots[driven], np.maximum(width[driven], floor[driven])
-            days = a["season_visits"][some, hour_bins(hour[driven])[0]].astype(np.float64)
+            days = visits(a["season_visits"][some, hour_bins(hour[driven])[0]])
             self.weekly.watch(some, hour[driven], u[driven], e[driven], wide, days)
         left = e - np.where(first, 0.0, a["level"][slots] - level)  # what the level did not take up
         a["off"][slots] += np.clip(4.0 * dt_h, 0.1, 1.0) * (left - a["off"][slots])
-        a["visits"][slots] = visits
+        a["visits"][slots] = count
         a["learnt"][slots] = t_ms
         a["count"][slots] = 0.0
         a["sum"][slots] = 0.0
         a["sum_abs"][slots] = 0.0
 
-    def _learn_hours(self, slots: I32, hour: F64, u: F64, e: F64, spread: F64) -> None:
+    def _learn_hours(self, slots: I32, t_ms: I64, hour: F64, u: F64, e: F64, spread: F64) -> None:
         a = self._arrays
         b0, b1, w1 = hour_bins(hour)
         apart = self.weekly.learn(slots, hour, (b0, b1, w1), u, e)
-        for b, w in ((b0, (1.0 - w1) * u), (b1, w1 * u)):
-            c = a["season_visits"][slots, b].astype(np.float64)
-            a["season"][slots, b] += w * np.maximum(1.0 / BIN_MEMORY, 1.0 / (c + 1.0)) * np.where(apart, 0.0, e)
-            own = a["season_width"][slots, b]
-            a["season_width"][slots, b] = own + w * np.maximum(1.0 / BIN_SCALE_MEMORY, 1.0 / (c + 1.0)) * (spread - own)
-            a["season_visits"][slots, b] = np.minimum(c + w, 60.0)
+        at = (slots.astype(np.intp) * HOURS + np.stack([b0, b1])).ravel()  # both bins of each, in the flat tables
+        w = np.concatenate([(1.0 - w1) * u, w1 * u])
+        season, width, visited = (a[name].reshape(-1) for name in ("season", "season_width", "season_visits"))
+        c = visits(visited.take(at))
+        season[at] += w * np.maximum(1.0 / BIN_MEMORY, 1.0 / (c + 1.0)) * np.tile(np.where(apart, 0.0, e), 2)
+        own = widths(width.take(at)).astype(np.float64)
+        own += w * np.maximum(1.0 / BIN_SCALE_MEMORY, 1.0 / (c + 1.0)) * (np.tile(spread, 2) - own)
+        width[at], visited[at] = encoded(own, c + w, np.tile(t_ms, 2))
 
     # ---- checkpoint --------------------------------------------------------------------------------------------
 
@@ -226,14 +235,16 @@ class Expectation:
         was = np.array([self.quantities.get(q, -1) for q in names], np.int16)
         column: NDArray[np.int16] = was[arrays["slot_column"]]
         self.slots = len(column)
-        self.column = column.copy()
-        self.row = arrays["slot_row"].copy()
+        self.column = column
+        self.row = owned(arrays["slot_row"], np.int32)
         for name, (dtype, width, fill) in _FIELDS.items():
             known = arrays.get(name)
             shape = () if width == 1 else (width,)
             if known is None or known.shape[1:] != shape:  # the version which dumped did not have it, or not like this
                 known = np.full(self.slots if width == 1 else (self.slots, width), fill, dtype)
-            self._arrays[name] = known.astype(dtype, copy=True)
+            if known.dtype.kind == "f" and name in _CODES:  # it was kept exactly
+                known = _CODES[name](known)
+            self._arrays[name] = owned(known, dtype)
         weekly = {name.partition("_")[2]: array for name, array in arrays.items() if name.startswith("weekly_")}
         self.weekly.load(weekly, self.slots)
         alive = column >= 0

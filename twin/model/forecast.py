@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from twin.city import grown
+from twin.city import grown, owned
 from twin.model.expectation import HOUR_MS, Expectation
 from twin.model.modelled import switched
 from twin.model.yesterday import Yesterday
@@ -207,11 +207,11 @@ class Forecast:
 
     def load(self, told: Mapping[str, NDArray[Any]], columns: NDArray[np.int16]) -> None:
         """Take over dumped arrays; `columns`: where each quantity of then is now, -1: gone."""
-        self.ensure()
         for name in _FIELDS:
             known = told.get(f"slot.{name}")
             if known is not None and known.shape[1:] == self.a[name].shape[1:]:
-                self.a[name][: len(known)] = known
+                self.a[name] = owned(known, self.a[name].dtype)
+        self.ensure()
         self.yesterday.load({n.partition(".")[2]: a for n, a in told.items() if n.startswith("yesterday.")})
         here = np.flatnonzero(columns >= 0)
         for name in ("upper", "lower", "tries", "quantile"):

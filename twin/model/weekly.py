@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from twin.city import grown
+from twin.city import grown, owned
 from twin.records import F64, I32
 
 HOURS, DAYS, BLOCKS = 24, 7, 2
@@ -117,8 +117,8 @@ class Weekly:
         self.__init__()  # type: ignore[misc]
         fits = set(told) == {"place", "apart", "values", "visits"} and told["values"].shape[1:] == (FREE, HOURS)
         if fits and told["apart"].shape == (slots, 2 * BLOCKS):
-            self.place, self.apart = told["place"].copy(), told["apart"].copy()
-            self.values, self.visits = told["values"].copy(), told["visits"].copy()
+            for name in told:
+                setattr(self, name, owned(told[name], getattr(self, name).dtype))
         self.ensure(slots)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from twin.city import grown
+from twin.city import owned
 from twin.records import F64, I32, I64
 
 STEP_MS = 150_000
@@ -40,12 +40,13 @@ class Yesterday:
             return
         new = np.flatnonzero(switched[old:]) + old
         self.place = np.concatenate([self.place, np.full(len(switched) - old, -1, np.int32)])
+        if not len(new):
+            return
         self.place[new] = len(self.values) + np.arange(len(new))
-        many = len(self.values) + len(new)
-        self.values = grown(self.values, many, np.nan)[:many]
-        self.newest = grown(self.newest, many, -1)[:many]
-        self.width = grown(self.width, many, 0.0)[:many]
-        self.count = grown(self.count, many, 0.0)[:many]
+        for name, fill in (("values", np.nan), ("newest", -1), ("width", 0.0), ("count", 0.0)):
+            known = getattr(self, name)
+            fresh = np.full((len(new), *known.shape[1:]), fill, known.dtype)
+            setattr(self, name, np.concatenate([known, fresh]))  # no room to spare: a table has 2.3 kB
 
     def learn(self, slots: I32, t_ms: I64, hour: F64, x: F64) -> None:
         """Readings (sorted by slot, then time): the first of each step is held against yesterday's, then put in its
@@ -94,7 +95,7 @@ class Yesterday:
         """Take over what was dumped; a version that dumped another table starts a new one."""
         if told and told["values"].shape[1:] == (STEPS,) and "newest" in told:
             for name in self.views():
-                setattr(self, name, told[name].copy())
+                setattr(self, name, owned(told[name], getattr(self, name).dtype))
 
 
 def _bin(hour: F64) -> NDArray[np.intp]:

@@ -5,11 +5,13 @@ Layout: magic, length of the head (8 bytes, little-endian), head, arrays (8-byte
 
 from __future__ import annotations
 
+import io
 import json
+import math
 import struct
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 from isal.isal_zlib import crc32  # zlib's, at a third of its cost or less
@@ -18,7 +20,8 @@ from numpy.typing import NDArray
 from twin.errors import CheckpointBroken
 
 MAGIC = b"CWWORLD1"
-VERSION = 1
+VERSION = 2  # 1: hours of a channel's season as floats, not as codes (twin/model/packed.py); it is still read
+CHUNK = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,25 +59,76 @@ def encode(tree: Mapping[str, Any]) -> bytes:
     return b"".join(pieces(tree))
 
 
+class Stream(Protocol):
+    """Bytes that are read one after the other, straight to where they are to lie."""
+
+    def readinto(self, into: memoryview, /) -> int | None: ...
+
+
 def decode(data: Piece) -> dict[str, Any]:
-    """The tree. The arrays are read-only views of `data`. Raises CheckpointBroken for anything that `encode` did
-    not write, or that was damaged since."""
-    if len(data) < len(MAGIC) + 12 or data[: len(MAGIC)] != MAGIC:
-        raise CheckpointBroken("the world's part of the checkpoint is not one of this version")
-    if crc32(data[:-4]) != struct.unpack("<I", data[-4:])[0]:
-        raise CheckpointBroken("the world's part of the checkpoint is damaged (checksum)")
-    (length,) = struct.unpack_from("<Q", data, len(MAGIC))
-    start = len(MAGIC) + 8
+    """The tree that `encode` gave. Raises CheckpointBroken for anything else, or what was damaged since."""
+    return read(io.BytesIO(data), len(data))
+
+
+def read(stream: Stream, size: int) -> dict[str, Any]:
+    """The tree of the next `size` bytes of a stream. Its arrays are read into memory of their own, which is the
+    caller's to keep: nothing is in memory twice. Raises as `decode` does, and OSError."""
+    source = _Source(stream, size)
     try:
-        head = json.loads(bytes(data[start : start + length]))
+        if size < len(MAGIC) + 12 or source.take(len(MAGIC)) != MAGIC:
+            raise CheckpointBroken("the world's part of the checkpoint is not one of this version")
+        (length,) = struct.unpack("<Q", source.take(8))
+        text = source.take(length + (-length % 8))
+        head = json.loads(text[:length])
         if head["version"] > VERSION:
             raise CheckpointBroken(f"the checkpoint is of version {head['version']}, this program reads {VERSION}")
-        tree, _ = _pick_up(head["tree"], data, start + length + (-length % 8))
-    except (ValueError, KeyError, TypeError) as error:
+        tree = _pick_up(head["tree"], source)
+        source.end()
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise CheckpointBroken(f"the world's part of the checkpoint cannot be read: {error}") from error
     if not isinstance(tree, dict):
         raise CheckpointBroken("the world's part of the checkpoint is not a tree")
     return tree
+
+
+class _Source:
+    """A stream whose bytes are counted and summed."""
+
+    def __init__(self, stream: Stream, size: int) -> None:
+        self._stream, self._left, self._crc = stream, size - 4, 0
+
+    def expect(self, size: int) -> None:
+        """Raise ValueError where so many bytes are not left."""
+        if size > self._left:
+            raise ValueError("cut short, or damaged")
+
+    def take(self, size: int) -> bytes:
+        """The next bytes. Raises ValueError where so many are not left."""
+        self.expect(size)
+        out = bytearray(size)
+        self.fill(memoryview(out))
+        return bytes(out)
+
+    def fill(self, view: memoryview) -> None:
+        """Read as many bytes as `view` has. Raises ValueError where so many are not left."""
+        self.expect(len(view))
+        self._left -= len(view)
+        while len(view):
+            piece = view[: self._read(view[:CHUNK])]
+            self._crc = crc32(piece, self._crc)
+            view = view[len(piece) :]
+
+    def end(self) -> None:
+        """All was read. Raises CheckpointBroken where it is not what was written."""
+        told = bytearray(4)
+        if self._left or self._read(memoryview(told)) != len(told) or struct.unpack("<I", told)[0] != self._crc:
+            raise CheckpointBroken("the world's part of the checkpoint is damaged (checksum)")
+
+    def _read(self, view: memoryview) -> int:
+        count = self._stream.readinto(view)
+        if not count:
+            raise ValueError("cut short")
+        return count
 
 
 def _lay_out(node: Any, arrays: list[NDArray[Any]]) -> Any:
@@ -90,18 +144,18 @@ def _lay_out(node: Any, arrays: list[NDArray[Any]]) -> Any:
     return {"j": node}
 
 
-def _pick_up(node: Any, data: Piece, at: int) -> tuple[Any, int]:
+def _pick_up(node: Any, source: _Source) -> Any:
     if "a" in node:
-        dtype = np.dtype(node["a"])
-        if dtype.kind not in _ALLOWED:
-            raise ValueError(f"array of {dtype}")
-        count = int(np.prod(node["s"], dtype=np.int64))
-        array = np.frombuffer(data, dtype, count, at).reshape(node["s"])
-        size = count * dtype.itemsize
-        return array, at + size + (-size % 8)
+        dtype, shape = np.dtype(node["a"]), [int(n) for n in node["s"]]
+        if dtype.kind not in _ALLOWED or min(shape, default=0) < 0:
+            raise ValueError(f"array of {dtype} {shape}")
+        size = math.prod(shape) * dtype.itemsize
+        source.expect(size)
+        array = np.empty(shape, dtype)
+        if size:
+            source.fill(array.reshape(-1).view(np.uint8).data)
+            source.take(-size % 8)
+        return array
     if "d" in node:
-        out = {}
-        for name, value in node["d"].items():
-            out[name], at = _pick_up(value, data, at)
-        return out, at
-    return node["j"], at
+        return {name: _pick_up(value, source) for name, value in node["d"].items()}
+    return node["j"]

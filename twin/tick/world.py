@@ -206,13 +206,25 @@ class World:
         rules: Rules | None = None,
         files_of: Callable[[int], CityFiles] | None = None,
     ) -> World:
-        """The world that was dumped, over today's city (which may have more devices) and a fresh ledger.
+        """The world that was dumped as bytes, which stay the caller's; else like `revived`."""
+        return cls.revived(decode(data), city, ledger, rules, files_of)
+
+    @classmethod
+    def revived(
+        cls,
+        told: Mapping[str, Any],
+        city: City,
+        ledger: Ledger,
+        rules: Rules | None = None,
+        files_of: Callable[[int], CityFiles] | None = None,
+    ) -> World:
+        """The world of a tree that `snapshot` gave, over today's city (which may have more devices) and a fresh ledger.
+        The world's arrays are those of the tree from here on.
 
         With `files_of(version)` the city becomes the one of the dump: what was changed since is still to be ticked.
         Detectors and quantities that did not exist then start empty. Raises CheckpointBroken on damage, or where the
         checkpoint gives a row another device than the registry does.
         """
-        told = decode(data)
         world = cls(city, ledger, rules)
         try:
             world._take_over(told, files_of)

@@ -12,6 +12,11 @@ from twin.app.checkpoints import Checkpoints, Part
 from twin.errors import CheckpointBroken
 
 
+def told_by(path: Path) -> dict[str, Part]:
+    """The parts of a checkpoint with their bytes."""
+    return {name: Part(part.n, part.data()) for name, part in Checkpoints.read(path).items()}
+
+
 def parts(n: int, text: str = "state") -> dict[str, Part]:
     return {"world": Part(n, text.encode() * 3), "account": Part(n - 1, b"account")}
 
@@ -21,7 +26,7 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
     kept = Checkpoints(tmp_path / "c")
     told = parts(7) | {"empty": Part(9, b"")}
     path = kept.write(told)
-    assert Checkpoints.read(path) == told
+    assert told_by(path) == told
     assert kept.files() == [path]
 
 
@@ -31,7 +36,7 @@ def test_one_of_the_former_version_is_read(tmp_path: Path) -> None:
     head = parts % hashlib.sha256(data).hexdigest().encode()
     path = tmp_path / "7.check"
     path.write_bytes(b"CWCHECK2\n" + hashlib.sha256(head).hexdigest().encode() + head + data)
-    assert Checkpoints.read(path) == {"world": Part(7, data)}
+    assert told_by(path) == {"world": Part(7, data)}
     path.write_bytes(path.read_bytes()[:-1] + b"?")
     with pytest.raises(CheckpointBroken, match="world is damaged"):
         Checkpoints.read(path)
@@ -76,7 +81,7 @@ def test_no_room_leaves_the_old_ones(tmp_path: Path, monkeypatch: pytest.MonkeyP
         with pytest.raises(OSError, match="No space"):
             kept.write(parts(30))
     assert sorted(tmp_path.iterdir()) == sorted(old)
-    assert Checkpoints.read(old[1]) == parts(20)
+    assert told_by(old[1]) == parts(20)
 
 
 def test_a_leftover_of_a_crash_is_removed(tmp_path: Path) -> None:

@@ -265,8 +265,25 @@ def test_topics() -> None:
     ]
     received = columniser.columnise([(cut(topics, [b'{"voltage":1}'] * len(topics)), NOW)])
     assert received.batch.rejected == {("", -1, "unknown_device"): 3, ("", -1, "topic"): 4}
-    assert not columniser.forms.slots
+    assert columniser.forms.count == 0
     assert len(received.batch) == 0
+
+
+def test_a_topic_is_remembered_once_however_long() -> None:
+    """Of a topic that the table of topics cannot hold, and of one that comes twice in its first batch, there is one."""
+
+    class Everybody(People):
+        def lookup(self, kind: str, device: str, district: str = "") -> int | None:
+            return 5
+
+    columniser = Columniser(Everybody(), window=OPEN)
+    topics = [b"city/%s/pole/%s/telemetry" % (b"d" * 60, b"p" * 60), b"city/d1/pole/p-1/telemetry"] * 2
+    for n in range(3):
+        payloads = [b'{"t":%d,"boot":1,"seq":%d,"voltage":1}' % (T0, 4 * n + i) for i in range(4)]
+        assert len(columniser.columnise([(cut(topics, payloads), NOW)]).batch) == 4
+        assert columniser.forms.count == 2
+    refused = columniser.columnise([(cut(topics, [b"?"] * 4), NOW)]).batch
+    assert refused.rejected == {("pole", 5, "syntax"): 4}
 
 
 def test_a_registry_that_changes() -> None:
