@@ -32,6 +32,12 @@ _PROVINCES = "京津沪渝冀豫云辽黑湘皖鲁新苏浙赣鄂桂甘晋蒙陕
 _PLATE = re.compile(
     rf"[{_PROVINCES}][A-Z][·・.\- ]?[A-HJ-NP-Z0-9]{{4,5}}[A-HJ-NP-Z0-9挂学警港澳领](?![A-Z0-9])", re.IGNORECASE
 )
+# Any country's, where people say that it is one: letters and digits in capitals right behind the word.
+_CALLED = re.compile(
+    r"((?i:\b(?:number|licen[cs]e)[ -]?plates?|\bplates?|\bregistration|车牌|牌照|号牌|牌号)"
+    r"(?i:号码?| ?(?:number|no\.?))?[ \t]?(?:[:：#=为是]|(?i:is|was)\b)?[ \t]?[\"'“「]?)"
+    r"(?=[A-Z0-9 .\-]{0,10}\d)(?=[0-9 .\-]{0,10}[A-Z])([A-Z0-9]{1,8}(?:[ .\-][A-Z0-9]{1,5}){0,2})(?![A-Za-z0-9-])"
+)
 # 11 digits of a Chinese mobile, area code and 7 or 8, or any number in international form.
 _PHONE = re.compile(
     r"(?<![A-Za-z0-9_.+-])"
@@ -132,6 +138,7 @@ class Veil:
                 told = told.replace(plate, self.plate(plate))
         told = _CARD.sub(lambda found: self.pseudonym("card", found[0]), told)
         told = _PLATE.sub(lambda found: self.plate(found[0]), told)
+        told = _CALLED.sub(lambda found: found[1] + self.plate(found[2]), told)
         if self._known:
             told = _WORD.sub(self._word, told)
         if "@" in told:

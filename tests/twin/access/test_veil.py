@@ -31,7 +31,11 @@ VEIL = Veil(
     ('{"driverCard": "WANG-7781"}', "7781"), ('{\\"plateNo\\": \\"X-99 Y\\"}', "X-99"),
     ("{'phone': 'office 7'}", "office"), ("taken for mei.lin@city.example", "mei"),
     ("请联系Mei_Lin@city.example。", "Lin"),
-    ("ｍｅｉ＠ｃｉｔｙ．ｅｘａｍｐｌｅ", "ｅ"), ("<a@b.cc>,d@e.ff", "b.cc"), ('{"email": "mei lin"}', "mei"),
+    ("a car with the number plate XKF-512 stood there", "XKF-512"), ("plate: B MW 1234.", "MW 1234"),
+    ("license plate no. 7XYZ123", "XYZ"), ("车牌号：AB 1234", "AB 1234"), ("号牌为ZB-77-RT，白色", "77-RT"),
+    ("Licence plates is 'LX59 ANR'", "LX59"),
+    ("ｍｅｉ＠ｃｉｔｙ．ｅｘａｍｐｌｅ", "ｅ"),
+    ("<a@b.cc>,d@e.ff", "b.cc"), ('{"email": "mei lin"}', "mei"),
 ])  # fmt: skip
 def test_what_is_veiled(told: str, secret: str) -> None:
     """Plates of the registry and what looks like a plate, number or card; by name what means a person."""
@@ -46,6 +50,8 @@ def test_what_is_veiled(told: str, secret: str) -> None:
     "Lamp draws 3 W where 82 W is expected (three reports).", "2026-11-30 04:12:33", "0910010201000001", "-0.138",
     "urn:citywhistle:2301010201000001", "2147483647", "https://lighting.example/whistles", "a" * 64, "1e13",
     '{"speed": 13.8, "driverCard": 1}', "13800000000000", "postgresql://citywhistle@db.example.org/cw",
+    "the plate is gone", "plate 12 of 20", "plates on pole-0001", "plate CW-20260624-000001", "PM10 at DEF-456",
+    "the registration of 2026-11-30", "车牌不清", "plate A",
     "root@localhost", "a@b", "CW-20260624-000001@7",
 ])  # fmt: skip
 def test_what_is_left_alone(told: str) -> None:
@@ -97,6 +103,8 @@ def test_any_text_is_survived(told: str) -> None:
         "a@b.c" * 3000,
         "a." * 5000 + "@",
         "@" + "a." * 5000,
+        "plate " * 2000 + "A" * 5000,
+        "plate " + "A1 " * 4000,
     ],
 )
 def test_no_text_is_slow(told: str) -> None:
