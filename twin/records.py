@@ -225,6 +225,7 @@ class Frame:
     samples: every modelled value of the frame against its expectation, before anything is learnt from it.
     steps: the model steps that closed with this frame: means over a step, before they are learnt. `slots` is the
     number of channels of the kind so far; table: int32[quantities of the kind, rows], slot of each channel, -1: none.
+    desired: by quantity name, float64[n], what an order says that the device should report (NaN: none).
     """
 
     kind: str
@@ -238,6 +239,7 @@ class Frame:
     steps: Samples
     slots: int
     table: I32
+    desired: Mapping[str, F64] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.rows)

@@ -58,6 +58,7 @@ class Orders:
 
     known: dict[str, Order] = field(default_factory=dict)
     desired: dict[str, dict[str, Desired]] = field(default_factory=dict)
+    changes: int = 0  # of what is desired, so far
 
     def step(
         self, actions: Sequence[Action], outcomes: Sequence[Outcome], answers: Sequence[Answer], city: City, now_ms: int
@@ -96,6 +97,7 @@ class Orders:
             until = now_ms + round(minutes * 60_000) if minutes else 0
             value = Desired(wish[1], float(arguments[wish[0]]), order.id, now_ms, until)
             self.desired.setdefault(name, {})[wish[1]] = value
+            self.changes += 1
         done = [one.id for one in self.known.values() if one.state not in WAITING]
         for old in done[: max(0, len(self.known) - KEPT)]:
             del self.known[old]
@@ -135,9 +137,11 @@ class Orders:
         for device, wishes in list(self.desired.items()):
             if city.describe(device) is None:  # retired: nothing is desired of it any more
                 wishes.clear()
+                self.changes += 1
             for quantity, wish in list(wishes.items()):
                 if wish.until_ms and now_ms >= wish.until_ms:
                     del wishes[quantity]
+                    self.changes += 1
             if not wishes:
                 del self.desired[device]
 
@@ -148,6 +152,7 @@ class Orders:
 
     def load(self, told: Mapping[str, Any]) -> None:
         """Take over what was dumped."""
+        self.changes += 1
         self.known = {one["id"]: Order(**one) for one in told.get("orders", ())}
         self.desired = {
             device: {one["quantity"]: Desired(**one) for one in some}

@@ -211,6 +211,7 @@ def _observe(
     ticked.touched[kind] = np.flatnonzero(heard).astype(np.int32)
     world.refusals.heard(kind, ticked.touched[kind])
     for frame in advance(model, columns, world.city):
+        frame.desired = world.desires.of(world.orders, world.city, kind, frame.rows, frame.t)
         ticked.frames.append(frame)
         for name, detector in world.detectors.items():
             told += [(name, finding) for finding in detector.observe(frame)]

@@ -20,6 +20,7 @@ from twin.model import KindState
 from twin.model.orders import Orders
 from twin.records import I32, Action, Answer, Changes, Finding, Names, Outcome
 from twin.tick.checkpoint import Later, decode, encode
+from twin.tick.desires import Desires
 from twin.tick.learnt import Learnt
 from twin.tick.link import LinkClock
 from twin.tick.migrate import fitted
@@ -88,6 +89,7 @@ class World:
         self.learnt = Learnt()
         self.refusals = Refusals()
         self.orders = Orders()
+        self.desires = Desires()
         self.last_tick = 0
         self.models: dict[str, KindState] = {}
         self.fit()
