@@ -205,8 +205,8 @@ class Unheard:
             speaks = row is not None and "gateway" in look.kinds and bool(look.kinds["gateway"].heard[row])
             type_ = TYPE if speaks else LOST
             (long, long_zh), n = span(age), len(children)
-            en = f"none of the {n} devices behind it has ever been heard, registered for {long}"
-            zh = f"其下{n}台设备登记{long_zh}以来从未上报"
+            en = f"none of the {n} devices behind it was ever heard, expected for {long}"
+            zh = f"其下{n}台设备应上报已{long_zh},从未上报"
             if speaks:
                 en, zh = f"it speaks, but {en}", f"网关在线,但{zh}"
             evidence = {"children": children, "silent": n, "members": n, "unheard_s": round(age / 1000)}
@@ -257,8 +257,8 @@ class Unheard:
             long, long_zh = span(age)
             what = ", ".join(f"{count} {KINDS[kind].en}" for kind, count in counts.items())
             what_zh = "、".join(f"{KINDS[kind].zh}{count}台" for kind, count in counts.items())
-            en = f"{n} of {total} devices have never been heard, the first registered {long} ago ({what})"
-            zh = f"{total}台设备中有{n}台从未上报,最早登记于{long_zh}前({what_zh})"
+            en = f"{n} of {total} devices were never heard, expected for up to {long} ({what})"
+            zh = f"{total}台设备中有{n}台从未上报,最长应上报已{long_zh}({what_zh})"
             evidence = {"silent": n, "members": total, "by_kind": counts, "some": names, "unheard_s": round(age / 1000)}
             made = self._finding(TYPE, code, moment, en, zh, evidence, age)
             if made is not None:
@@ -293,15 +293,15 @@ class Unheard:
         here = one.alive & (one.district == one.district[row])
         report, of = int((here & one.heard).sum()), int(here.sum())
         long, long_zh = span(age)
-        en = f"never heard since it was registered {long} ago; {report} of {of} of its kind in its district report"
-        zh = f"登记{long_zh}以来从未上报;同区同类设备{of}台中{report}台已上报"
+        en = f"never heard, expected for {long}; {report} of {of} of its kind in its district report"
+        zh = f"应上报已{long_zh},从未上报;同区同类设备{of}台中{report}台已上报"
         evidence: dict[str, Any] = {"unheard_s": round(age / 1000), "heard": report, "members": of}
         told: Refusal | None = moment.refused.get((kind, row))
         if told is not None and told.total > 1:
             why, why_zh = refused(told.reason)
             n = told.counts[told.reason]
-            en = f"speaks, but no reading since it was registered {long} ago was good: {n} of {told.total} are {why}"
-            zh = f"有上报,但登记{long_zh}以来无一条有效读数:{told.total}条中{n}条因{why_zh}被拒收"
+            en = f"speaks, but no reading was ever good, expected for {long}: {n} of {told.total} are {why}"
+            zh = f"有上报,但{long_zh}以来无一条有效读数:{told.total}条中{n}条因{why_zh}被拒收"
             evidence["refused"] = dict(told.counts)
         return self._finding(TYPE, name, moment, en, zh, evidence, age)
 

@@ -8,7 +8,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from devices.cities.change import Change, tell
 from devices.places import Area, CityFiles
+from tests.twin.tick.test_comings import edit
 from tests.twin.tick.town import Day, Tally, said, town, town_files
 from twin.city import City, Registry
 from twin.detect import DETECTORS, default_rules
@@ -64,8 +66,8 @@ def test_one_device_that_was_never_heard_is_found_after_the_grace_and_over_with_
     day.live(0.2, without("pole-0"))
     (found,) = day.found
     assert (found.key, found.active, found.severity) == ("device_silent:pole-0", True, 2)
-    assert "never heard since it was registered 2 h ago" in found.en
-    assert "登记2小时以来从未上报" in found.zh
+    assert "never heard, expected for 2 h; 11 of 12 of its kind" in found.en
+    assert "应上报已2小时,从未上报" in found.zh
     assert found.evidence["heard"] == 11
     day.live(3, without("pole-0"))
     assert len(day.found) == 1
@@ -183,7 +185,7 @@ def test_speaking_without_one_good_reading_is_said_so() -> None:
         day.live(1 / 60, without("pole-0"))
     (found,) = day.found
     assert found.key == "device_silent:pole-0"
-    assert "speaks, but no reading since it was registered 2 h ago was good" in found.en
+    assert "speaks, but no reading was ever good, expected for 2 h" in found.en
     assert "are in a wrong unit" in found.en
     assert "因单位不符被拒收" in found.zh
 
@@ -218,3 +220,21 @@ def test_it_can_be_switched_off_where_a_city_says_so() -> None:
     day.world.rules.override({"device_silent": {"unheard_s": GRACE_S, "enabled": False}})
     day.live(2 * GRACE_S / 3600, without("pole-0"))
     assert day.found == []
+
+
+def test_a_newcomer_has_its_own_grace_and_who_leaves_is_no_longer_missed() -> None:
+    """A pole that is registered while the server runs; it is retired again before it has said a word."""
+    day = Grown()
+    day.live(GRACE_S / 3600 - 1, EVERY)
+    files = day.city.files
+    pole = next(device for device in files.devices if device.kind == "pole")
+    new = replace(pole, id="pole-new", code16="9" * 16)
+    day.tick([edit(Change("devices", "pole-new", tell("devices", "pole-new", new)))])
+    day.live(GRACE_S / 3600 - 0.1, EVERY)
+    assert day.found == []
+    day.live(0.2, EVERY)
+    assert day.keys() == ["device_silent:pole-new"]
+    day.tick([edit(Change("devices", "pole-new", None))])
+    day.live(1, EVERY)
+    assert day.keys() == ["device_silent:pole-new"]
+    assert day.world.active() == []
