@@ -18,6 +18,13 @@ WET_MM = 0.1  # of rain, for a leak that comes with it
 ON_THE_WAY = ("cover_open", "overload", "speeding", "off_route", "illegal_dumping", "phantom_trip")
 
 
+def happens_on_the_way(fault: Fault) -> bool:
+    """Whether a truck has to be under way for this fault to be seen."""
+    if fault.type == "terminal_tampering":
+        return fault.quantity in ("silence", "fix")
+    return fault.type in (*ON_THE_WAY, "unpermitted_loading")
+
+
 class Crowd(Protocol):
     """What is asked of a fleet here."""
 

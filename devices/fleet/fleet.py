@@ -22,6 +22,7 @@ from devices.fleet.calendar import NEVER, Calendar
 from devices.fleet.cell import Cell
 from devices.fleet.chance import bits
 from devices.fleet.choice import candidates as befallable
+from devices.fleet.choice import happens_on_the_way
 from devices.fleet.feeder import Feeder
 from devices.fleet.gateway import Gateway
 from devices.fleet.life import Life, days_off, extra_days
@@ -174,10 +175,25 @@ class Fleet:
         elif fault.type == "holiday":
             self.life.holiday(fault.start_ms, fault.end_ms)
         for thing in members:
+            if isinstance(thing, Truck):
+                yield from self._set_out(thing, fault)
             thing.begin(fault)
             yield from self._notice(thing, fault)
             if isinstance(thing, Truck):
                 self._hurry(thing)
+
+    def _set_out(self, truck: Truck, fault: Fault) -> Iterator[Said]:
+        """A parked truck that a scenario gives something to do on its way leaves for it; where no permit of its own
+        allows that at this hour, it violates that too, and there is a label for it."""
+        if not happens_on_the_way(fault) or not truck.parked(self.now_ms, self.life):
+            return
+        other = replace(fault, type=truck.against(self.life.at(self.now_ms)), quantity="")
+        laden = fault.type != "unpermitted_loading"
+        if laden and other.type and (other.type, other.subject) not in self.active:
+            self._serial += 1
+            heapq.heappush(self._faults, (other.end_ms, self._serial, False, other))
+            yield from self._begin(other)
+        truck.set_out(fault)
 
     def _end(self, fault: Fault) -> Iterator[Said]:
         key = (fault.type, fault.subject)

@@ -13,13 +13,13 @@ from typing import Any, Literal
 
 from devices.faults.fault import Fault
 from devices.fleet.chance import Drift, bits, normals, stretch, uniform
-from devices.fleet.life import Life
+from devices.fleet.life import Life, Moment
 from devices.fleet.road import Line, shift
 from devices.fleet.thing import Thing, Values
 from devices.fleet.yard import BAYS, LOADERS, Yard, berth
 from devices.places import Device
 
-Phase = Literal["parked", "queue", "loading", "laden", "tipping", "empty", "dumping", "hiding"]
+Phase = Literal["parked", "queue", "loading", "laden", "tipping", "empty", "dumping", "hiding", "taking"]
 
 STEP_S = 5.0  # how finely driving is integrated
 PARKED_MS = 60_000
@@ -28,6 +28,8 @@ BRAKES_S = 9.0  # so far ahead a driver looks for a lower limit
 QUEUE_S, BAY_S = 60.0, 20.0  # from the gate to the loader, or the bay, where nobody is before it
 HASTE_S = 120.0  # in which a driver's haste comes and goes
 NEVER = 1e18
+TAKES_S = 300.0  # to load where it is not allowed, at most
+ACTS_M = 300.0  # from where it was parked: who has set out to tip, or to take, a load does it there
 _KEPT = ("phase", "phase_end_s", "metres", "kmh", "moving", "raised", "load_kg", "cargo", "trip", "odometer")
 
 
@@ -55,9 +57,9 @@ class Truck(Thing):
 
     loud = frozenset(("cover_open", "terminal_tampering"))
 
-    __slots__ = ("advanced_ms", "axles", "berth", "cargo", "empty_kg", "going", "haste", "job", "kmh", "legal_kg",
-                 "line", "load_kg", "metres", "moving", "odometer", "phase", "phase_end_s", "raised", "said_raised",
-                 "stray", "trip", "where")  # fmt: skip
+    __slots__ = ("advanced_ms", "axles", "berth", "bound_m", "cargo", "empty_kg", "going", "haste", "job", "kmh",
+                 "legal_kg", "line", "load_kg", "metres", "moving", "odometer", "phase", "phase_end_s", "raised",
+                 "said_raised", "stray", "taken", "trip", "where")  # fmt: skip
 
     def __init__(self, device: Device, seed: int, job: Job | None, stray: Job | None = None, number: int = 0) -> None:
         super().__init__(device, seed)
@@ -84,6 +86,8 @@ class Truck(Thing):
         self.trip = 0
         self.advanced_ms = 0
         self.haste = Drift(self.salt)  # of its driver
+        self.bound_m = NEVER  # so far from the start it tips, or takes, its load, where it has set out for that
+        self.taken = 0.0  # how much of a load it has taken on where it may not
 
     # -- memory -------------------------------------------------------------------------------------------------------
 
@@ -92,7 +96,7 @@ class Truck(Thing):
         told: dict[str, Any] = {name: getattr(self, name) for name in _KEPT}
         going = self.going
         way = "back" if going is not None and self.line is going.back else "out"
-        return told | {"way": way, "stray": going is not self.job, "where": list(self.where)}
+        return told | {"way": way, "stray": going is not self.job, "where": list(self.where), "taken": self.taken}
 
     def recall(self, told: Mapping[str, Any]) -> None:
         """Go on with what it was doing. Raises KeyError, TypeError or ValueError for what it never wrote."""
@@ -103,6 +107,7 @@ class Truck(Thing):
             self.line = job.back if told["way"] == "back" else job.out
         lon, lat, heading = (float(x) for x in told["where"])
         self.where = lon, lat, heading
+        self.taken = float(told.get("taken", 0.0))  # memories of earlier versions do not hold it
         self.said_raised = self.raised
         if job is not None and self.phase in ("queue", "loading", "tipping"):
             tips = self.phase == "tipping" or (self.phase == "queue" and self.load_kg > 0)
@@ -146,6 +151,9 @@ class Truck(Thing):
             self.load_kg = self.cargo * min(1.0, max(0.0, done))
         elif self.phase in ("tipping", "dumping"):
             self._tip(t_s)
+        elif self.phase == "taking" and "unpermitted_loading" in self.troubles:
+            left_s = max(0.0, self.phase_end_s - t_s)
+            self.taken += (1.0 - self.taken) * step_s / (left_s + step_s)  # evenly until then
         if self.phase == "parked":
             self._leave(t_ms, life)
         elif t_s >= self.phase_end_s:
@@ -208,6 +216,27 @@ class Truck(Thing):
         self.cargo = self.load_kg = self._cargo()
         self._roll("laden", job.out)
 
+    def parked(self, t_ms: int, life: Life) -> bool:
+        """Whether it stands parked at `t_ms`. One that was under way is not brought up to date for this."""
+        if self.phase == "parked":
+            self.advance(t_ms, life)
+        return self.phase == "parked"
+
+    def against(self, now: Moment) -> str:
+        """What a parked truck would violate if it set out laden at this moment: its hours, or it has no permit."""
+        job = self.job
+        if job is None:
+            return "no_permit" if self.stray is not None else ""
+        return "" if job.valid_from <= now.date <= job.valid_to and job.open(now.hour) else "outside_hours"
+
+    def set_out(self, fault: Fault) -> None:
+        """A parked truck leaves for what a schedule has it do on the way: laden, or empty where it is to be loaded."""
+        self._load_up()
+        if fault.type == "unpermitted_loading":
+            self.cargo = self.load_kg = 0.0
+            self.phase = "empty"
+        self.bound_m = ACTS_M if fault.type in ("illegal_dumping", "unpermitted_loading") else NEVER
+
     def _cargo(self) -> float:
         """What is loaded on this trip: somewhat below the legal gross weight."""
         full = self.legal_kg - self.empty_kg
@@ -236,6 +265,10 @@ class Truck(Thing):
         elif self.phase == "tipping":
             self.load_kg, self.raised = 0.0, False
             self._roll("empty", job.back)
+        elif self.phase == "empty" and self.line is job.out:
+            self._roll("empty", job.back)
+        elif self.phase == "taking":
+            self.phase, self.phase_end_s, self.moving = "empty", NEVER, True
         elif self.phase == "dumping":
             self.cargo = 0.0  # nothing is left to be tipped at the disposal site
             self.load_kg, self.raised, self.phase, self.phase_end_s, self.moving = 0.0, False, "laden", NEVER, True
@@ -253,8 +286,15 @@ class Truck(Thing):
 
     def _drive(self, t_ms: int, step_s: float, life: Life) -> None:
         line = self.line
-        if "illegal_dumping" in self.troubles and self.load_kg > 0.6 * self.cargo and self._midway():
+        far = self._midway() or self.metres > self.bound_m
+        if "illegal_dumping" in self.troubles and self.load_kg > 0.6 * self.cargo and far:
+            self.bound_m = NEVER
             self._stand("dumping", t_ms / 1000)
+            return
+        taking = self.troubles.get("unpermitted_loading")
+        if taking is not None and not self.taken and self.phase == "empty" and (far or self._midway(0.2)):
+            self.bound_m = NEVER
+            self._stand("taking", t_ms / 1000, min(t_ms / 1000 + TAKES_S, taking.end_ms / 1000))
             return
         if "phantom_trip" in self.troubles and self.load_kg and self._midway():
             self._stand("hiding", t_ms / 1000)
@@ -280,9 +320,9 @@ class Truck(Thing):
         if self.metres >= line.length_m - 0.5:
             self.phase_end_s = t_s
 
-    def _midway(self) -> bool:
-        """Between a third and two thirds of the way, far from both ends."""
-        return 0.3 < self.metres / max(1.0, self.line.length_m) < 0.7
+    def _midway(self, least: float = 0.3) -> bool:
+        """Between a third and two thirds of the way, far from both ends; or other shares of it."""
+        return least < self.metres / max(1.0, self.line.length_m) < 1.0 - least
 
     def _tip(self, t_s: float) -> None:
         left = max(0.0, self.phase_end_s - t_s) / self._takes(self.phase)
@@ -353,12 +393,14 @@ class Truck(Thing):
 
     def end(self, fault: Fault) -> None:
         super().end(fault)
+        if fault.type == "unpermitted_loading":
+            self.taken = 0.0
         if fault.type == "terminal_tampering":
             self.frozen.pop("latitude", None)
             self.frozen.pop("longitude", None)
 
     def _place(self, t_ms: int) -> tuple[float, float, float]:
-        if self.moving or self.phase in ("dumping", "hiding"):
+        if self.moving or self.phase in ("dumping", "hiding", "taking"):
             self.where = self.line.place(self.metres, self._aside(t_ms))
         elif self.phase in ("queue", "loading", "tipping"):
             at = self.line.points[-1] if self.metres else self.line.points[0]
@@ -383,8 +425,7 @@ class Truck(Thing):
             gross = max(gross, self.legal_kg * (0.85 + 0.17 * fault.magnitude))
         fault = self.troubles.get("unpermitted_loading")
         if fault is not None:
-            part = min(1.0, (self.advanced_ms - fault.start_ms) / max(1, fault.end_ms - fault.start_ms))
-            gross = max(gross, self.empty_kg + part * self._cargo() * min(1.0, fault.magnitude))
+            gross = max(gross, self.empty_kg + self.taken * self._cargo() * min(1.0, fault.magnitude))
         return gross
 
     def _covered(self) -> bool:

@@ -19,15 +19,16 @@ from twin.city.sun import sun_elevation
 from twin.records import F64, I32, I64, Names
 
 HOUR_MS = 3_600_000
-LEVELS = ("gateway", "feeder", "cabinet")
+LEVELS = ("gateway", "backhaul", "feeder", "cabinet")
 
 
 @dataclass(frozen=True, slots=True)
 class Groups:
-    """The groups of one level ("gateway", "feeder", "cabinet") and their members.
+    """The groups of one level ("gateway", "backhaul", "feeder", "cabinet") and their members.
 
     ids: the group's own id (a device or a node). of: by kind, int32 by row, the index of the group the device hangs
-    on, -1 for none. A cell hangs on the feeder and cabinet of the pole that carries it.
+    on, -1 for none. A cell hangs on the feeder and cabinet of the pole that carries it. A group of "backhaul" is the
+    cells of one gateway, and bears its id.
     """
 
     level: str
@@ -169,6 +170,8 @@ class City:
     def _above(self, device: Device, level: str) -> str:
         if level == "gateway":
             return device.id if device.kind == "gateway" else device.gateway
+        if level == "backhaul":
+            return device.gateway if device.kind == "cell" else ""
         if device.kind == "feeder":
             return device.id if level == "feeder" else ""
         carrier = self._device.get(device.pole) if device.kind == "cell" else device

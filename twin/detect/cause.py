@@ -1,4 +1,4 @@
-"""Cause before symptom: devices that fail together under one gateway, feeder or cabinet are one thing at the cause."""
+"""Cause before symptom: what fails together under one gateway, feeder, cabinet or backhaul is one thing, there."""
 
 from __future__ import annotations
 
@@ -44,8 +44,9 @@ class Signs:
 @dataclass(frozen=True, slots=True)
 class Patience:
     """Holds in ms of city time, and what makes a group: a lone device waits `device_ms`, a group `group_ms`; a group
-    fails when at least `members` witnesses exist and a `share` of them is likely to fail, one certainly. Devices that
-    fail while `members` of their group do wait `crowd_ms`: the rest may only not have been missed yet."""
+    fails when at least `members` witnesses exist (any, where the group's own device certainly fails too) and a `share`
+    of them is likely to fail, one certainly. Devices that fail while `members` of their group do wait `crowd_ms`: the
+    rest may only not have been missed yet."""
 
     device_ms: Mapping[str, F64]  # by kind; one for all its devices, or one a row
     group_ms: float
@@ -131,7 +132,8 @@ class Together:
         if not n or not (self.failing or self.waiting or any(mask.any() for mask in signs.sure.values())):
             return turns
         total, likely, sure = self._count(groups, n, kinds, signs, self._aside(level, signs, explained))
-        fails = (total >= patience.members) & (likely >= patience.share * total) & (sure >= 1)
+        enough = (total >= patience.members) | ((total >= 1) & self._own(level, groups, signs, explained))
+        fails = enough & (likely >= patience.share * total) & (sure >= 1)
         active = {key for key in self.failing if key[0] == level}
         index_of = {groups.ids[i]: i for i in range(n)} if active else {}
         for key in sorted(active):
@@ -200,6 +202,14 @@ class Together:
             likely += np.bincount(of[free & signs.likely[kind]], minlength=n)
             sure += np.bincount(of[free & signs.sure[kind]], minlength=n)
         return total, likely, sure
+
+    def _own(self, level: str, groups: Groups, signs: Signs, explained: dict[str, Mask]) -> Mask:
+        """Groups whose own device, a gateway or a feeder's meter, certainly fails and is not explained."""
+        own = np.zeros(len(groups.ids), bool)
+        if level in signs.sure and level in groups.of:
+            of = groups.of[level][: len(signs.sure[level])]
+            own[of[(of >= 0) & signs.sure[level] & signs.counted[level] & ~explained[level]]] = True
+        return own
 
     def _is_back(self, key: tuple[str, str], total: int, likely: int, now_ms: int, patience: Patience) -> bool:
         if likely <= patience.back_share * total:

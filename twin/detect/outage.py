@@ -1,4 +1,4 @@
-"""Silence and lost supply: of one device, or of all that hang on one gateway, feeder or cabinet."""
+"""Silence and lost supply: of one device, or of all that hang on one gateway, its backhaul, a feeder or a cabinet."""
 
 from __future__ import annotations
 
@@ -17,11 +17,19 @@ from twin.detect.rules import Params, Rules, Value
 from twin.detect.words import refused, span
 from twin.records import F64, Finding, Frame, Presence
 
-CAUSES = {"gateway": "gateway_loss", "feeder": "feeder_trip", "cabinet": "cabinet_trip"}
+CAUSES = {
+    "gateway": "gateway_loss", "feeder": "feeder_trip", "cabinet": "cabinet_trip", "backhaul": "backhaul_down",
+}  # fmt: skip
 _WORDS = {
     "gateway": ("gateway lost", "网关失联"),
     "feeder": ("feeder tripped", "馈线跳闸"),
     "cabinet": ("cabinet without supply", "配电箱失电"),
+    "backhaul": ("backhaul down", "回传中断"),
+}
+
+_CUTS = {
+    "mainPower": ("its terminal's main power was cut", "终端主电源被切断"),
+    "antennaOk": ("its GPS antenna was cut", "定位天线被切断"),
 }
 
 
@@ -40,7 +48,10 @@ class Outage:
     later, would be overdue too. A pole that reported its supply lost counts as gone at once.
     """
 
-    types = ("device_silent", "supply_lost", "gateway_loss", "feeder_trip", "cabinet_trip", "terminal_tampering")
+    types = (
+        "device_silent", "supply_lost", "gateway_loss", "feeder_trip", "cabinet_trip", "backhaul_down",
+        "terminal_tampering",
+    )  # fmt: skip
 
     def __init__(self, city: City, rules: Rules) -> None:
         self.city = city
@@ -48,7 +59,7 @@ class Outage:
         witnesses = ("pole", "cell", "feeder")
         self.together = Together(
             city,
-            [("gateway", witnesses), ("feeder", ("pole",)), ("cabinet", ("pole",))],
+            [("gateway", witnesses), ("feeder", ("pole",)), ("cabinet", ("pole",)), ("backhaul", ("cell",))],
             aside={"gateway": ("feeder", "cabinet")},
         )
         self.lost = np.zeros(city.rows("pole"), bool)
@@ -221,9 +232,16 @@ class Outage:
             type_ = self.said_as.pop(key, "device_silent")
         en, zh = span(silent_ms)
         gap_en, gap_zh = span(1000.0 * float(np.nan_to_num(one.gap_s[turn.row])))
+        cut = self._cut(turn, one)
+        tampered = (f"fell silent {en} ago while moving", f"行驶中失联{zh}")
+        if cut:
+            tampered = (
+                f"its last word was that {_CUTS[cut][0]}; silent for {en}",
+                f"最后上报{_CUTS[cut][1]},已失联{zh}",
+            )
         texts = {
             "supply_lost": ("mains supply lost", "市电中断"),
-            "terminal_tampering": (f"fell silent {en} ago while moving", f"行驶中失联{zh}"),
+            "terminal_tampering": tampered,
         }.get(type_, (f"silent for {en}, it reports every {gap_en}", f"已失联{zh},平时每{gap_zh}上报一次"))
         evidence: dict[str, Any] = {
             "silent_s": round(silent_ms / 1000),
@@ -262,9 +280,15 @@ class Outage:
         if turn.kind == "pole" and self.lost[turn.row]:
             return "supply_lost"
         speed = one.last.get("speed")
-        if turn.kind == "truck" and not speaks and speed is not None and speed[turn.row] > 5.0:
+        moving = turn.kind == "truck" and speed is not None and speed[turn.row] > 5.0
+        if not speaks and (moving or self._cut(turn, one)):
             return "terminal_tampering"
         return "device_silent"
+
+    def _cut(self, turn: Turn, one: Presence) -> str:
+        """What a truck's terminal last reported as cut, if anything."""
+        told = _CUTS if turn.kind == "truck" else ()
+        return next((name for name in told if name in one.last and one.last[name][turn.row] == 0), "")
 
     def forget(self, kind: str, row: int) -> None:
         """Other hardware: silent is it when it has spoken."""

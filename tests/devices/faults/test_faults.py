@@ -403,6 +403,36 @@ def test_unpermitted_loading_raises_the_weight_away_from_a_site() -> None:
     assert told[-1] - truck.empty_kg > 3000
 
 
+@pytest.mark.parametrize(
+    ("name", "lasts_s", "shows"),
+    [
+        ("cover_open", 300, lambda v, truck: v["coverClosed"] == 0 and v["speed"] > 20 and v["grossWeight"] > 20_000),
+        ("speeding", 300, lambda v, truck: v["speed"] > 40),
+        ("overload", 300, lambda v, truck: v["grossWeight"] > truck.legal_kg),
+        ("illegal_dumping", 300, lambda v, truck: v["hopperRaised"] == 1 and v["speed"] == 0),
+        ("unpermitted_loading", 300, lambda v, truck: v["speed"] == 0 and v["grossWeight"] > truck.empty_kg + 5000),
+        ("phantom_trip", 900, lambda v, truck: v["speed"] == 0 and v["grossWeight"] > truck.empty_kg + 5000),
+    ],
+)
+def test_a_parked_truck_sets_out_for_what_a_scenario_has_it_do(
+    tmp_path: Path, name: str, lasts_s: int, shows: Callable[[Values, Truck], bool]
+) -> None:
+    """At night, against its permit: both are seen, and both have a label. Its route goes on where it stands."""
+    path = tmp_path / "truth.jsonl"
+    start = at(22)
+    truth = TruthFile(path)
+    fault = Fault(name, "truck-001", start + 1000, start + 1000 + lasts_s * 1000, 1.5)
+    fleet = Fleet(city(), 7, start, scenario=Scenario((fault,)), truth=truth, kinds=["truck"])
+    truck = fleet.things["truck-001"]
+    assert isinstance(truck, Truck)
+    assert truck.phase == "parked"
+    told = [s.values for s in fleet.until(start + lasts_s * 1000) if s.device == truck.id]
+    truth.close()
+    assert any(shows(values, truck) for values in told)
+    labels = {json.loads(line)["type"] for line in path.read_text(encoding="utf-8").splitlines()}
+    assert labels == {name} if name == "unpermitted_loading" else {name, "outside_hours"}
+
+
 def test_labels_say_the_truth_and_nobody_else_may_read_them(tmp_path: Path) -> None:
     """Type, subject, times, size and members of each fault; mode 0600; an end before its time corrects the label."""
     path = tmp_path / "truth.jsonl"

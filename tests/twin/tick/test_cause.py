@@ -118,6 +118,31 @@ def test_a_gateway_whose_words_get_lost_in_a_feeder_trip_is_not_lost(lost_words:
     assert life.keys(active=False) == ["feeder_trip:feeder-1"]
 
 
+@pytest.mark.parametrize("silent", [("cell-0", "cell-2", "cell-4"), ("cell-0", "cell-4")])
+def test_all_cells_of_a_gateway_silent_while_its_poles_speak_are_its_backhaul(silent: tuple[str, ...]) -> None:
+    """One finding at the gateway, said once and ended once; some of its cells are some cells."""
+    life = Life(metered())
+    life.live(900)
+    life.live(1200, mute=lambda name, _: name in silent)
+    one = ["backhaul_down:gw-1"] if len(silent) == 3 else [f"device_silent:{name}" for name in silent]
+    assert life.keys() == one
+    life.live(1200)
+    assert life.keys(active=False) == one
+
+
+def test_what_a_trip_leaves_of_a_lost_gateway_hangs_on_the_gateway() -> None:
+    """Of the devices behind a gateway all but one are dark by a trip; then it falls silent with the last one."""
+    files = metered()
+    moved = tuple(replace(d, gateway="gw-1") if d.id == "pole-1" else d for d in files.devices)
+    life = Life(replace(files, devices=moved))
+    life.live(900)
+    life.live(600, mute=lambda name, _: on_feeder_1(name))
+    life.live(1200, mute=lambda name, _: behind_1(name) or name == "pole-1")
+    assert life.keys() == ["feeder_trip:feeder-1", "gateway_loss:gw-1"]
+    life.live(1800)
+    assert sorted(life.keys(active=False)) == ["feeder_trip:feeder-1", "gateway_loss:gw-1"]
+
+
 def test_one_lost_word_of_a_gateway_is_no_loss() -> None:
     """Its devices fall silent for reasons of their own, too few for a feeder; it misses one report, no more."""
     life = Life(town_files(poles=4, cells=4))

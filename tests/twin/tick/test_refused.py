@@ -106,6 +106,30 @@ def test_a_moving_truck_that_is_refused_has_not_been_tampered_with() -> None:
     assert found == {False: ["terminal_tampering:truck-0"], True: ["device_silent:truck-0"]}
 
 
+@pytest.mark.parametrize("cut", ["mainPower", "antennaOk", ""])
+def test_a_parked_truck_whose_last_word_was_a_cut_has_been_tampered_with(cut: str) -> None:
+    """One last report that power or antenna is gone, then nothing; without it a parked truck is merely silent."""
+    day = Day()
+
+    def stand(now: int) -> list[Any]:
+        state = {"mainPower": 1.0, "antennaOk": 1.0, "speed": 0.0}
+        return [said(day.city, "truck", "truck-0", now, **state)] if (now // 1000) % 60 == 0 else []
+
+    def last(now: int) -> list[Any]:
+        state = {"mainPower": 1.0, "antennaOk": 1.0, "speed": 0.0} | {cut: 0.0}
+        return [said(day.city, "truck", "truck-0", now, **state)]
+
+    day.every(1, 1200, stand)
+    if cut:
+        day.every(1, 1, last)
+    day.every(5, 1200, lambda _now: [])
+    type_ = "terminal_tampering" if cut else "device_silent"
+    assert day.keys() == [f"{type_}:truck-0"]
+    assert ("its last word was" in day.found[0].en) == bool(cut)
+    day.every(1, 600, stand)
+    assert day.keys(active=False) == [f"{type_}:truck-0"]
+
+
 def test_a_gateway_whose_devices_are_all_refused_says_that_they_speak() -> None:
     """One cause, and how many of those under it speak."""
     day = Day()
