@@ -149,10 +149,11 @@ async def _log_in(given: Subject, name: str, password: SecretStr | None, address
     if given.hashing.waiting >= HASHES_WAITING:
         raise Refused(503, "busy", "Too many people log in just now.", "Come again in a few seconds.", retry_s=5)
     secret = password.get_secret_value() if password is not None else ""
+    wait_s = await asyncio.to_thread(given.access.wait_s, name, address)  # before the queue, which a crowd would fill
+    if wait_s:
+        _too_many(wait_s)
     async with given.hashing:
-        found = await asyncio.to_thread(given.access.log_in, name, secret, address)
-    if isinstance(found, float):
-        _too_many(found)
+        found = await asyncio.to_thread(given.access.check, name, secret, address)
     if found is None:
         raise Refused(401, "password", "User or password is wrong.", "Try again, or ask an administrator.")
     return found

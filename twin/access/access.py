@@ -40,10 +40,14 @@ class Access:
 
     def log_in(self, name: str, password: str, address: str) -> User | float | None:
         """The user; None for a wrong name or password; seconds to wait where it was tried too often. Takes its time."""
-        known = self.sessions.knows(name, address)
-        wait_s = self.throttle.wait_s(name, address, known=known)
-        if wait_s:
-            return wait_s
+        return self.wait_s(name, address) or self.check(name, password, address)
+
+    def wait_s(self, name: str, address: str) -> float:
+        """Seconds to wait before a log-in may be tried; 0: now, and the try is counted. Quick, as `check` is not."""
+        return self.throttle.wait_s(name, address, known=self.sessions.knows(name, address))
+
+    def check(self, name: str, password: str, address: str) -> User | None:
+        """The user; None for a wrong name or password. Takes its time."""
         user = self.users.fits(name, password)
         if user is None:
             self.throttle.failed(name, address)

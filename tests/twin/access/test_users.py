@@ -9,6 +9,7 @@ import pytest
 
 from tests.twin.access.conftest import QUICK, WORD, Turned
 from twin.access import Access
+from twin.access.throttle import ALL_BURST, ALL_RATE
 from twin.errors import AccessError
 
 
@@ -87,7 +88,7 @@ def test_secrets_are_not_in_the_file(access: Access, tmp_path: Path) -> None:
     token, _ = access.tokens.create("t1", "metrics", 1, "a1")
     files = list(tmp_path.iterdir())
     raw = b"".join(path.read_bytes() for path in files)
-    for secret in (WORD, session, token, token.rpartition("_")[2]):
+    for secret in (WORD, session, token, token.split("_", 2)[2]):
         assert secret.encode() not in raw
     assert b"$argon2id$" in raw
     assert {path.stat().st_mode & 0o077 for path in files} == {0}
@@ -191,6 +192,30 @@ def test_guessing_waits_and_locks_nobody_out(access: Access, turned: Turned) -> 
     assert stranger <= 2.0
     assert access.log_in("a1", WORD, "home")
     turned.now += 3
+    assert access.log_in("a1", WORD, "somewhere new")
+
+
+def test_a_crowd_of_strangers_has_one_budget(access: Access, turned: Turned, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A new name and address each time: so many hashes and no more; who was here before does not wait for them."""
+    access.users.add("a1", WORD, "operator", "console")
+    access.sessions.open("a1", "home", "")
+    hashed: list[str] = []
+    fits = access.users._passwords.fits
+
+    def counted(password: str, known: str) -> bool:
+        hashed.append(password)
+        return fits(password, known)
+
+    monkeypatch.setattr(access.users._passwords, "fits", counted)
+    for i in range(3000):
+        turned.now += 0.001
+        access.log_in(f"name-{i}", "wrong", f"10.0.{i // 250}.{i % 250}")
+    assert len(hashed) <= ALL_BURST + 3 * ALL_RATE
+    assert access.log_in("a1", WORD, "home")
+    wait = access.log_in("a1", WORD, "somewhere new")
+    assert isinstance(wait, float)
+    assert wait <= 1 / ALL_RATE
+    turned.now += wait
     assert access.log_in("a1", WORD, "somewhere new")
 
 
