@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from twin.city import grown, owned
 from twin.model.expectation import HOUR_MS, Expectation
 from twin.model.modelled import switched
-from twin.model.yesterday import Yesterday
+from twin.model.yesterday import Yesterday, unit_of
 from twin.records import F64, I32, I64
 
 HORIZONS = np.array([1.0, 2.0, 3.0, 6.0, 12.0, 18.0, 24.0])  # hours
@@ -58,14 +58,16 @@ class Forecast:
         self.tries = np.zeros(shape)
         self.quantile = np.broadcast_to(np.array(PRIOR), (*shape, 4)).copy()
         self.yesterday = Yesterday()
-        self.switches = np.array([q in switched(expectation.kind) for q in expectation.wire])
+        kind = expectation.kind
+        self.switches = np.array([q in switched(kind) for q in expectation.wire])
+        self.units = np.array([unit_of(kind, q) if q in switched(kind) else np.nan for q in expectation.wire])
 
     def ensure(self) -> None:
         """Make room for the channels that there are."""
         for name, (_, fill) in _FIELDS.items():
             self.a[name] = grown(self.a[name], self.expectation.slots, fill)
         if len(self.yesterday.place) < self.expectation.slots:
-            self.yesterday.ensure(self.switches[self.expectation.column[: self.expectation.slots]])
+            self.yesterday.ensure(self.units[self.expectation.column[: self.expectation.slots]])
 
     # ---- trying out --------------------------------------------------------------------------------------------
 
@@ -212,7 +214,8 @@ class Forecast:
             if known is not None and known.shape[1:] == self.a[name].shape[1:]:
                 self.a[name] = owned(known, self.a[name].dtype)
         self.ensure()
-        self.yesterday.load({n.partition(".")[2]: a for n, a in told.items() if n.startswith("yesterday.")})
+        units = self.units[self.expectation.column[: self.expectation.slots]]
+        self.yesterday.load({n.partition(".")[2]: a for n, a in told.items() if n.startswith("yesterday.")}, units)
         here = np.flatnonzero(columns >= 0)
         for name in ("upper", "lower", "tries", "quantile"):
             known = told.get(f"common.{name}")

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from twin.errors import CheckpointBroken
 
 MAGIC = b"CWWORLD1"
-VERSION = 2  # 1: hours of a channel's season as floats, not as codes (twin/model/packed.py); it is still read
+VERSION = 2  # 1, which is still read, kept figures that are codes now (model/packed.py, model/yesterday.py)
 CHUNK = 1 << 20
 
 

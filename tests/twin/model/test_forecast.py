@@ -7,6 +7,7 @@ import pytest
 
 from tests.twin.tick.town import HOUR, NIGHT_MS, Day, said, town
 from twin.model import KindState, advance
+from twin.model.yesterday import Yesterday, unit_of
 from twin.tick import World, forecast
 
 AHEAD = np.arange(1.0, 25.0)
@@ -67,6 +68,19 @@ def test_a_switched_lamp_is_expected_at_yesterdays_minute() -> None:
     due = np.array([watts(int(at)) for at in t])
     assert (np.abs(middle - due) < 20).mean() > 0.95
     assert (np.diff(bands, axis=1) >= 0).all()
+
+
+def test_a_table_of_yesterday_keeps_what_was_said() -> None:
+    """A lamp's power to its decimal, a line's within a few watts, nothing where nothing was said."""
+    table = Yesterday()
+    table.ensure(np.array([unit_of("pole", "powerConsumption"), np.nan, unit_of("feeder", "powerConsumption")]))
+    slots, x = np.array([0, 0, 0, 2, 2], np.int32), np.array([0.0, 87.3, 2000.0, 123_456.0, 200_000.0])
+    hour = np.array([1.0, 2.0, 3.0, 1.0, 2.0])
+    table.learn(slots, (hour * HOUR).astype(np.int64), hour, x)
+    kept, _ = table.at(slots, hour)
+    assert kept[:3] == pytest.approx(x[:3], abs=1e-9)
+    assert kept[3:] == pytest.approx(x[3:], abs=2.0)
+    assert np.isnan(table.at(np.array([0, 1], np.int32), np.array([5.0, 1.0]))[0]).all()
 
 
 def test_no_word_on_young_channels_and_a_restart_changes_nothing() -> None:

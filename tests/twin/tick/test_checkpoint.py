@@ -56,6 +56,9 @@ def _version_1(tree: dict[str, Any]) -> None:
     for model in tree["models"].values():
         model["channel.season_width"] = widths(model["channel.season_width"])
         model["channel.season_visits"] = visits(model["channel.season_visits"]).astype(np.float16)
+        if "forecast.yesterday.unit" in model:
+            codes, unit = model["forecast.yesterday.values"], model.pop("forecast.yesterday.unit")[:, None]
+            model["forecast.yesterday.values"] = np.where(codes == 0, np.nan, (codes - 1.0) * unit).astype(np.float32)
     for kind in tree["detectors"]["behaviour"]["kinds"].values():
         kind["scaled"] = {name: array.astype(np.float32) for name, array in kind["scaled"].items()}
 
@@ -71,6 +74,7 @@ def test_one_of_version_1_is_taken_over(monkeypatch: pytest.MonkeyPatch) -> None
     assert b'{"version":1,' in data[:64]
     again = World.load(data, town(), Tally())
     assert int(np.count_nonzero(again.models["cell"].expectation["season_width"])) > 50
+    assert int(np.count_nonzero(again.models["pole"].forecast.yesterday.values)) > 50
     stream = hours_of(world.city, 3, 200)[120:]
     assert run(again, stream, lambda columns: [columns]) == run(world, stream, lambda columns: [columns])
     assert again.dump() == world.dump()
