@@ -22,6 +22,7 @@ from twin.model.yesterday import Yesterday, unit_of
 from twin.records import F64, I32, I64
 
 HORIZONS = np.array([1.0, 2.0, 3.0, 6.0, 12.0, 18.0, 24.0])  # hours
+_KNOTS = np.log1p(np.r_[0.0, HORIZONS])  # errors grow fast at first, then slowly: a straight line would be too narrow
 COVERAGE = np.array([0.8, 0.95])
 TAILS = np.array([0.025, 0.10, 0.90, 0.975])  # their ends as quantiles of the error
 PRIOR = (-5.0, -2.2, 2.2, 5.0)  # ends of the bands before anything was tried, in widths: wide, for errors have tails
@@ -181,14 +182,14 @@ class Forecast:
         slots = np.full(len(hour), slot, np.int32)
         expected, _, factor = model.at(slots, hour)
         column = model.column[slots[:1]]
-        phi, h = self.phi(column)[0], np.maximum(ahead_h, 0.0)
-        left = np.interp(h, np.r_[0.0, HORIZONS], np.r_[1.0, phi])
+        phi, h = self.phi(column)[0], np.log1p(np.maximum(ahead_h, 0.0))
+        left = np.interp(h, _KNOTS, np.r_[1.0, phi])
         off = float(model["off"][slot])
         aged = max(0.0, (now_ms - int(model["learnt"][slot])) / HOUR_MS)
         if aged > 0.5:  # heard long ago: the correction has aged with it
-            left = np.interp(h + aged, np.r_[0.0, HORIZONS], np.r_[1.0, phi])
+            left = np.interp(np.log1p(np.maximum(ahead_h, 0.0) + aged), _KNOTS, np.r_[1.0, phi])
         middle = expected + left * off
-        ends = np.stack([np.interp(h, HORIZONS, self.quantile[column[0], :, i]) for i in range(4)], axis=1)
+        ends = np.stack([np.interp(h, _KNOTS[1:], self.quantile[column[0], :, i]) for i in range(4)], axis=1)
         middle, width = self._switched(
             slots, hour, middle, self._width(slots, factor) * self._stretch(slots, expected, middle)
         )
