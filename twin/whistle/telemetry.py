@@ -227,12 +227,14 @@ def join(book: Book, life: Life, cause: str, now_ms: int, reason: str, actor: st
     return book.lives[life.case.id]
 
 
-def leave(book: Book, life: Life, now_ms: int, reason: str, actor: str = SYSTEM) -> Life:
-    """Take a child out from under its cause; it lives its own life from here."""
+def leave(book: Book, life: Life, now_ms: int, reason: str, actor: str = SYSTEM, *, gone: bool = True) -> Life:
+    """Take a child out from under its cause; it lives its own life from here. `gone`: there was such a cause, and it is
+    over; else (a person took the child out, or found the cause false) the child's own deadline goes on.
+    """
     parent = life.case.parent
     life = book.mark(life, now_ms, "split", actor=actor, reason=reason, evidence={"from": parent}, parent="")
     apart = life.apart if actor == SYSTEM else tuple(dict.fromkeys((*life.apart, parent)))
-    anew, level = (True, 0) if actor == SYSTEM else (life.anew, life.level)
+    anew, level = (True, 0) if gone and actor == SYSTEM else (life.anew, life.level)
     life = book.put(replace(life, apart=apart, anew=anew, level=level).set(release=0, verify=0))
     count(book, parent, now_ms, -1)
     return dispatch(book, life, now_ms)
@@ -306,7 +308,8 @@ def close(
         if not below.open:
             continue
         if below.own and below.case.active:
-            leave(book, below, now_ms, Why(f"{over}, this still fires", f"{over_zh}，本问题仍在"))
+            why = Why(f"{over}, this still fires", f"{over_zh}，本问题仍在")
+            leave(book, below, now_ms, why, gone=event != "cancel")
         else:
             close(book, below, now_ms, reason=Why(over, over_zh))
     while len(book.done) > book.policy.keep_count:

@@ -259,7 +259,7 @@ def test_the_store_is_told_copied_and_taken_out_while_it_runs(running: Running, 
 def test_a_backup_of_a_running_server_goes_on_elsewhere(running: Running, tmp_path: Path) -> None:
     """Taken while it works, restored into an empty directory: that server has the cases with their history, which is
     proved, the users and the readings, and goes on with the device where the journal ended."""
-    case = running.case_of("pole-0002")
+    case = running.case_of("pole-0001")
     head = running.read("whistles", "verify")["head"]
     copy = tmp_path / "whole"
     own = running.read("store", "backup", str(copy))["own"]
@@ -270,7 +270,7 @@ def test_a_backup_of_a_running_server_goes_on_elsewhere(running: Running, tmp_pa
     assert done.exit_code == 0, done.output
     with serving(tmp_path / "other", settings) as server:
         other = Running(server, running.broker)
-        assert other.case_of("pole-0002") == case
+        assert other.case_of("pole-0001") == case
         assert other.read("whistles", "verify", "--head", head)["ok"]
         assert other.read("account")["total"]["stored"] >= 12
         assert other.read("store", "info")["position"] > 0

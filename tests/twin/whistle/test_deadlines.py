@@ -260,3 +260,16 @@ def test_what_begins_anew_has_its_whole_time() -> None:
     assert story.ledger.case(other).parent == ""
     split_ms = [t.at_ms for c in story.log for t in c.transitions if t.case == other and t.event == "split"][-1]
     assert story.ledger.case(other).deadline_ms == split_ms + whole_ms
+
+
+def test_a_cause_that_was_none_gives_no_time_either() -> None:
+    """Put under another case that is then cancelled as false, the case still fires: its deadline is what it was."""
+    story = Story()
+    story.after(1, [story.finding("lamp_out", "pole-0001"), story.finding("lamp_out", "pole-0002")])
+    story.after(61)
+    into, case = [one.id for one in story.ledger.open_cases()]
+    due_ms = story.ledger.case(case).deadline_ms
+    story.after(3 * 3600)
+    story.act("merge", case, "the same", into=into)
+    story.act("cancel", into, "false")
+    assert story.ledger.case(case).deadline_ms == due_ms
