@@ -8,8 +8,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
+import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from http.cookies import CookieError, SimpleCookie
 
@@ -21,9 +22,14 @@ from dashboards import photos
 from dashboards.api.errors import refuse
 from dashboards.api.letter import STYLE_HASH
 from dashboards.keys import Buckets, Keys
+from dashboards.patience import Sparing
 from dashboards.rights import LOCAL, OPEN, STRANGE, Need, need
 from twin.access import Access, Caller
 from twin.access.roles import LINK_ROLE
+from twin.errors import AccessError
+
+LOG = logging.getLogger(__name__)
+LOG.addFilter(Sparing())
 
 CSP = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
@@ -163,7 +169,7 @@ class Gate:
                 return Caller("script", "admin", "local")
             caller = self.access.tokens.caller(key)
             if caller is not None and self.access.tokens.stale(key):
-                await asyncio.to_thread(self.access.tokens.note_use, key)
+                await _noted(self.access.tokens.note_use, key)
             return caller
         session = session_of(headers, self.doors.cookie)
         if not session:
@@ -172,8 +178,16 @@ class Gate:
             return Caller("guest", LINK_ROLE, "link")
         caller = self.access.sessions.caller(session)
         if caller is not None and self.access.sessions.stale(session):
-            await asyncio.to_thread(self.access.sessions.note_use, session)
+            await _noted(self.access.sessions.note_use, session)
         return caller
+
+
+async def _noted(note: Callable[[str], None], secret: str) -> None:
+    """Note that a session or token is in use. Where the disk takes nothing its owner comes in all the same."""
+    try:
+        await asyncio.to_thread(note, secret)
+    except AccessError as error:
+        LOG.warning("the use of a session or token is not noted: %s", error)
 
 
 def by_key(caller: Caller) -> bool:

@@ -71,7 +71,8 @@ class LinkRefused(TwinError):
 
 
 class AccessError(TwinError):
-    """A user, token, password or book that cannot be as asked; `zh` says it in Chinese, `why` is "unknown" or ""."""
+    """A user, token, password or book that cannot be as asked; `zh` says it in Chinese, `why` is "unknown", "disk"
+    or ""."""
 
     def __init__(self, message: str, zh: str = "", *, why: str = "") -> None:
         super().__init__(message)

@@ -109,6 +109,8 @@ def add_refusals(app: FastAPI) -> None:
     def access(_: Request, error: AccessError) -> JSONResponse:
         if error.why == "unknown":
             return refuse(404, "unknown", str(error), "See /api/users, /api/tokens or /api/sessions for what there is.")
+        if error.why == "disk":
+            return refuse(503, "access", str(error), error.zh, 10)
         return refuse(409, "access", str(error), error.zh)
 
     @app.exception_handler(SQLAlchemyError)

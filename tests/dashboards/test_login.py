@@ -58,6 +58,24 @@ async def test_a_user_comes_in_and_goes(browser: httpx.AsyncClient, desk: FakeDe
     assert (await browser.get("/api/city")).status_code == 401
 
 
+async def test_who_is_in_stays_in_when_the_file_takes_nothing(
+    browser: httpx.AsyncClient, access: Access, ticking: Ticking
+) -> None:
+    """Where users.db cannot be written (as on a full disk), sessions and tokens go on, though their use is not noted;
+    a log-in is 503 and says why."""
+    await browser.post("/api/session", json=MEI)
+    token, _ = access.tokens.create("t1", "operator", 1, "console")
+    ticking.now += 120
+    access._file._link.execute("PRAGMA query_only = ON")
+    assert (await browser.get("/api/city")).status_code == 200
+    assert (await browser.get("/api/city", headers={"Authorization": f"Bearer {token}"})).status_code == 200
+    refused = await browser.post("/api/session", json=MEI)
+    assert (refused.status_code, refused.headers["retry-after"]) == (503, "10")
+    assert "cannot be written" in refused.json()["detail"]
+    access._file._link.execute("PRAGMA query_only = OFF")
+    assert (await browser.post("/api/session", json=MEI)).status_code == 204
+
+
 @pytest.mark.parametrize("body", [
     {"user": "mei.lin", "password": "wrong"}, {"user": "nobody", "password": WORD}, {"user": "a'--", "password": WORD},
     {"user": "MEI.LIN", "password": WORD},

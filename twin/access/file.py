@@ -47,12 +47,14 @@ class File:
                     yield self._link
                     self._link.execute("COMMIT")
                 except BaseException:
-                    self._link.execute("ROLLBACK")
+                    if self._link.in_transaction:  # a full disk has ended it already
+                        self._link.execute("ROLLBACK")
                     raise
             except sqlite3.OperationalError as error:
                 raise AccessError(
-                    f"users.db cannot be written ({error}); make room on the disk and try again"
-                ) from error
+                    f"users.db cannot be written ({error}); make room on the disk and try again",
+                    f"users.db 无法写入（{error}）；请释放磁盘空间后重试", why="disk",
+                ) from error  # fmt: skip
 
     def read(self, query: str, arguments: Sequence[Any] = ()) -> list[sqlite3.Row]:
         """The rows of a query. Raises AccessError where the file is damaged."""

@@ -217,7 +217,7 @@ def test_no_reading_is_lost_with_the_brokers_disk(tmp_path: Path) -> None:
     broker = Broker(prepare_open(tmp_path / "broker"))
     data = broker.files.data
     data.rmdir()
-    with small_disk(tmp_path / "small", "64k") as disk:
+    with small_disk(tmp_path / "small", "64k") as (disk, _):
         data.symlink_to(disk)
         try:
             broker.start()
@@ -230,8 +230,8 @@ def test_no_reading_is_lost_with_the_brokers_disk(tmp_path: Path) -> None:
 
 
 @contextmanager
-def small_disk(folder: Path, size: str) -> Iterator[Path]:
-    """A disk of its own that another process mounts; where we see it."""
+def small_disk(folder: Path, size: str) -> Iterator[tuple[Path, tuple[str, ...]]]:
+    """A disk of its own that another process mounts: where we see it, and words that run a command where it is."""
     folder.mkdir()
     mount = f'mount -t tmpfs -o size={size} none "$0" && echo ready && exec sleep 600'
     with subprocess.Popen(["unshare", "-Urm", "sh", "-c", mount, str(folder)], stdout=subprocess.PIPE) as holder:
@@ -239,6 +239,7 @@ def small_disk(folder: Path, size: str) -> Iterator[Path]:
             assert holder.stdout is not None
             if holder.stdout.readline() != b"ready\n":
                 pytest.skip("a small disk needs user namespaces, which are not allowed here")
-            yield Path(f"/proc/{holder.pid}/root{folder}")
+            inside = ("nsenter", "-t", str(holder.pid), "-U", "-m", "--preserve-credentials", "--")
+            yield Path(f"/proc/{holder.pid}/root{folder}"), inside
         finally:
             holder.kill()
