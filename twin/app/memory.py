@@ -14,6 +14,7 @@ from devices.cities.change import ChangeRefused
 from devices.places import CityFiles
 from twin.app.checkpoints import Checkpoints, Pieces, Stored
 from twin.app.forked import FORKS, ended, fork
+from twin.app.heap import give_back
 from twin.city import City, Registry
 from twin.deliver.cases import EMPTY_TICKS
 from twin.errors import CheckpointBroken, JournalFull, TwinError
@@ -256,6 +257,7 @@ class Keeper:
                 if self._handed is handed:  # the last one may have been offered meanwhile
                     self._handed = None
             del handed  # or the copy would live until the next one is handed over
+            give_back()  # what ticks left free in the heap: tens of megabytes of a full city, in some tens of ms
 
     def _write(self, handed: Parts | Forked) -> None:
         try:

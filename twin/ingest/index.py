@@ -15,7 +15,7 @@ from twin.records import I64
 
 STRANGER = -1  # number of a topic that belongs to no device
 LONGEST = 128  # bytes of a topic
-TRIES = 4
+TRIES = 8  # four would make a hundred thousand topics' table four times as large
 FULL = 4  # places for each topic, at least
 
 _WIDTH = LONGEST // 8
@@ -40,7 +40,9 @@ class Index:
         if number == len(self._lengths):
             for name in ("_texts", "_lengths", "_hashes"):
                 array = getattr(self, name)
-                setattr(self, name, np.concatenate([array, np.zeros_like(array)]))
+                room = np.zeros((2 * number, *array.shape[1:]), array.dtype)  # its pages come when they are written
+                room[:number] = array
+                setattr(self, name, room)
         self._count = number + 1
         if not 0 < len(topic) <= LONGEST:
             self._lengths[number] = -1
