@@ -69,8 +69,10 @@ class JournalSettings:
 class IngestSettings:
     """How much one device may say, by the times that its readings carry: a backlog passes, a flood does not."""
 
-    flood_factor: float = _key(100.0, "a device may speak so many times as often as its cadence for ever; 0: no bound")
-    flood_burst: int = _key(2000, "readings of one device beyond that at once; what is more is refused as flood")
+    flood_factor: float = _key(
+        100.0, "a device may speak so many times as often as its cadence (or 100/s) for ever; 0: no bound"
+    )
+    flood_burst: int = _key(20_000, "readings of one device beyond that at once; what is more is refused as flood")
     flood_backlog: int = _key(1_000_000, "older readings of one device that may come at once behind newer ones")
 
 

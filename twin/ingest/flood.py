@@ -20,19 +20,20 @@ from dataclasses import dataclass
 from devices.kinds import KINDS
 
 REASON = "flood"
-SLOWEST_MS = 500  # whatever its cadence, a device may speak twice a second for ever
 HELD_MS = 7 * 86_400_000  # so long a broker keeps messages for us (mosquitto.conf, persistent_client_expiration)
 USUAL_S = 60.0  # cadence of a kind that names none
 
 
 @dataclass(frozen=True, slots=True)
 class Flood:
-    """The bound. `factor`: so many times as often as its cadence may a device speak for ever (0: no bound); `burst`: so
-    many readings beyond that at once; `backlog`: so many at once that are older than what came before them."""
+    """The bound. `factor`: so many times as often as its cadence may a device speak for ever (0: no bound), and once in
+    `slowest_ms` whatever its cadence; `burst`: so many readings beyond that at once; `backlog`: so many at once that
+    are older than what came before them."""
 
     factor: float = 100.0
-    burst: int = 2000
+    burst: int = 20_000
     backlog: int = 1_000_000
+    slowest_ms: int = 10
 
     @property
     def held_ms(self) -> int:
@@ -43,7 +44,7 @@ class Flood:
         """What a reading costs, ms; 0: nothing."""
         if not self.factor:
             return 0
-        return max(1, min(SLOWEST_MS, round(cadence_s * 1000 / self.factor)))
+        return max(1, min(self.slowest_ms, round(cadence_s * 1000 / self.factor)))
 
     def usual_ms(self, kind: str) -> int:
         """What a reading of a device costs of which only the kind is known, ms."""

@@ -19,7 +19,7 @@ from tests.twin.ingest.conftest import until
 from twin.ingest.flood import Flood
 from twin.ingest.frames import CONNACK, Parcel, Parser, connect, publish
 
-FLOOD, NORMAL = 50_000, 20
+FLOOD, NORMAL = 100_000, 20
 HOURS, CADENCE_S = 8, 30
 
 pytestmark = pytest.mark.broker
@@ -53,7 +53,7 @@ def account(server: Serving, device: str = "") -> dict[str, Any]:
 
 
 def test_a_flooding_device_takes_no_room_from_the_others(tmp_path: Path, broker: TestBroker) -> None:
-    """50,000 readings of one device in seconds beside 20 normal ones: theirs are stored, its own up to the bound; the
+    """100,000 readings of one device in seconds beside 20 normal ones: theirs are stored, its own up to the bound; the
     rest is counted, told by /metrics and kept readable; the account closes, and again after a restart."""
     (mad, its), *others = poles(NORMAL + 1)
     now = time.time_ns() // 1_000_000
@@ -62,16 +62,18 @@ def test_a_flooding_device_takes_no_room_from_the_others(tmp_path: Path, broker:
     with serving(tmp_path, settings) as server:
         until(lambda: server.health()["link"] == "drained", "the link is up and drained", 40)
         before = server.health()["journal"]["bytes"]
-        messages = [(its, encode_json(Reading("", now + n // 20, values, 1, n + 1))) for n in range(FLOOD)]
+        messages = [(its, encode_json(Reading("", now + n // 40, values, 1, n + 1))) for n in range(FLOOD)]
         for turn in range(10):  # between the flood's
-            messages[turn * 5000 : turn * 5000] = [
+            messages[turn * 10_000 : turn * 10_000] = [
                 (topic, encode_json(Reading("", now + turn * 1000, values, 1, turn + 1))) for _, topic in others
             ]
         send(broker, messages)
         until(lambda: account(server)["received"] == FLOOD + 10 * NORMAL, "all has come", 60)
         until(lambda: account(server)["stored"] == account(server)["journalled"], "all that is in is stored", 60)
         flooding = account(server, mad)
-        assert Flood().burst <= flooding["journalled"] <= 2 * Flood().burst + 100
+        assert (
+            Flood().burst <= flooding["journalled"] <= 2 * Flood().burst + 250 + 6000
+        )  # the times it tells of, and a minute
         assert flooding["rejected"] == {"flood": FLOOD - flooding["journalled"]}
         assert (flooding["missing"], flooding["mark"]["seq"]) == (0, FLOOD)
         for device, _ in others:

@@ -20,7 +20,8 @@ pytestmark = pytest.mark.usefixtures("loops")
 NOW = T0 + 30 * 86_400_000
 HOUR_MS = 3_600_000
 CADENCE_MS = 30_000  # of a pole
-BOUND = 2 * Flood().burst + 2  # of one moment: both buckets, and the reading that finds each just full
+TIGHT = Flood(factor=100.0, burst=2000, slowest_ms=500)
+BOUND = 2 * TIGHT.burst + 2  # of one moment: both buckets, and the reading that finds each just full
 
 
 def say(
@@ -52,17 +53,17 @@ def backlog(hours: float, step_ms: int = CADENCE_MS) -> list[int]:
 
 def test_a_flood_is_bounded_counted_and_no_gap() -> None:
     """50,000 readings of one minute: a burst is in, the rest is rejected as flood; the mark is past all of them."""
-    ledger = Ledger(Flood())
+    ledger = Ledger(TIGHT)
     say(ledger, [NOW + i for i in range(50_000)])
     tally = ledger.tally("pole", 0)
-    assert Flood().burst < tally.journalled <= BOUND + 50_000 / 300
+    assert TIGHT.burst < tally.journalled <= BOUND + 50_000 / 300
     assert tally.rejected == {"flood": 50_000 - tally.journalled}
     assert (tally.mark, tally.missing, tally.received) == (50_000, 0, 50_000)
 
 
 def test_what_was_refused_comes_again_as_duplicate() -> None:
     """A sender that did not hear its mark sends again: nothing is counted twice."""
-    ledger = Ledger(Flood())
+    ledger = Ledger(TIGHT)
     say(ledger, [NOW] * 10_000)
     before = ledger.tally("pole", 0)
     say(ledger, [NOW] * 10_000, n=10)
@@ -73,7 +74,7 @@ def test_what_was_refused_comes_again_as_duplicate() -> None:
 
 def test_it_speaks_again_after_the_flood() -> None:
     """What a device says at its cadence after a flood is in, and so is what its neighbours say meanwhile."""
-    ledger = Ledger(Flood())
+    ledger = Ledger(TIGHT)
     say(ledger, [NOW] * 10_000)
     say(ledger, [NOW] * 20, row=1, n=10)
     later = [NOW + HOUR_MS + i * CADENCE_MS for i in range(100)]
@@ -86,7 +87,7 @@ def test_it_speaks_again_after_the_flood() -> None:
 @pytest.mark.parametrize("hours", [8, 24 * 28])
 def test_a_backlog_is_no_flood(order: str, hours: int) -> None:
     """The readings of an outage of hours or weeks, at once, in whatever order they come: none is refused."""
-    ledger, ts = Ledger(Flood()), backlog(hours)
+    ledger, ts = Ledger(TIGHT), backlog(hours)
     if order == "newest first":
         ts.reverse()
     elif order == "live first":
@@ -100,7 +101,7 @@ def test_a_backlog_is_no_flood(order: str, hours: int) -> None:
 
 def test_a_backlog_without_times_is_no_flood() -> None:
     """What the broker held for a week of a device that tells no time arrives in one moment, and is in."""
-    ledger, ts = Ledger(Flood()), [NOW] * len(backlog(7 * 24))
+    ledger, ts = Ledger(TIGHT), [NOW] * len(backlog(7 * 24))
     say(ledger, ts, boot=NOT_ACCOUNTABLE, clock=False)
     assert ledger.tally("pole", 0).rejected == {}
     say(ledger, [NOW] * 50_000, boot=NOT_ACCOUNTABLE, clock=False, n=100)
@@ -111,7 +112,7 @@ def test_a_backlog_without_times_is_no_flood() -> None:
 
 def test_clocks_that_stand_or_are_set_back_are_no_flood() -> None:
     """A device that speaks at its cadence is heard, whatever its clock says."""
-    ledger = Ledger(Flood())
+    ledger = Ledger(TIGHT)
     for i in range(5000):
         say(ledger, [NOW], first=i + 1, arrived=NOW + i * CADENCE_MS, n=i + 1)
     assert ledger.tally("pole", 0).rejected == {}
@@ -124,7 +125,7 @@ def test_clocks_that_stand_or_are_set_back_are_no_flood() -> None:
 
 def test_times_that_are_made_up_are_bounded_too() -> None:
     """Who spreads a flood over times long past fills the bucket of the backlog, not the journal."""
-    bound = Flood(backlog=5000)
+    bound = replace(TIGHT, backlog=5000)
     ledger = Ledger(bound)
     say(ledger, [NOW, *(NOW - 86_400_000 + i % 1000 for i in range(20_000))])
     tally = ledger.tally("pole", 0)
@@ -134,8 +135,8 @@ def test_times_that_are_made_up_are_bounded_too() -> None:
 
 def test_each_speaks_by_its_own_cadence() -> None:
     """A device that is registered to speak ten times a second may; one of an hour's cadence may twice a second."""
-    ledger = Ledger(Flood())
-    ledger.pace(Flood(), {"pole": np.array([0.1, 3600.0])})
+    ledger = Ledger(TIGHT)
+    ledger.pace(TIGHT, {"pole": np.array([0.1, 3600.0])})
     say(ledger, [NOW + i * 100 for i in range(30_000)], arrived=NOW + 3_000_000)
     say(ledger, [NOW + i * 500 for i in range(30_000)], row=1, arrived=NOW + 15_000_000, n=100)
     assert ledger.total().rejected == {}
@@ -150,7 +151,7 @@ def test_off() -> None:
 
 def test_the_journal_gives_the_same_account() -> None:
     """Replayed from what was journalled, account and buckets are the same; a flood's entry is small."""
-    ledger, again = Ledger(Flood()), Ledger(Flood())
+    ledger, again = Ledger(TIGHT), Ledger(TIGHT)
     journal = say(ledger, [NOW] * 40_000)
     for n, body in enumerate(journal, start=1):
         assert isinstance(body, Batch)
@@ -165,7 +166,7 @@ def test_the_journal_gives_the_same_account() -> None:
 
 def test_numbers_at_random_fill_no_entry() -> None:
     """A flood whose numbers jump: so many runs of them are remembered in an entry, all are counted."""
-    ledger = Ledger(Flood(burst=10))
+    ledger = Ledger(replace(TIGHT, burst=10))
     ids = [3 * i + 5 for i in range(9000)]
     columns = replace(columns_of([0] * 9000, [1] * 9000, ids, [NOW] * 9000), arrived=np.full(9000, NOW))
     admitted = ledger.admit(Batch((columns,), messages=9000))
@@ -176,7 +177,7 @@ def test_numbers_at_random_fill_no_entry() -> None:
 
 def test_a_refused_reading_beside_a_flood_counts_once() -> None:
     """A number that is refused for its value and comes again in the same flood is a duplicate."""
-    ledger = Ledger(Flood(burst=1))
+    ledger = Ledger(replace(TIGHT, burst=1))
     columns = replace(columns_of([0] * 50, [1] * 50, list(range(1, 51)), [NOW] * 50), arrived=np.full(50, NOW))
     bad = Refused("pole", 0, 1, 50, "range")
     ledger.commit(ledger.admit(Batch((columns,), messages=51, refused=(bad,))), 1)
