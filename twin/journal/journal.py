@@ -366,7 +366,10 @@ class Journal:
                     raise JournalBroken(f"the journal cannot be trimmed: {error}") from error
                 if attempt == 2:
                     raise JournalFull(f"no room even to trim the journal ({error}): free some disk space") from error
-                self._make_room()
+                try:
+                    self._make_room()
+                except sqlite3.DatabaseError as worse:  # the disk fails: not even the size of the file can be read
+                    raise JournalBroken(f"the journal cannot be trimmed: {worse}") from worse
 
     def _bounds(self) -> tuple[int, int]:
         first, last = self._link.execute("SELECT MIN(n), MAX(n) FROM entry").fetchone()
