@@ -131,7 +131,7 @@ class Together:
         turns = self._vanished(level, groups)
         if not n or not (self.failing or self.waiting or any(mask.any() for mask in signs.sure.values())):
             return turns
-        total, likely, sure = self._count(groups, n, kinds, signs, self._aside(level, signs, explained))
+        total, likely, sure = self._count(groups, n, kinds, signs, self._aside(level, signs, explained), now_ms)
         enough = (total >= patience.members) | ((total >= 1) & self._own(level, groups, signs, explained))
         fails = enough & (likely >= patience.share * total) & (sure >= 1)
         active = {key for key in self.failing if key[0] == level}
@@ -189,15 +189,16 @@ class Together:
         return False
 
     def _count(
-        self, groups: Groups, n: int, kinds: tuple[str, ...], signs: Signs, explained: dict[str, Mask]
+        self, groups: Groups, n: int, kinds: tuple[str, ...], signs: Signs, explained: dict[str, Mask], now_ms: int
     ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp]]:
-        """Witnesses, likely and certain failures by group. The group's own device is no witness of its members."""
+        """Witnesses, likely and certain failures by group. The group's own device is no witness of its members, and who
+        has time to start after its supply is back is none either."""
         total, likely, sure = (np.zeros(n, np.intp) for _ in range(3))
         for kind in kinds:
             if kind not in signs.sure:
                 continue
             of = groups.of[kind][: len(signs.sure[kind])]
-            free = (of >= 0) & signs.counted[kind] & ~explained[kind] & ~self.said[kind]
+            free = (of >= 0) & signs.counted[kind] & ~explained[kind] & ~self.said[kind] & (self.since[kind] <= now_ms)
             total += np.bincount(of[free], minlength=n)
             likely += np.bincount(of[free & signs.likely[kind]], minlength=n)
             sure += np.bincount(of[free & signs.sure[kind]], minlength=n)
@@ -270,13 +271,15 @@ class Together:
             due = (since > 0) & ~said & ~explained[kind] & signs.counted[kind]
             if not due.any():
                 continue
-            wait = np.where(self._crowded(kind, signs, patience.members), patience.crowd_ms, patience.device_ms[kind])
+            wait = np.where(
+                self._crowded(kind, signs, patience.members, now_ms), patience.crowd_ms, patience.device_ms[kind]
+            )
             for row in np.flatnonzero(due & (now_ms - since >= wait)):
                 said[row] = True
                 turns.append(Turn("", kind, int(row), True, int(since[row])))
         return turns
 
-    def _crowded(self, kind: str, signs: Signs, members: int) -> Mask:
+    def _crowded(self, kind: str, signs: Signs, members: int, now_ms: int) -> Mask:
         """Devices whose group, of any level, holds at least `members` certain failures not yet said."""
         nothing = {name: np.zeros(len(mask), bool) for name, mask in signs.sure.items()}
         crowded = np.zeros(len(signs.sure[kind]), bool)
@@ -284,7 +287,7 @@ class Together:
             groups = self.city.groups[level]
             if kind not in groups.of or not len(groups.ids):
                 continue
-            _, _, sure = self._count(groups, len(groups.ids), kinds, signs, nothing)
+            _, _, sure = self._count(groups, len(groups.ids), kinds, signs, nothing, now_ms)
             of = groups.of[kind][: len(crowded)]
             crowded |= (of >= 0) & (sure[np.maximum(of, 0)] >= members)
         return crowded

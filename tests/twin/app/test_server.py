@@ -168,7 +168,7 @@ def spoil_folder(data: Path) -> str:
 
 def older_journal(data: Path) -> str:
     with sqlite3.connect(data / "cases.db") as link:
-        link.execute("UPDATE meta SET value = '999999' WHERE name = 'last_tick'")
+        link.execute("INSERT OR REPLACE INTO meta (name, value) VALUES ('last_tick', '999999')")  # it may have none yet
     link.close()
     return "older copy"
 
