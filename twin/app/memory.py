@@ -30,8 +30,9 @@ from twin.whistle.policy import Policy
 LOG = logging.getLogger(__name__)
 
 CHUNK = 4096
-REST = 20.0  # a forked checkpoint is due no sooner than after so many times as long as the last one took to write
+REST = 60.0  # a forked checkpoint is due no sooner than after so many times as long as the last one took to write
 LONGEST_S = 600.0  # and no later than this, so that a start has not much to replay
+GIVE_BACK_S = 30.0  # what ticks left free in the heap goes back to the system so often
 FORK_FROM = 100_000  # channels; fewer (50 MB) are copied in some tens of milliseconds
 
 
@@ -248,16 +249,17 @@ class Keeper:
     def _run(self) -> None:
         while True:
             with self._change:
-                self._change.wait_for(lambda: self._handed is not None or self._stop)
+                self._change.wait_for(lambda: self._handed is not None or self._stop, GIVE_BACK_S)
                 handed = self._handed
-                if handed is None:
+                if handed is None and self._stop:
                     return
-            self._write(handed)
-            with self._change:
-                if self._handed is handed:  # the last one may have been offered meanwhile
-                    self._handed = None
-            del handed  # or the copy would live until the next one is handed over
-            give_back()  # what ticks left free in the heap: tens of megabytes of a full city, in some tens of ms
+            if handed is not None:
+                self._write(handed)
+                with self._change:
+                    if self._handed is handed:  # the last one may have been offered meanwhile
+                        self._handed = None
+                del handed  # or the copy would live until the next one is handed over
+            give_back()  # tens of megabytes of a full city, in some tens of ms
 
     def _write(self, handed: Parts | Forked) -> None:
         try:

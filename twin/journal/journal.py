@@ -66,7 +66,7 @@ class Journal:
     """
 
     def __init__(
-        self, path: Path, *, max_bytes: int = 8 << 30, tail_bytes: int = 16 << 20, ballast_bytes: int | None = None
+        self, path: Path, *, max_bytes: int = 8 << 30, tail_bytes: int = 8 << 20, ballast_bytes: int | None = None
     ) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._max_pages = max(16, max_bytes // table.PAGE_BYTES)
