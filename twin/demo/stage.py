@@ -39,7 +39,7 @@ from twin.demo.series import series_for
 from twin.settings import BrokerSettings, CitySettings, Settings, StoreSettings, WebSettings, WhistleSettings, commented
 
 READY_S = 180.0
-DRAIN_S = 20.0
+DRAIN_S = 20.0  # without progress
 STATUS_EVERY_S = 10.0
 FLEET_S = 30.0  # a fleet that does not report within this is waited for no longer
 FAULT_EVERY_S = 10.0  # of this machine's time, whatever the speed: so many can be watched
@@ -406,12 +406,14 @@ class Stage:
         for name in SENDING:
             if name in self.children:
                 self.children[name].stop()
-        until = time.monotonic() + DRAIN_S
+        stored, until = -1, time.monotonic() + DRAIN_S
         while time.monotonic() < until:
-            health = self.ask("/api/health")
-            if health is not None and not health["store"]["behind"]:
-                return
-            time.sleep(0.1)
+            told = self.ask("/api/accounting")
+            if told is not None and told["total"]["stored"] == told["total"]["journalled"]:
+                return  # entries of ticks go on coming, so the store's own distance says less
+            if told is not None and told["total"]["stored"] != stored:
+                stored, until = told["total"]["stored"], time.monotonic() + DRAIN_S
+            time.sleep(0.25)
 
     def stop(self) -> None:
         """Stop all children in order: senders, server, broker."""
