@@ -150,7 +150,7 @@ def _open_gzipped(path: Path) -> Iterator[IO[bytes]]:
 
 def _wanted(name: str, mapping: Mapping) -> bool:
     def fits(patterns: Iterable[str]) -> bool:
-        return any(fnmatch.fnmatch(name, p) or fnmatch.fnmatch(PurePosixPath(name).name, p) for p in patterns)
+        return any(_fits(name, pattern) for pattern in patterns)
 
     return fits(mapping.file.members) and not fits(mapping.file.exclude)
 
@@ -167,6 +167,7 @@ def read_rows(path: Path, mapping: Mapping, tally: Tally, *, start_ms: int | Non
     with ExitStack() as files:
         open_ = [files.enter_context(closing(_records(member, mapping, tally))) for member in members]
         if mapping.file.join == "line":
+            _check_parts(path, members, mapping)
             streams = [read.rows(mapping.name, _joined(open_, tally))]
         else:
             streams = [read.rows(member.name, records) for member, records in zip(members, open_, strict=True)]
@@ -175,6 +176,21 @@ def read_rows(path: Path, mapping: Mapping, tally: Tally, *, start_ms: int | Non
             tally.readings += 1
             tally.values += len(row.values)
             yield row
+
+
+def _check_parts(path: Path, members: Iterable[Member], mapping: Mapping) -> None:
+    """Raise DeviceError where a part is not there whose lines the others' are joined with."""
+    names = [member.name for member in members]
+    lacking = [part for part in mapping.file.parts if not any(_fits(name, part) for name in names)]
+    if lacking:
+        raise DeviceError(
+            f"{path}: {mapping.source} joins the lines of {', '.join(mapping.file.parts)}, and there is no "
+            f"{' and no '.join(lacking)}: give the directory or archive that holds all of them"
+        )
+
+
+def _fits(name: str, pattern: str) -> bool:
+    return fnmatch.fnmatch(name, pattern) or fnmatch.fnmatch(PurePosixPath(name).name, pattern)
 
 
 def _keyed(rows: Iterator[Row]) -> Iterator[tuple[int, Row]]:

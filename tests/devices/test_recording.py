@@ -128,6 +128,8 @@ def test_two_one_column_files_are_joined_by_line(tmp_path: Path) -> None:
     assert tally.junk == Counter({("watts", "nan", "missing"): 1})
     with pytest.raises(DeviceError, match="--start"):
         read(tmp_path, by)
+    with pytest.raises(DeviceError, match=r"there is no v-\*\.txt: give the directory"):
+        read(tmp_path / "w-1.txt", by, start_ms=0)
 
 
 def test_what_cannot_be_read_is_named(tmp_path: Path) -> None:
