@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 import numpy as np
 
 from twin.city import City
-from twin.detect.budget import Budget, Spending, Spent
+from twin.detect.budget import ALLOWED, Budget, Spent
 from twin.detect.latch import Dwell, Latch, Mask, spread
 from twin.detect.rules import Params, Rules, Value
 from twin.records import F64, Finding, Frame, Presence
@@ -116,6 +116,39 @@ class Large(Protocol):
     def views(self) -> dict[str, Any]:
         """What `dump` gives, the arrays not copied."""
         ...
+
+
+class Spending:
+    """What every detector with one budget of device-days for its class does with it."""
+
+    type: ClassVar[str]
+    kind: ClassVar[str]
+    city: City
+    rules: Rules
+    budget: Budget
+
+    @property
+    def spends(self) -> bool:
+        """Whether its class has a budget at all."""
+        return True
+
+    def sweep(self, moment: Moment) -> list[Finding]:
+        """Device-days pass in which nothing false was said."""
+        if self.spends:
+            self.budget.days += moment.device_days(self.kind)
+        return []
+
+    def judged(self, type_: str, subject: str, false: int) -> None:
+        """An operator's verdict moves the bars; limits that are the city's stay."""
+        if self.spends and type_ == self.type and self.city.kind(subject) == self.kind:
+            self.budget.verdict(false, self.rules.number(self.type, ALLOWED))
+
+    def budgets(self) -> list[Spent]:
+        """How the budget stands, where there is one."""
+        if not self.spends:
+            return []
+        allowed = self.rules.number(self.type, ALLOWED)
+        return [Spent(self.kind, allowed, "device-days", self.budget.factor, self.budget.days)]
 
 
 class Rule(Spending):

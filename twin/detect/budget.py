@@ -4,16 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
-
-from twin.city import City
-from twin.detect.rules import Rules
-from twin.records import Finding
-
-if TYPE_CHECKING:
-    from twin.detect.base import Moment
 
 ETA = 0.05  # what one false finding, or the time in which one is allowed, does to the logarithm of the bars
 LEAST, MOST = -0.7, 1.5  # bounds of the logarithm: limits are the city's, verdicts do not do away with them
@@ -60,36 +52,3 @@ class Budget:
     def load(self, told: Sequence[float]) -> None:
         """Take over what was dumped."""
         self.ln, self.days = float(told[0]), float(told[1])
-
-
-class Spending:
-    """What every detector with one budget of device-days for its class does with it."""
-
-    type: ClassVar[str]
-    kind: ClassVar[str]
-    city: City
-    rules: Rules
-    budget: Budget
-
-    @property
-    def spends(self) -> bool:
-        """Whether its class has a budget at all."""
-        return True
-
-    def sweep(self, moment: Moment) -> list[Finding]:
-        """Device-days pass in which nothing false was said."""
-        if self.spends:
-            self.budget.days += moment.device_days(self.kind)
-        return []
-
-    def judged(self, type_: str, subject: str, false: int) -> None:
-        """An operator's verdict moves the bars; limits that are the city's stay."""
-        if self.spends and type_ == self.type and self.city.kind(subject) == self.kind:
-            self.budget.verdict(false, self.rules.number(self.type, ALLOWED))
-
-    def budgets(self) -> list[Spent]:
-        """How the budget stands, where there is one."""
-        if not self.spends:
-            return []
-        allowed = self.rules.number(self.type, ALLOWED)
-        return [Spent(self.kind, allowed, "device-days", self.budget.factor, self.budget.days)]

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from twin.city import City, grown
-from twin.detect.budget import Budget, Spending
+from twin.detect.base import Spending
+from twin.detect.budget import Budget
 from twin.detect.latch import Mask
 from twin.detect.rules import Params, Rules
 from twin.records import I32, I64, Finding

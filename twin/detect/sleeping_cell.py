@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from devices.kinds import KINDS
 from twin.city import City, grown
-from twin.detect.budget import Budget, Spending
+from twin.detect.base import Spending
+from twin.detect.budget import Budget
 from twin.detect.rules import Params, Rules
 from twin.detect.words import number
 from twin.records import F64, Finding, Frame

@@ -6,7 +6,7 @@ import { form, labelled, once, select, table } from "../forms";
 import { count, dayTime, fromWall, number, span, wall } from "../format";
 import { sentence, spoken, t, tOr, typeName, type Word } from "../text";
 import { deviceLink } from "./links";
-import type { Office } from "./office";
+import type { Office } from "./section";
 
 interface Whistle {
   type: string;

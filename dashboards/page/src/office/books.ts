@@ -7,7 +7,7 @@ import { count, fullTime } from "../format";
 import { told as refusal } from "../login";
 import { t, tOr, type Word } from "../text";
 import { caseLink } from "./links";
-import type { Office } from "./office";
+import type { Office } from "./section";
 
 interface Entry {
   n: number;

@@ -7,7 +7,7 @@ import { count, fullTime } from "../format";
 import { departmentName } from "../queue";
 import { t, tOr } from "../text";
 import { caseLink } from "./links";
-import type { Office } from "./office";
+import type { Office } from "./section";
 
 interface Letter {
   case: string;

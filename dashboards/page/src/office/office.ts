@@ -3,8 +3,7 @@
 import { Refused } from "../api";
 import { present } from "../dialogs";
 import { h } from "../dom";
-import { told, type Who } from "../login";
-import type { City } from "../records";
+import { told } from "../login";
 import { t, type Word } from "../text";
 import { backtest } from "./backtest";
 import { books } from "./books";
@@ -13,23 +12,8 @@ import { orders } from "./orders";
 import { quiet } from "./quiet";
 import { rules } from "./rules";
 import { strangers, versions } from "./register";
+import type { Office, Section } from "./section";
 import { tokens, users } from "./users";
-
-/** What a section is given. `may` asks the role; the server decides anyway. */
-export interface Office {
-  who: Who;
-  city: City;
-  may(permission: string): boolean;
-  now(): number; // city time
-  known(id: string): boolean;
-  openCase(id: string): void; // leaves the office
-  openDevice(id: string): void;
-  again(): void; // draw the section anew
-  reopen(): void; // after a dialog of its own took the place
-}
-
-/** What a section shows; it may take its time. */
-export type Section = (office: Office) => Promise<Node[]>;
 
 const SECTIONS: [Word, string, Section][] = [
   ["officeOrders", "account", orders],

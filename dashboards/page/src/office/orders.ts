@@ -8,7 +8,7 @@ import { line } from "../orders";
 import type { Order } from "../records";
 import { t } from "../text";
 import { deviceLink } from "./links";
-import type { Office } from "./office";
+import type { Office } from "./section";
 
 export async function orders(office: Office): Promise<Node[]> {
   const told = await get<Order[]>("/api/commands?limit=200");

@@ -5,7 +5,7 @@ import { h } from "../dom";
 import { form, labelled, select, sure, table, words } from "../forms";
 import { dayTime, fromWall, wall } from "../format";
 import { t, typeName, typeNames } from "../text";
-import type { Office } from "./office";
+import type { Office } from "./section";
 
 interface Mute {
   id: string;

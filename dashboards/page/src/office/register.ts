@@ -7,7 +7,7 @@ import { form, labelled, select, table, words } from "../forms";
 import { count, fullTime } from "../format";
 import { named, t, tOr } from "../text";
 import { deviceLink } from "./links";
-import type { Office } from "./office";
+import type { Office } from "./section";
 
 interface Stranger {
   device: string;

@@ -5,7 +5,7 @@ import { h } from "../dom";
 import { form, labelled, table } from "../forms";
 import { number, span } from "../format";
 import { t, typeName } from "../text";
-import type { Office } from "./office";
+import type { Office } from "./section";
 
 interface Rules {
   rules: Record<string, Record<string, unknown>>;

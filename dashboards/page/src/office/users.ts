@@ -6,7 +6,7 @@ import { form, labelled, once, select, sure, table } from "../forms";
 import { fullTime } from "../format";
 import { departmentName } from "../queue";
 import { t, tOr } from "../text";
-import type { Office } from "./office";
+import type { Office } from "./section";
 
 interface User {
   name: string;
