@@ -285,20 +285,9 @@ class Truck(Thing):
     # -- driving --------------------------------------------------------------------------------------------------
 
     def _drive(self, t_ms: int, step_s: float, life: Life) -> None:
+        if self.troubles and self._stops_for_it(t_ms / 1000):
+            return
         line = self.line
-        far = self._midway() or self.metres > self.bound_m
-        if "illegal_dumping" in self.troubles and self.load_kg > 0.6 * self.cargo and far:
-            self.bound_m = NEVER
-            self._stand("dumping", t_ms / 1000)
-            return
-        taking = self.troubles.get("unpermitted_loading")
-        if taking is not None and not self.taken and self.phase == "empty" and (far or self._midway(0.2)):
-            self.bound_m = NEVER
-            self._stand("taking", t_ms / 1000, min(t_ms / 1000 + TAKES_S, taking.end_ms / 1000))
-            return
-        if "phantom_trip" in self.troubles and self.load_kg and self._midway():
-            self._stand("hiding", t_ms / 1000)
-            return
         t_s = t_ms / 1000
         limit = min(FASTEST_KMH, line.limit(self.metres, self.kmh / 3.6 * BRAKES_S))
         share = (
@@ -319,6 +308,24 @@ class Truck(Thing):
         self.odometer += moved
         if self.metres >= line.length_m - 0.5:
             self.phase_end_s = t_s
+
+    def _stops_for_it(self, t_s: float) -> bool:
+        """Whether it stops here for what it should not do: to tip its load, to take one, or to hide with it."""
+        far = self._midway() or self.metres > self.bound_m
+        if "illegal_dumping" in self.troubles and self.load_kg > 0.6 * self.cargo and far:
+            self._stand("dumping", t_s)
+        elif self._takes_here(far):
+            self._stand("taking", t_s, min(t_s + TAKES_S, self.troubles["unpermitted_loading"].end_ms / 1000))
+        elif "phantom_trip" in self.troubles and self.load_kg and self._midway():
+            self._stand("hiding", t_s)
+        else:
+            return False
+        self.bound_m = NEVER
+        return True
+
+    def _takes_here(self, far: bool) -> bool:
+        wanted = "unpermitted_loading" in self.troubles and not self.taken and self.phase == "empty"
+        return wanted and (far or self._midway(0.2))
 
     def _midway(self, least: float = 0.3) -> bool:
         """Between a third and two thirds of the way, far from both ends; or other shares of it."""

@@ -7,7 +7,8 @@ from collections.abc import Callable, Collection, Sequence
 
 from twin.broker.access import SERVER
 from twin.broker.conf import BrokerFiles
-from twin.broker.knock import Silent, refusal
+from twin.broker.knock import refusal
+from twin.broker.process import answers
 from twin.broker.provision import read_credentials
 from twin.demo.scene import DemoFailed
 
@@ -61,9 +62,8 @@ def _wait(host: str, port: int, say: Callable[[str], None], stopping: threading.
     said = False
     while True:
         try:
-            refusal(host, port, "", "")
-        except Silent as error:
-            raise DemoFailed(f"--broker {host}:{port}: {error}; is it an MQTT port?") from error
+            if not answers(host, port):
+                raise DemoFailed(f"--broker {host}:{port}: what answers there speaks no MQTT")
         except OSError as error:
             if not said:
                 say(f"  [yellow]nobody answers at {host}:{port} ({error.strerror or error}); the demo waits for it[/]")
