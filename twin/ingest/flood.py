@@ -17,7 +17,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import ArrayLike
+
 from devices.kinds import KINDS
+from twin.records import I64
 
 REASON = "flood"
 HELD_MS = 7 * 86_400_000  # so long a broker keeps messages for us (mosquitto.conf, persistent_client_expiration)
@@ -40,15 +44,16 @@ class Flood:
         """Room for readings without a time of their own, ms of `step`."""
         return round(HELD_MS / self.factor) if self.factor else 0
 
-    def step_ms(self, cadence_s: float) -> int:
-        """What a reading costs, ms; 0: nothing."""
+    def steps_ms(self, cadence_s: ArrayLike) -> I64:
+        """What a reading costs by the cadence of its device, in seconds: ms; 0: nothing."""
+        cadence = np.asarray(cadence_s, np.float64)
         if not self.factor:
-            return 0
-        return max(1, min(self.slowest_ms, round(cadence_s * 1000 / self.factor)))
+            return np.zeros(cadence.shape, np.int64)
+        return np.clip(np.rint(cadence * 1000 / self.factor), 1, self.slowest_ms).astype(np.int64)
 
     def usual_ms(self, kind: str) -> int:
         """What a reading of a device costs of which only the kind is known, ms."""
-        return self.step_ms(KINDS[kind].cadence_s if kind in KINDS else USUAL_S)
+        return int(self.steps_ms(KINDS[kind].cadence_s if kind in KINDS else USUAL_S))
 
     def room_ms(self, step_ms: int, timeless: bool) -> int:
         """So far may a row's readings be ahead of the time that they tell of."""

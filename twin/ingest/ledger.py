@@ -77,10 +77,7 @@ class Ledger:
         """How much a device may say; by kind the cadence of each row, in seconds."""
         with self._lock:
             self._flood = flood
-            self._steps = {
-                kind: np.array([flood.step_ms(one) for one in told.tolist()], np.int64)
-                for kind, told in cadence_s.items()
-            }
+            self._steps = {kind: flood.steps_ms(told) for kind, told in cadence_s.items()}
             for kind, page in self._pages.items():
                 self._pace(kind, page)
 
