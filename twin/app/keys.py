@@ -14,7 +14,9 @@ import logging
 import os
 import shutil
 import sqlite3
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from twin.access import Access
 from twin.access.access import FILE as USERS
@@ -40,20 +42,15 @@ def keep(data: Path, folder: Path) -> tuple[str, ...]:
     for name in NAMES:
         if not (data / name).exists():
             continue
-        _private(own / name)
+        private(own / name)
         if name == USERS:
             copy_database(data / name, own / name)
         else:
             (own / name).write_bytes((data / name).read_bytes())
-        told[name] = _digest(own / name)
+        told[name] = digest(own / name)
     for name in told:
         sync(own / name)
-    aside = own / (NOTE + ".new")
-    _private(aside)
-    aside.write_text(json.dumps(told), encoding="utf-8")
-    sync(aside)
-    aside.replace(own / NOTE)
-    sync(own)
+    write_note(own / NOTE, told)
     return tuple(told)
 
 
@@ -67,7 +64,7 @@ def kept(folder: Path) -> tuple[str, ...]:
         names = tuple(str(name) for name in told)
         if not set(names) <= set(NAMES):
             raise ValueError(f"it names {', '.join(names)}")
-        wrong = [name for name in names if _digest(own / name) != told[name]]
+        wrong = [name for name in names if digest(own / name) != told[name]]
     except (OSError, ValueError, TypeError) as error:
         raise TwinError(f"{own} is no whole backup of users and keys ({error})") from error
     if wrong:
@@ -84,7 +81,7 @@ def put_back(folder: Path, data: Path) -> tuple[str, ...]:
     fresh = {name: data / f"{name}.restoring" for name in names}
     for name, aside in fresh.items():
         aside.unlink(missing_ok=True)
-        _private(aside)
+        private(aside)
         shutil.copyfile(folder / FOLDER / name, aside)
         sync(aside)
     if USERS in fresh:
@@ -142,16 +139,29 @@ def copy_database(source: Path, to: Path) -> None:
         raise TwinError(f"{source} cannot be copied: {error}") from error
 
 
-def _private(path: Path) -> None:
+def private(path: Path) -> None:
     """An empty file that only its owner reads."""
     os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
 
 
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def digest(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_note(path: Path, told: Mapping[str, Any]) -> None:
+    """Write down what a folder holds, durably and last of all: without it what lies there is not whole."""
+    aside = path.with_name(path.name + ".new")
+    private(aside)
+    aside.write_text(json.dumps(told), encoding="utf-8")
+    sync(aside)
+    aside.replace(path)
+    sync(path.parent)
 
 
 def sync(path: Path) -> None:
+    """Make a file, or the names in a folder, durable."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

@@ -10,9 +10,7 @@ COPY/state/state.json        written last of all: {name: SHA-256}, journal and e
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import shutil
 import sqlite3
 from collections.abc import Iterator
@@ -20,7 +18,7 @@ from pathlib import Path
 
 from twin.app.album import FOLDER as PHOTOS
 from twin.app.casebook import FILE as CASES
-from twin.app.keys import copy_database, sync
+from twin.app.keys import copy_database, digest, private, sync, write_note
 from twin.errors import TwinError
 from twin.store.backup import before
 
@@ -44,23 +42,17 @@ def keep(data: Path, folder: Path, position: int | None = None) -> tuple[str, ..
         if source.is_dir():
             _copy_folder(source, state / name)
         elif source.exists():
-            os.close(os.open(state / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+            private(state / name)
             copy_database(source, state / name)
     first, last, journal = _entries(state / JOURNAL)
     seen = [int(file.name[16:31]) for file in (state / LEARNED).glob("*-*.*") if file.name[16:31].isdigit()]
     wanted = [n for n in (max(seen, default=None), position) if n is not None]
     if first > min(wanted, default=0) + 1:
         raise TwinError(f"the journal was trimmed to entry {first} while it was copied: take the backup again")
-    told = {str(path.relative_to(state)): _digest(path) for path in _files(state)}
+    told = {str(path.relative_to(state)): digest(path) for path in _files(state)}
     for path in _files(state):
         sync(path)
-    note = {"journal": journal, "first": first, "last": last, "files": told}
-    aside = state / (NOTE + ".new")
-    aside.touch(0o600)
-    aside.write_text(json.dumps(note), encoding="utf-8")
-    sync(aside)
-    aside.replace(state / NOTE)
-    sync(state)
+    write_note(state / NOTE, {"journal": journal, "first": first, "last": last, "files": told})
     return tuple(name for name in PLACES if (state / name).exists())
 
 
@@ -74,7 +66,7 @@ def kept(folder: Path) -> tuple[str, ...]:
         strange = [name for name in told if Path(name).parts[0] not in PLACES or ".." in Path(name).parts]
         if strange:
             raise ValueError(f"it names {strange[0]}")
-        wrong = next((name for name in told if _digest(state / name) != told[name]), None)
+        wrong = next((name for name in told if digest(state / name) != told[name]), None)
     except (OSError, ValueError, TypeError, KeyError, IndexError) as error:
         raise TwinError(f"{state} is no whole backup of journal and cases ({error})") from error
     if wrong is not None:
@@ -148,8 +140,3 @@ def _files(state: Path) -> Iterator[Path]:
         yield from (path for path in sorted(place.rglob("*")) if path.is_file()) if place.is_dir() else ()
         if place.is_file():
             yield place
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
