@@ -60,8 +60,8 @@ class Forecast:
         self.quantile = np.broadcast_to(np.array(PRIOR), (*shape, 4)).copy()
         self.yesterday = Yesterday()
         kind = expectation.kind
-        self.switches = np.array([q in switched(kind) for q in expectation.wire])
         self.units = np.array([unit_of(kind, q) if q in switched(kind) else np.nan for q in expectation.wire])
+        self.switches = ~np.isnan(self.units)
 
     def ensure(self) -> None:
         """Make room for the channels that there are."""
