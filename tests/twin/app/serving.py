@@ -95,7 +95,14 @@ def begin(config: Path, data: Path, *, wrap: tuple[str, ...] = ()) -> Serving:
 @contextmanager
 def serving(folder: Path, settings: Settings, more: str = "", *, wait: bool = True) -> Iterator[Serving]:
     """A server that is gone in the end."""
-    running = begin(write_config(folder, settings, more), Path(settings.data_dir))
+    with begun(write_config(folder, settings, more), Path(settings.data_dir), wait=wait) as running:
+        yield running
+
+
+@contextmanager
+def begun(config: Path, data: Path, wrap: tuple[str, ...] = (), *, wait: bool = True) -> Iterator[Serving]:
+    """A server of that configuration, run by `wrap`, and gone in the end."""
+    running = begin(config, data, wrap=wrap)
     try:
         if wait:
             running.ready()

@@ -19,7 +19,7 @@ import pytest
 from devices.codec import encode_columns
 from devices.records import Reading
 from tests.broker import TestBroker
-from tests.twin.app.serving import Serving, begin, settings_in, write_config
+from tests.twin.app.serving import Serving, begun, settings_in, write_config
 from tests.twin.app.test_flooded import send
 from tests.twin.app.test_server import TOPIC, reading
 from tests.twin.broker.test_saved import small_disk
@@ -30,20 +30,6 @@ ADD = "import sys; from twin.access import Access; Access(sys.argv[1]).users.add
 PACK = 500
 WORD = "correct horse battery"
 SMALL = 'mount -t tmpfs -o size={size} none "$0" && exec "$@"'
-
-
-@contextmanager
-def begun(config: Path, data: Path, wrap: tuple[str, ...]) -> Iterator[Serving]:
-    """A server that is ready, run by `wrap`, and gone in the end."""
-    running = begin(config, data, wrap=wrap)
-    try:
-        running.ready()
-        yield running
-    finally:
-        if running.process.poll() is None:
-            running.process.kill()
-            running.process.wait()
-        running.sink.close()
 
 
 @contextmanager

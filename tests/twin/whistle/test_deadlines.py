@@ -176,17 +176,23 @@ def test_an_extension_asked_for_ends_with_its_department() -> None:
         assert story.ledger.case(case).deadline_ms == due_ms
 
 
+def six_hours_in() -> tuple[Story, str, int]:
+    """A lamp that went out six hours ago, its case, and when that is due."""
+    story = Story()
+    story.after(1, [story.finding("lamp_out", "pole-0001")])
+    story.after(61)
+    case = story.only()
+    due_ms = story.ledger.case(case).deadline_ms
+    story.after(6 * 3600)
+    return story, case, due_ms
+
+
 def test_a_return_buys_no_time() -> None:
     """The wrong desk gives it back after six of eight hours: whoever gets it next has the rest, the street is told when
     the eight hours are over, as it would have been, also while nobody has the case; a transfer is the same.
     """
     for verb in ("return", "transfer", "to_itself"):
-        story = Story()
-        story.after(1, [story.finding("lamp_out", "pole-0001")])
-        story.after(61)
-        case = story.only()
-        due_ms = story.ledger.case(case).deadline_ms
-        story.after(6 * 3600)
+        story, case, due_ms = six_hours_in()
         if verb == "transfer":
             story.act("transfer", case, "not ours", department="power")
         else:
@@ -211,12 +217,7 @@ def test_a_return_buys_no_time() -> None:
 
 def test_who_gets_it_late_may_ask_for_more() -> None:
     """An extension is the way to more time, asked for by the one and granted by another; it stays with the case."""
-    story = Story()
-    story.after(1, [story.finding("lamp_out", "pole-0001")])
-    story.after(61)
-    case = story.only()
-    due_ms = story.ledger.case(case).deadline_ms
-    story.after(6 * 3600)
+    story, case, due_ms = six_hours_in()
     story.act("return", case, "not ours")
     story.act("dispatch", case, department="power")
     story.act("extend", case, "we have it since just now", extra_s=4 * 3600.0)
