@@ -61,12 +61,11 @@ class Carry:
 @dataclass(frozen=True, slots=True)
 class Told:
     """A block's evidence: `y` [BLOCK, C, E] as ln(1 + ratio), NaN where nothing was measured; what was expected, its
-    spread, the residual in units of it, the block with gaps filled, and what the next block starts from."""
+    spread, the block with gaps filled, and what the next block starts from."""
 
     y: F64
     expected: F64
     spread: F64
-    residual: F64
     filled: F64
     carry: Carry
 
@@ -105,7 +104,7 @@ def judge(block: F64, before: F64, step: int, learnt: Fit, carry: Carry, gain: f
     fresh = replace(
         carry, level=after, means=np.stack([m[-1] for m in means]), noise=noise[-1], sister=sister, run=last
     )
-    return Told(y, expected, spread, residual, filled, fresh)
+    return Told(y, expected, spread, filled, fresh)
 
 
 def _mean(x: F64, memory: float, start: F64) -> F64:

@@ -24,6 +24,8 @@ MANY = 8  # columns: beyond, every third window tells their usual shape
 PARTS = 32  # of a season, each with a width of its own
 SHRINK = 30.0  # steps that the width of all counts in each
 POWER = 0.5  # how far a part has its own width: half way
+NEARLY = 0.1  # of a period: so near to it is the same
+STRIDE = 16  # steps in which the level stands
 FEW = 64  # windows that are averaged in one go
 FORM = 0.3  # spreads: windows of less than this are not blown up to the size of others
 
@@ -57,6 +59,7 @@ class Fit:
     whiten: F64  # [C, SEGMENTS, SEGMENTS], their inverse covariance over SEGMENTS
     views: list[View]
     sisters: F64  # [C, C], inverse of the residuals' correlation
+    level: F64  # [C], after the last step
     wide: list[
         tuple[F64, F64]
     ]  # of each column: usual size of the rest and of the miss by part of the season, over all
@@ -114,31 +117,48 @@ def shapes(x: F64, window: int, every: int = 1) -> F64:
     return means
 
 
-def fit(x: F64, known: F64, first: int, residual: F64) -> Fit:
+def fit(x: F64, known: F64, first: int, memory: float) -> Fit:
     """Learn from x [N, C] (finite), `known` (1 where measured, 0 where filled in), the step number of x[0], and the
-    residuals [N, C] that the sisters are compared in (units of their spread)."""
+    memory of the level, in steps."""
     steps, columns = x.shape
     q = np.quantile(x, [0.01, 0.5, 0.99], axis=0)
     width = np.maximum(np.maximum(q[2] - q[0], 3.0 * scale_of(x)), 1e-6)
     low, high = q[0] - 0.5 * width, q[2] + 0.5 * width
     tame = np.clip(x, low, high)
-    seasons = [_seasons(tame[:, c] - q[1, c], known[:, c], first) for c in range(columns)]
+    periods = [find_period(tame[:, c] - q[1, c]) for c in range(columns)]
+    seasons = [_seasons(tame[:, c] - q[1, c], known[:, c], first, _common(periods, c)) for c in range(columns)]
     rest = tame - q[1]
     still = (x == x[0]).all(axis=0)
     told = Fit(q[1], low, high, np.ones(columns), still, seasons, np.zeros((LAGS, columns)), np.ones(columns),
                np.full(columns, 0.8), *_repeats(x), np.zeros((columns, SEGMENTS)),
-               np.zeros((columns, SEGMENTS, SEGMENTS)), [], np.eye(columns), [])  # fmt: skip
+               np.zeros((columns, SEGMENTS, SEGMENTS)), [], np.eye(columns), q[1], [])  # fmt: skip
     rest = rest - told.season(first, steps)
     told.spread = scale_of(rest)
     _predict(told, rest)
     _widths(told, rest, known, first)
     _shape(told, tame)
+    left, told.level = _told_anew(told, rest, first, memory)
     if columns > 1:
-        close = np.clip(residual, -3.0, 3.0)
+        close = np.clip(left, -3.0, 3.0)
         size = np.sqrt((close**2).mean(axis=0)) + 1e-6
         corr = (close.T @ close) / len(close) / np.outer(size, size)
         told.sisters = np.asarray(np.linalg.inv(corr + (0.002 + columns / len(close)) * np.eye(columns)), np.float64)
     return told
+
+
+def _told_anew(told: Fit, rest: F64, first: int, memory: float) -> tuple[F64, F64]:
+    """The residuals [N, C] as this fit tells them, and the level after them [C]: a column that gains a season leaves
+    less than it did, and its sisters are to know it by what it leaves now."""
+    level = rest[: int(memory)].mean(axis=0)
+    out = np.empty_like(rest)
+    keep = (1.0 - 1.0 / memory) ** np.arange(1, STRIDE + 1)[:, None]
+    for at in range(0, len(rest), STRIDE):
+        some = rest[at : at + STRIDE]
+        out[at : at + STRIDE] = some - level
+        last = keep[len(some) - 1]
+        level = level * last + (1.0 - last) * some.mean(axis=0)
+    out /= told.spread * told.width(first, len(rest), 0)
+    return out, told.centre + level
 
 
 def _part(at: NDArray[np.intp], period: int) -> NDArray[np.intp]:
@@ -166,11 +186,21 @@ def _widths(told: Fit, rest: F64, known: F64, first: int) -> None:
             told.wide[c] = (factors[0], factors[1])
 
 
-def _seasons(x: F64, known: F64, first: int) -> list[F64]:
-    """Up to two usual courses of one column, the second in what the first leaves."""
+def _common(periods: list[int], c: int) -> int:
+    """The period to try in column c: its own, or the one of most columns where it has none or nearly that. Columns that
+    follow one load lose the same by it, and what they leave stays as alike as they are."""
+    told = [period for period in periods if period]
+    if len(told) < 2 or 2 * len(told) < len(periods):
+        return periods[c]
+    usual = sorted(told)[len(told) // 2]
+    return usual if abs(periods[c] - usual) <= NEARLY * usual or not periods[c] else periods[c]
+
+
+def _seasons(x: F64, known: F64, first: int, period: int) -> list[F64]:
+    """Up to two usual courses of one column, the second in what the first leaves; `period` is tried first."""
     out: list[F64] = []
-    for _ in range(2):
-        period = find_period(x)
+    for i in range(2):
+        period = find_period(x) if i else period
         if not period:
             break
         shift = first % period

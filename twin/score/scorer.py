@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,8 @@ CELLS = 1 << 18  # steps x columns remembered at most, but 1024 steps
 MOST = 15.0  # no rarity is told beyond 1e-15
 ALARM = 4.0  # rarity of an alarm: one row in 10,000
 GREEN = 60.0  # steps: who has learnt from no more than these is believed half
+STUCK = EVIDENCE.index("stuck")  # its ratio is a run's surprise in nats: its tail may say less, never more
+LN_10 = float(np.log(10.0))
 NEVER_MOVED = 1e-9  # scale of a column of zeros
 SCALED = 1e15  # values are held within so many first scales
 
@@ -59,7 +61,6 @@ class Scorer:
         self.open: F64 = np.empty((0, columns))
         self.x: F64 = np.empty((0, columns))  # the last `ring` steps, and the like
         self.known: F64 = np.empty((0, columns))
-        self.residual: F64 = np.empty((0, columns))
         self.y: NDArray[np.float32] = np.empty((0, columns * self.kinds), np.float32)
         self.centre: F64 = np.zeros(columns)
         self.scale: F64 = np.ones(columns)
@@ -118,6 +119,7 @@ class Scorer:
         assert self.learnt is not None
         flat = self.tails.rarity(seen.y.reshape(BLOCK, -1)).reshape(seen.y.shape)
         flat = np.minimum(np.nan_to_num(flat), MOST)
+        flat[:, :, STUCK] = np.minimum(flat[:, :, STUCK], np.nan_to_num(np.expm1(seen.y[:, :, STUCK])) / LN_10)
         mixed = np.where(np.isnan(seen.y[:, :, 0]), np.nan, mixture(voices(flat)))
         columns = np.minimum(np.nan_to_num(self.each.calibrated(mixed)), MOST)
         row = np.where(np.isnan(mixed).all(axis=1), np.nan, mixture(columns))
@@ -150,13 +152,11 @@ class Scorer:
         z = self._scaled(rows)
         self.x = np.nan_to_num(z)
         self.known = known.astype(np.float64)
-        self.residual = np.zeros_like(z)
         self.steps = BLOCK
         self._fit()
         assert self.learnt is not None
         seen = judge(z, self._before(), 0, self.learnt, Carry.fresh(self.learnt.centre, self.learnt.noise), 1.0 / BLOCK)
         self.carry = seen.carry
-        self.residual = seen.residual
         self.y = seen.y.reshape(BLOCK, -1).astype(np.float32)
         self.tails.fit(self.y.astype(np.float64))
         _, joint = self._combine(seen)
@@ -170,12 +170,12 @@ class Scorer:
         self.steps += BLOCK
         self.x = _appended(self.x, seen.filled, self.ring)
         self.known = _appended(self.known, np.isfinite(z).astype(np.float64), self.ring)
-        self.residual = _appended(self.residual, seen.residual, self.ring)
         self.y = _appended(self.y, self.tails.held(seen.y.reshape(BLOCK, -1)).astype(np.float32), self.ring)
         self._calibrate(joint)
         moved = bool((self.learnt.still & (seen.filled != seen.filled[0]).any(axis=0)).any())
         if self.steps >= self.next_fit or moved:
             self._fit()
+            self.carry = replace(self.carry, level=self.learnt.level)
             self.tails.fit(self._comparable())
             # What was counted with half the knowledge counts half.
             forget = self.steps >= 2 * self.halved
@@ -196,7 +196,7 @@ class Scorer:
             self.whole.learn(joint[:, -1:])
 
     def _fit(self) -> None:
-        self.learnt = fit(self.x, self.known, self.steps - len(self.x), self.residual)
+        self.learnt = fit(self.x, self.known, self.steps - len(self.x), LEVEL_MEMORY)
         self.next_fit = self.steps + max(BLOCK, min(self.ring // 8, self.steps // 6))
 
 

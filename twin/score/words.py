@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from twin.score.evidence import EVIDENCE
 
+NOTHING = 1e-9  # of the value or its scale: what rounding leaves of a zero
 _EN = {
     "spike": "jumps: it reads {x} where its last values imply about {e} ± {s}",
     "level": "leaves its usual level: it reads {x}, usually {e} ± {s}",
@@ -26,6 +27,7 @@ _ZH = {
 
 def reason(name: str, evidence: int, x: float, expected: float, spread: float, chinese: bool) -> str:
     """Why a column's value is surprising. `evidence`: index into EVIDENCE; `spread` is one robust scale."""
+    expected = 0.0 if abs(expected) < NOTHING * max(abs(x), spread) else expected
     words = (_ZH if chinese else _EN)[EVIDENCE[evidence]]
     told = words.format(x=f"{x:.4g}", e=f"{expected:.4g}", s=f"{2.0 * spread:.2g}")
     return f"{name}{told}" if chinese else f"{name} {told}"

@@ -217,3 +217,33 @@ def test_little_is_much_in_a_quiet_part_of_the_season() -> None:
     x[at.start : at.start + 6] += 2.0
     rarity = Scorer(1).score(x[:, None]).rarity
     assert (rarity[480:] >= rarity[at].max()).sum() < 80
+
+
+def test_a_run_is_no_rarer_than_its_odds() -> None:
+    """Columns that are nearly always 0 stay 0 for long, and rounded values repeat once: both are hardly news."""
+    rng = np.random.default_rng(4)
+    rounded = np.round(rng.normal(100, 15, (1500, 1)), 1)
+    rare = (rng.random((1500, 30)) < 0.005).astype(float)
+    again = np.flatnonzero(np.diff(rounded[:, 0]) == 0.0) + 1
+    assert len(again)
+    assert Scorer(1).score(rounded).rarity[again].max() < 4.0
+    told = Scorer(30).score(rare)
+    high = (told.rarity >= 4.0) & (rare == 0.0).all(axis=1)
+    assert not (told.evidence[high] == EVIDENCE.index("stuck")).any()
+
+
+def test_sisters_know_a_column_by_what_its_season_leaves() -> None:
+    """Of many columns that follow one load some gain a season sooner than others; that alone is no fault of theirs, and
+    a fault of three of them is seen."""
+    rng = np.random.default_rng(8)
+    n = 9000
+    shock = rng.normal(0, 0.03, n)
+    load = np.zeros(n)
+    for i in range(1, n):
+        load[i] = 0.95 * load[i - 1] + shock[i]
+    load += 0.5 + 0.3 * np.sin(2 * np.pi * np.arange(n) / 1440)
+    x = load[:, None] * rng.uniform(0.1, 1.0, 24) + rng.normal(0, 0.02, (n, 24))
+    x[8000:8060, [1, 2, 4]] += 0.2
+    told = Scorer(24).score(x).rarity
+    assert (told[:8000] >= 4.0).mean() < 0.01
+    assert np.median(told[8010:8060]) > 4.0
