@@ -11,6 +11,8 @@ import gc
 import logging
 import sys
 
+import pyarrow as pa
+
 LOG = logging.getLogger(__name__)
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD, M_ARENA_MAX = -1, -3, -8  # <malloc.h> of the GNU C library
@@ -22,7 +24,9 @@ ARENAS = (
 
 
 def thrifty() -> None:
-    """Before threads start: few heaps, and large arrays outside of them. Without GNU's malloc nothing is changed."""
+    """Before threads start: few heaps, and large arrays outside of them. Without GNU's malloc nothing is changed but
+    that Arrow takes its memory from there: its own pools keep what sealing needed once an hour."""
+    pa.set_memory_pool(pa.system_memory_pool())
     libc = _libc()
     if libc is not None and hasattr(libc, "mallopt"):
         for what, value in ((M_ARENA_MAX, ARENAS), (M_MMAP_THRESHOLD, LARGE), (M_TRIM_THRESHOLD, SPARE)):

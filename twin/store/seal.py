@@ -27,7 +27,7 @@ SPANS_MS = (DAY_MS, 28 * DAY_MS, 10**15)
 MAX_PARTS = 40  # more days than this in one segment (a recording at full speed) go into longer partitions
 MAX_FILE_ROWS = 16_000_000
 MERGE_LEAST = 4
-PIECE_ROWS = 150_000  # of a hot table in memory at once; twice that while DuckDB hands them over. Fewer cost more scans
+PIECE_ROWS = 25_000  # of a hot table in memory at once; fewer cost more scans
 
 
 class Sealer:

@@ -28,7 +28,7 @@ from twin.store.shape import join, order, take
 
 GROUP_ROWS = 5_461
 BUCKET_ROWS = 600_000
-SAMPLE_ROWS = 8 * GROUP_ROWS
+SAMPLE_ROWS = 4 * GROUP_ROWS
 MINUTE_MS = 60_000
 LADDER_MS = tuple(m * MINUTE_MS for m in (5, 10, 15, 30, 60, 120, 360, 1440, 7 * 1440, 28 * 1440, 364 * 1440))
 
@@ -217,7 +217,7 @@ def _table(chunk: Columns, schema: pa.Schema, scales: Mapping[str, int | None], 
     rows, codes = np.unique(chunk.row, return_inverse=True)
     arrays: list[Any] = [
         # Plain text: an Arrow dictionary would be written whole into every row group.
-        pa.array([device(int(r)) for r in rows]).take(pa.array(codes)),
+        pa.array(np.array([device(int(r)) for r in rows], object)[codes], pa.string()),
         pa.array(chunk.row),
         pa.array(chunk.t),
         pa.array(chunk.boot),
