@@ -19,6 +19,8 @@ LINES = ("application/x-ndjson", "application/json-lines", "application/jsonl")
 SENML = ("application/senml+json", "application/senml+cbor")
 MOST_LINES = 10_000
 DURABLE_S = 20.0
+NAMED = 100  # refused lines that an answer names
+FORM = '{"topic": "city/DISTRICT/KIND/DEVICE/telemetry", "payload": {...}}'
 
 
 @routes.post(
@@ -34,12 +36,15 @@ async def ingest(
 ) -> Response:
     """Lines of {"topic", "payload"} (`application/x-ndjson`), or one SenML pack with `?topic=`.
 
-    Answers when everything is durable: {"durable": n, "refused": [{"line", "detail"}]}. What the decoder rejects
-    later is counted under /api/accounting, as with MQTT.
+    Answers when everything is durable: {"durable": n, "refused_count": n, "refused": [{"line", "detail"}]} with the
+    first 100 refused lines. What the decoder rejects later is counted under /api/accounting, as with MQTT.
     """
     if given.ingest is None:
         raise Refused(503, "no_ingest", "This server takes no readings by HTTP.", "Send them by MQTT.", retry_s=60)
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    coding = request.headers.get("content-encoding", "identity").strip().lower()
+    if coding not in ("", "identity"):
+        raise Refused(415, "content_encoding", f"{coding} is not read here.", "Send the body uncompressed.")
     body = await request.body()
     refused: list[dict[str, object]] = []
     if kind in LINES:
@@ -60,7 +65,11 @@ async def ingest(
         reasons = ", ".join(f"{n} {name}" for name, n in failed.items()) or "not durable in time"
         raise Refused(503, "held_back", f"{len(late) + failed.total()} of {len(waiting)} not durable: {reasons}.",
                       "Send the same lines again; what came through already is a duplicate.", retry_s=5)  # fmt: skip
-    return answer({"durable": len(done), "refused": refused}, 200 if messages or not refused else 422)
+    told = {"durable": len(done), "refused_count": len(refused), "refused": refused[:NAMED]}
+    if messages or not refused:
+        return answer(told)
+    wrong = {"error": "lines", "detail": f"None of {len(refused)} lines can be read.", "fix": f"Send lines of {FORM}."}
+    return answer(wrong | told, 422)
 
 
 def _lines(body: bytes, refused: list[dict[str, object]]) -> Iterable[tuple[str, bytes]]:
@@ -73,11 +82,13 @@ def _lines(body: bytes, refused: list[dict[str, object]]) -> Iterable[tuple[str,
             continue
         try:
             told: Any = json.loads(line)
+            if not isinstance(told, dict) or not told.keys() >= {"topic", "payload"}:
+                raise ValueError(f"not of the form {FORM}")
             topic, payload = told["topic"], told["payload"]
             if not isinstance(topic, str) or not 0 < len(topic) <= 256:
                 raise ValueError("`topic` is no text of 1 to 256 letters")
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
-            if len(refused) < 100:
-                refused.append({"line": number, "detail": f"{type(error).__name__}: {error}"[:200]})
+            raw = payload.encode() if isinstance(payload, str) else json.dumps(payload).encode()
+        except (ValueError, RecursionError) as error:
+            refused.append({"line": number, "detail": f"{type(error).__name__}: {error}"[:200]})
             continue
-        yield topic, payload.encode() if isinstance(payload, str) else json.dumps(payload).encode()
+        yield topic, raw

@@ -363,6 +363,7 @@ class FakeDesk:
             "relations": {"street": "Aleksanterinkatu", "cabinet": "cabinet-011", "feeder": "feeder-01",
                           "gateway": "gw-01"},
             "values": values, "cases": [c for c in self.book.values() if c.subject == device and c.state != "closed"],
+            "account": replace(self.account(), device=device, kind=row.kind),
         }  # fmt: skip
 
     def _scale(self, quantity: str) -> float:

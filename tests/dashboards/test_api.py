@@ -176,10 +176,35 @@ async def test_ingest_senml(script: httpx.AsyncClient, desk: FakeDesk) -> None:
     pack = b'[{"bn":"urn:dev:ops:p-1:","n":"voltage","v":230}]'
     headers = {"Content-Type": "application/senml+json"}
     told = await script.post("/api/ingest?topic=city/d1/pole/p-1/telemetry", content=pack, headers=headers)
-    assert told.json() == {"durable": 1, "refused": []}
+    assert told.json() == {"durable": 1, "refused_count": 0, "refused": []}
     assert desk.ingested == [("city/d1/pole/p-1/telemetry", pack)]
     assert (await script.post("/api/ingest", content=pack, headers=headers)).status_code == 422
     assert (await script.post("/api/ingest", content=pack, headers={"Content-Type": "text/csv"})).status_code == 415
+
+
+async def test_ingest_counts_what_it_cannot_name(script: httpx.AsyncClient, desk: FakeDesk) -> None:
+    """Of many bad lines the first are named and all are counted; text that is no UTF-8 loses its own line alone."""
+    good = '{"topic": "city/d1/pole/p-1/telemetry", "payload": {"t": 1, "voltage": 230}}\n'
+    body = good + '{"topic": "city/d1/pole/p-1/telemetry", "payload": "\\ud800"}\n' + '{"topic": "x"}\n' * 250 + good
+    response = await script.post("/api/ingest", content=body, headers={"Content-Type": "application/x-ndjson"})
+    told = response.json()
+    assert (response.status_code, told["durable"], told["refused_count"]) == (200, 2, 251)
+    assert [one["line"] for one in told["refused"]] == list(range(2, 102))
+    assert '"payload"' in told["refused"][1]["detail"]
+    assert len(desk.ingested) == 2
+
+
+async def test_ingest_refuses_in_words(script: httpx.AsyncClient, desk: FakeDesk) -> None:
+    """Where no line is good, or the body is compressed, the answer has the shape of all refusals and says what to do."""
+    headers = {"Content-Type": "application/x-ndjson"}
+    unread = await script.post("/api/ingest", content="[1]\nnot json\n", headers=headers)
+    packed = await script.post("/api/ingest", content=b"\x1f\x8b", headers=headers | {"Content-Encoding": "gzip"})
+    assert (unread.status_code, unread.json()["refused_count"], packed.status_code) == (422, 2, 415)
+    for response in (unread, packed):
+        assert response.json()["error"]
+        assert response.json()["detail"]
+        assert response.json()["fix"]
+    assert desk.ingested == []
 
 
 async def test_ingest_too_large(script: httpx.AsyncClient, desk: FakeDesk) -> None:

@@ -213,6 +213,10 @@ def test_device_panel_has_values_and_chart(page: Page, desk: FakeDesk) -> None:
         " return pixels.filter((v, i) => i % 4 === 3 && v > 0).length }"
     )
     assert inked > 1000
+    account = page.locator("#panel .account")
+    for told in ("Received", "Journalled", "Stored", "Duplicate", "Late", "Out of order5", "Missing"):
+        expect(account).to_contain_text(told)
+    expect(account).to_contain_text("Rejected217 (out of range 212")
 
 
 def test_recorded_devices_say_so(page: Page) -> None:
@@ -314,6 +318,7 @@ def test_accounting_and_rejects(page: Page) -> None:
     """The strip tells the account by reason, and the rejected messages can be read as text, not run as code."""
     expect(page.locator("#strip")).to_contain_text("Rejected217")
     expect(page.locator("#strip")).to_contain_text("out of range 212")
+    expect(page.locator("#strip")).to_contain_text("Out of order5")
     page.locator("#rejects").click()
     expect(page.locator("#dialog")).to_contain_text("<script>alert(1)</script>")
     assert page.locator("#dialog script").count() == 0

@@ -71,14 +71,12 @@ class Accounts:
     def page(self, after: str, limit: int) -> Sequence[Account]:
         """Devices in the order of their ids."""
         names = sorted((device, kind, row) for kind, row, device in self._registry.names() if device > after)
-        waiting = self.waiting()
-        return [
-            replace(
-                self._account(device, self._ledger.tally(kind, row), waiting.of(kind, row)),
-                mark=self._ledger.mark(kind, row, device),
-            )
-            for device, kind, row in names[:limit]
-        ]
+        return [self.of(kind, row, device) for device, kind, row in names[:limit]]
+
+    def of(self, kind: str, row: int, device: str) -> Account:
+        """The account of one device."""
+        account = self._account(device, self._ledger.tally(kind, row), self.waiting().of(kind, row))
+        return replace(account, mark=self._ledger.mark(kind, row, device))
 
     def waiting(self) -> Waiting:
         """What the store has yet to keep (counted anew every half second at most)."""

@@ -132,6 +132,7 @@ class CityDesk:
         known, at = self.city_.describe(device), self.picture.index(device)
         if known is None or at is None:
             return None
+        row = self.city_.registry.lookup(known.kind, known.id)
         return {
             "id": known.id,
             "kind": known.kind,
@@ -147,6 +148,7 @@ class CityDesk:
             "cases": self.cases_.cases(subject=device),
             "desired": self._desired(known),
             "can": list(ORDERS.get(known.kind, ())),
+            "account": None if row is None else self.accounts_.of(known.kind, row, known.id),
         }
 
     def _values(self, device: Device) -> list[dict[str, Any]]:

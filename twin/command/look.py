@@ -34,20 +34,21 @@ def account(
     limit: int = typer.Option(100, min=1, max=1000, help="At most this many devices."),
     after: str = typer.Option("", help="Go on after this device."),
 ) -> None:
-    """What became of every reading: received, journalled, stored, duplicate, late, missing, rejected by reason."""
+    """What became of every reading: received, journalled, stored, duplicate, late, out of order, missing, rejected."""
     client = Client(config)
     told = client.get("/api/accounting", limit=limit if devices else 0, after=after)
     if as_json:
         OUT.print_json(data=told)
         return
     rows = told.get("devices", []) if devices else [told["total"]]
-    table = Table("device", "received", "journalled", "stored", "duplicate", "late", "missing", "rejected", box=None)
+    table = Table("device", "received", "journalled", "stored", "duplicate", "late", "out of order",
+                  "missing", "rejected", box=None)  # fmt: skip
     for row in rows:
         rejected = ", ".join(f"{why} {n}" for why, n in row["rejected"].items())
         missing = str(row["missing"]) if row["accountable"] else "not accountable"
         table.add_row(
             words(row["device"] or "total"), str(row["received"]), str(row["journalled"]), str(row["stored"]),
-            str(row["duplicate"]), str(row["late"]), missing, words(rejected or "0"),
+            str(row["duplicate"]), str(row["late"]), str(row["out_of_order"]), missing, words(rejected or "0"),
         )  # fmt: skip
     OUT.print(table)
 

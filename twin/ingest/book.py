@@ -2,7 +2,8 @@
 
 Of each boot: `base`, the first number expected; `top`, the highest that came; and the gaps between, as ranges. A number
 in a gap fills it once; any other within base..top is a duplicate. Bounds: BOOTS boots are remembered, of each GAPS
-ranges; beyond, the boot unused for longest, or the lowest gap, is given up and stays missing.
+ranges; beyond, the boot unused for longest, or the lowest gap, is given up and stays missing. What is missing is
+counted up to MOST: a sender whose numbers leap says no more by a larger figure.
 """
 
 from __future__ import annotations
@@ -10,9 +11,12 @@ from __future__ import annotations
 from bisect import bisect_right
 from dataclasses import dataclass, field
 
+from devices.envelope import MAX_NUMBER
+
 BOOTS = 8
 GAPS = 128
 START = 1000  # a boot that is the first of its sender, and comes in further on than this, began before we knew of it
+MOST = MAX_NUMBER  # numbers counted as missing of one sender, or of all: what JSON says exactly
 
 
 @dataclass(slots=True)
@@ -85,7 +89,7 @@ class Book:
     @property
     def missing(self) -> int:
         """How many numbers have not come, those given up included."""
-        return self.given_up + sum([boot.missing for boot in self.boots if boot.gaps])
+        return min(MOST, self.given_up + sum([boot.missing for boot in self.boots if boot.gaps]))
 
     def find(self, boot: int) -> Boot | None:
         """The boot of that number."""
@@ -120,11 +124,11 @@ class Book:
             fresh = bool(self.boots) and boot > max(one.boot for one in self.boots)
             self.boots.append(begin(boot, seq, fresh=fresh))
             if len(self.boots) > BOOTS:
-                self.given_up += self.boots.pop(0).missing
+                self.given_up = min(MOST, self.given_up + self.boots.pop(0).missing)
             return True, False
         top = known.top
         new = known.take(seq)
         if len(known.gaps) > GAPS:
             first, last = known.gaps.pop(0)
-            self.given_up += last - first + 1
+            self.given_up = min(MOST, self.given_up + last - first + 1)
         return new, new and seq < top

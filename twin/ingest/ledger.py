@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from devices.records import Mark
+from twin.ingest.book import MOST
 from twin.ingest.flood import NO_FLOOD, REASON, Flood
 from twin.ingest.pages import Page, dump_page, load_page
 from twin.ingest.parts import select
@@ -155,7 +156,7 @@ class Ledger:
                 -1,
                 accountable=any((page.boot != NOT_ACCOUNTABLE).any() for page in chosen),
                 received=sums["journalled"] + sums["duplicate"] + sum(rejected.values()),
-                missing=sum(int(page.missing.sum()) for page in chosen),
+                missing=min(MOST, sum(_sum(page.missing) for page in chosen)),
                 rejected=dict(rejected),
                 bad_values=dict(bad),
                 last_t_ms=max((int(page.last_t.max(initial=0)) for page in chosen), default=0),
@@ -288,6 +289,11 @@ class Ledger:
         if late is None:
             return columns
         return replace(columns, flags=np.where(late, columns.flags | FLAG_LATE, columns.flags).astype(np.uint8))
+
+
+def _sum(counts: I64) -> int:
+    """The sum of counts below 2^53, however many: their halves are summed apart, which 64 bits hold."""
+    return (int((counts >> 32).sum()) << 32) + int((counts & 0xFFFFFFFF).sum())
 
 
 def _tally(kind: str, page: Page, row: int) -> Tally:

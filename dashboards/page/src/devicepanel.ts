@@ -7,6 +7,7 @@ import { dayTime, number, span, unitName } from "./format";
 import { severityIcon } from "./icons";
 import { ordersOf } from "./orders";
 import { STATES } from "./map/fleet";
+import { accountOf } from "./strip";
 import type { Case, City, Desired, Device, Quantity, Series, Value } from "./records";
 import { named, stateName, t, tOr, typeName, type Word } from "./text";
 
@@ -60,6 +61,7 @@ export class DevicePanel {
     const table = this.table(device);
     this.values.replaceWith(table);
     this.values = table;
+    if (device.account) this.panel.querySelector(".account")?.replaceWith(accountOf(device.account));
     this.orders?.refresh();
     const wanted = this.desired(device);
     this.panel.querySelector(".desired")?.replaceWith(...(wanted ? [wanted] : [h("section", { class: "desired", hidden: true })]));
@@ -103,6 +105,7 @@ export class DevicePanel {
       this.desired(device) ?? h("section", { class: "desired", hidden: true }),
       this.quantity ? h("section", { class: "charted" }, this.ranges(device), canvas, this.readout) : null,
       h("section", {}, h("h3", {}, t("values")), this.values),
+      device.account ? accountOf(device.account) : null,
       this.orders?.section ?? null,
     ];
     this.panel.replaceChildren(...parts.filter((part) => part !== null));

@@ -164,6 +164,7 @@ export interface Device {
   values?: Value[];
   cases?: Case[];
   desired?: Desired[];
+  account?: Account | null; // null: it was never given a place
 }
 
 export interface Series {
@@ -190,6 +191,7 @@ export interface Ahead {
 }
 
 export interface Account {
+  accountable: boolean;
   received: number;
   journalled: number;
   stored: number;

@@ -1,4 +1,4 @@
-// The account of every reading, along the bottom: received, stored, waiting, duplicate, missing, rejected by reason.
+// The account of every reading, along the bottom and in the panel of each device: what became of it.
 
 import { get } from "./api";
 import { present } from "./dialogs";
@@ -28,11 +28,8 @@ export class Rate {
 }
 
 export function drawStrip(strip: HTMLElement, account: Account, rate: number | null, showRejects: (() => void) | null): void {
-  const rejected = Object.values(account.rejected).reduce((sum, n) => sum + n, 0);
-  const reasons = Object.entries(account.rejected)
-    .filter(([, n]) => n > 0)
-    .sort((a, b) => b[1] - a[1])
-    .map(([reason, n]) => `${reasonName(reason)} ${count(n)}`);
+  const rejected = total(account.rejected);
+  const reasons = reasonsOf(account.rejected);
   const fact = (name: string, n: number, more = "", sort = ""): HTMLElement =>
     h("span", { class: `fact ${sort}` }, name, h("b", {}, count(n)), more ? h("span", { class: "rate" }, more) : null);
   const focused = strip.contains(document.activeElement);
@@ -42,12 +39,39 @@ export function drawStrip(strip: HTMLElement, account: Account, rate: number | n
     fact(t("stored"), account.stored),
     fact(t("behind"), Math.max(0, account.journalled - account.stored)),
     fact(t("late"), account.late),
+    fact(t("disorder"), account.out_of_order),
     fact(t("duplicate"), account.duplicate),
     fact(t("missing"), account.missing, "", account.missing ? "warn" : ""),
     fact(t("rejected"), rejected, reasons.length ? `(${reasons.slice(0, 4).join(" · ")}${reasons.length > 4 ? " …" : ""})` : "", rejected ? "warn" : ""),
     ...(button ? [button] : []),
   );
   if (focused) button?.focus();
+}
+
+function total(rejected: Record<string, number>): number {
+  return Object.values(rejected).reduce((sum, n) => sum + n, 0);
+}
+
+/** Reasons in words with their counts, the most frequent first. */
+function reasonsOf(rejected: Record<string, number>): string[] {
+  const told = Object.entries(rejected).filter(([, n]) => n > 0);
+  return told.sort((a, b) => b[1] - a[1]).map(([reason, n]) => `${reasonName(reason)} ${count(n)}`);
+}
+
+/** The account of one device, for its panel. */
+export function accountOf(account: Account): HTMLElement {
+  const reasons = reasonsOf(account.rejected);
+  const facts: [string, string][] = [
+    [t("received"), count(account.received)],
+    [t("journalled"), count(account.journalled)],
+    [t("stored"), count(account.stored)],
+    [t("duplicate"), count(account.duplicate)],
+    [t("late"), count(account.late)],
+    [t("disorder"), count(account.out_of_order)],
+    [t("missing"), account.accountable ? count(account.missing) : t("notAccountable")],
+    [t("rejected"), count(total(account.rejected)) + (reasons.length ? ` (${reasons.join(" · ")})` : "")],
+  ];
+  return h("section", { class: "account" }, h("h3", {}, t("accounting")), h("dl", { class: "pairs" }, ...facts.flatMap(([name, told]) => [h("dt", {}, name), h("dd", {}, told)])));
 }
 
 /** The newest rejected messages, readable. */

@@ -96,6 +96,8 @@ def test_without_its_store_it_starts_and_ticks(tmp_path: Path, kind: str) -> Non
     with serving(tmp_path, replace(settings_in(tmp_path), store=store)) as server:
         until(lambda: server.health()["tick"]["last"] > 2, "it ticks without its store")
         until(lambda: not server.health()["store"]["up"], "the store is said to be down")
+        (account,) = server.ask("/api/accounting?limit=1&after=pole-0000").json()["devices"]
+        assert server.ask("/api/devices/pole-0001").json()["account"] == account
         answer = server.ask("/api/devices/pole-0001/series?quantity=voltage")
         assert answer.status_code == 503
         assert int(answer.headers["retry-after"]) > 0

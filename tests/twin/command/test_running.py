@@ -138,6 +138,7 @@ def test_account_and_rejects(running: Running) -> None:
     code, told = running.call("account", "--devices", "--after", "pole-0000")
     assert code == 0
     assert "pole-0001" in told
+    assert re.search(r"late\s+out\b", told)
     code, told = running.call("rejects")
     assert code == 0
     assert "syntax" in told

@@ -334,3 +334,21 @@ def test_entries_already_seen_are_passed_over() -> None:
     ledger.commit(batch, 7)
     ledger.commit(batch, 7)
     assert (ledger.position, ledger.tally("pole", 0).journalled) == (7, 1)
+
+
+def test_numbers_that_leap() -> None:
+    """A sender that leaps to the highest number at each start, and a thousand senders that do: what is missing stays a
+    number that every reader can hold, the account survives its dump, and nobody else's suffers."""
+    highest = 2**53 - 1
+    ledger = Ledger()
+    for n in range(1, 1101):
+        ledger.commit(ledger.admit(batch_of([(0, n, highest, n), (1, 7, n, n)])), n)
+    ledger.commit(ledger.admit(batch_of([(row, 1, highest, 1) for row in range(2, 1102)])), 1101)
+    leaping, steady = ledger.tally("pole", 0), ledger.tally("pole", 1)
+    assert (leaping.journalled, leaping.missing) == (1100, highest)
+    assert (steady.journalled, steady.missing, steady.mark) == (1100, 0, 1100)
+    again = Ledger()
+    again.load(ledger.dump())
+    assert again.tally("pole", 0) == leaping
+    assert again.total() == ledger.total()
+    assert ledger.total().missing == highest
