@@ -195,7 +195,7 @@ async def test_ingest_counts_what_it_cannot_name(script: httpx.AsyncClient, desk
 
 
 async def test_ingest_refuses_in_words(script: httpx.AsyncClient, desk: FakeDesk) -> None:
-    """Where no line is good, or the body is compressed, the answer has the shape of all refusals and says what to do."""
+    """Where no line is good, or the body is compressed, the answer has the shape of all refusals and a remedy."""
     headers = {"Content-Type": "application/x-ndjson"}
     unread = await script.post("/api/ingest", content="[1]\nnot json\n", headers=headers)
     packed = await script.post("/api/ingest", content=b"\x1f\x8b", headers=headers | {"Content-Encoding": "gzip"})
