@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from twin.records import F64
 from twin.score.fit import LAGS, LONGEST, WINDOW, Fit, View, form, shapes
@@ -57,6 +58,10 @@ class Carry:
         zero = np.zeros_like(level)
         return cls(level, np.zeros((len(MEANS), len(level))), noise, zero, zero)
 
+    def taken(self, other: Carry, columns: NDArray[np.bool_]) -> Carry:
+        """This, but with some columns of another."""
+        return Carry(*(np.where(columns, getattr(other, name), getattr(self, name)) for name in self.__slots__))
+
 
 @dataclass(frozen=True, slots=True)
 class Told:
@@ -70,8 +75,8 @@ class Told:
     carry: Carry
 
 
-def judge(block: F64, before: F64, step: int, learnt: Fit, carry: Carry, gain: float) -> Told:
-    """Evidence of a block [BLOCK, C] that starts at `step`, after `before` [CONTEXT, C]; `gain`: of the level."""
+def judge(block: F64, before: F64, step: int, learnt: Fit, carry: Carry, gain: F64) -> Told:
+    """Evidence of a block [BLOCK, C] that starts at `step`, after `before` [CONTEXT, C]; `gain` [C]: of the level."""
     known = ~np.isnan(block)
     season = learnt.season(step - LAGS, BLOCK + LAGS)
     filled = np.where(known, block, carry.level + season[LAGS:])
@@ -113,12 +118,15 @@ def _mean(x: F64, memory: float, start: F64) -> F64:
     return out
 
 
-def _level(x: F64, start: F64, gain: float) -> tuple[F64, F64]:
+def _level(x: F64, start: F64, gain: F64) -> tuple[F64, F64]:
     """The level before each step of a block, and after its last: an exponential mean of what the season leaves."""
-    keep = 1.0 - gain
     i = np.arange(BLOCK)
     lag = i[:, None] - i
-    path = np.where(lag >= 0, keep ** np.maximum(lag, 0) * gain, 0.0) @ x + (keep ** (i + 1.0))[:, None] * start
+    path = np.empty_like(x)
+    for one in np.unique(gain):
+        some, keep = gain == one, 1.0 - one
+        inner = np.where(lag >= 0, keep ** np.maximum(lag, 0) * one, 0.0)
+        path[:, some] = inner @ x[:, some] + (keep ** (i + 1.0))[:, None] * start[some]
     return np.concatenate([start[None], path[:-1]]), path[-1]
 
 

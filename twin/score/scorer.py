@@ -12,6 +12,7 @@ from twin.records import F64
 from twin.score.evidence import BLOCK, CONTEXT, EVIDENCE, LEVEL_MEMORY, Carry, Told, judge, voices
 from twin.score.fit import Fit, fit, scale_of
 from twin.score.history import History
+from twin.score.season import find_period
 from twin.score.tails import Tails
 
 RING = 4096  # steps remembered
@@ -21,6 +22,7 @@ ALARM = 4.0  # rarity of an alarm: one row in 10,000
 GREEN = 60.0  # steps: who has learnt from no more than these is believed half
 STUCK = EVIDENCE.index("stuck")  # its ratio is a run's surprise in nats: its tail may say less, never more
 LN_10 = float(np.log(10.0))
+ENOUGH = 8  # values of a column before it is judged
 NEVER_MOVED = 1e-9  # scale of a column of zeros
 SCALED = 1e15  # values are held within so many first scales
 
@@ -62,6 +64,8 @@ class Scorer:
         self.x: F64 = np.empty((0, columns))  # the last `ring` steps, and the like
         self.known: F64 = np.empty((0, columns))
         self.y: NDArray[np.float32] = np.empty((0, columns * self.kinds), np.float32)
+        self.born = np.full(columns, -1)  # step from which a column is judged; -1: it hardly spoke so far
+        self.early: list[list[float]] = [[] for _ in range(columns)]  # what it said until then
         self.centre: F64 = np.zeros(columns)
         self.scale: F64 = np.ones(columns)
         self.learnt: Fit | None = None
@@ -96,22 +100,25 @@ class Scorer:
                 self._begin(rows)
             return told
         z = self._scaled(rows)
-        gain = max(1.0 / LEVEL_MEMORY, 1.0 / (self.steps + 1.0))
-        seen = judge(z, self._before(), self.steps, self.learnt, self.carry, gain)
+        seen = judge(z, _context(self.x), self.steps, self.learnt, self.carry, self._gain())
         scores, joint = self._combine(seen)
         if full:
-            self._keep(z, seen, joint)
+            self._keep(rows, z, seen, joint)
         return scores
 
     def _scaled(self, rows: F64) -> F64:
+        """Rows in the units of each column, NaN in those that are not judged yet."""
         with np.errstate(over="ignore"):
-            return np.clip((rows - self.centre) / self.scale, -SCALED, SCALED)
+            z = np.clip((rows - self.centre) / self.scale, -SCALED, SCALED)
+        return np.where(self.born >= 0, z, np.nan)
 
-    def _before(self) -> F64:
-        short = CONTEXT - len(self.x)
-        if short <= 0:
-            return self.x[-CONTEXT:]
-        return np.concatenate([np.repeat(self.x[:1], short, axis=0), self.x])
+    def _ages(self) -> NDArray[np.intp]:
+        """Steps that each column has learnt from."""
+        return np.where(self.born >= 0, self.steps - self.born, 0)
+
+    def _gain(self) -> F64:
+        gain: F64 = np.maximum(1.0 / LEVEL_MEMORY, 1.0 / (self._ages() + 1.0))
+        return gain
 
     def _combine(self, seen: Told) -> tuple[Scores, F64]:
         """From evidence to rarity: of each evidence by its own tail, of a column by its tail of the mixture of their
@@ -122,6 +129,8 @@ class Scorer:
         flat[:, :, STUCK] = np.minimum(flat[:, :, STUCK], np.nan_to_num(np.expm1(seen.y[:, :, STUCK])) / LN_10)
         mixed = np.where(np.isnan(seen.y[:, :, 0]), np.nan, mixture(voices(flat)))
         columns = np.minimum(np.nan_to_num(self.each.calibrated(mixed)), MOST)
+        ages, believed = self._ages(), self.steps / (self.steps + GREEN)
+        columns *= ages / (ages + GREEN) / believed
         row = np.where(np.isnan(mixed).all(axis=1), np.nan, mixture(columns))
         rarity = columns[:, 0]
         if self.columns > 1:
@@ -131,7 +140,6 @@ class Scorer:
         evidence = flat[np.arange(BLOCK), column].argmax(axis=1)
         expected = seen.expected * self.scale + self.centre
         spread = seen.spread * self.scale
-        believed = self.steps / (self.steps + GREEN)
         return Scores(believed * rarity, believed * columns, column, evidence, expected, spread), joint
 
     # ---- learning --------------------------------------------------------------------------------------------
@@ -139,23 +147,15 @@ class Scorer:
     def _begin(self, rows: F64) -> None:
         """The first block: a scale to work in, a first fit, and first tails from its own evidence."""
         known = np.isfinite(rows)
-        count = known.sum(axis=0)
-        ordered = np.sort(rows, axis=0)
-        middle = ordered[np.maximum(count - 1, 0) // 2, np.arange(self.columns)]
-        self.centre = np.where(count > 0, np.nan_to_num(middle), 0.0)
-        filled = np.where(known, rows, self.centre)
-        off = filled - self.centre
-        unit = np.abs(off).max(axis=0)  # a table in amperes has the scores of one in picoamperes
-        wide = scale_of(off / np.where(unit > 0, unit, 1.0)) * unit
-        usual = np.where(wide > 1e-8 * np.abs(self.centre), wide, 0.01 * np.abs(self.centre))
-        self.scale = np.where(usual > 0, np.maximum(usual, 1e-300), NEVER_MOVED)
+        self._wake(rows)
         z = self._scaled(rows)
         self.x = np.nan_to_num(z)
         self.known = known.astype(np.float64)
         self.steps = BLOCK
         self._fit()
         assert self.learnt is not None
-        seen = judge(z, self._before(), 0, self.learnt, Carry.fresh(self.learnt.centre, self.learnt.noise), 1.0 / BLOCK)
+        seen = judge(z, _context(self.x), 0, self.learnt, Carry.fresh(self.learnt.centre, self.learnt.noise),
+                     np.full(self.columns, 1.0 / BLOCK))  # fmt: skip
         self.carry = seen.carry
         self.y = seen.y.reshape(BLOCK, -1).astype(np.float32)
         self.tails.fit(self.y.astype(np.float64))
@@ -164,8 +164,21 @@ class Scorer:
         self.each.fit()
         self.whole.fit()
 
-    def _keep(self, z: F64, seen: Told, joint: F64) -> None:
+    def _wake(self, rows: F64) -> NDArray[np.bool_]:
+        """Which columns have said enough with this block, and were not judged before; their centre and scale."""
+        awake = np.zeros(self.columns, bool)
+        for c in np.flatnonzero((self.born < 0) & np.isfinite(rows).any(axis=0)):
+            told = rows[np.isfinite(rows[:, c]), c]
+            self.early[c] += told.tolist()
+            if len(self.early[c]) >= ENOUGH:
+                self.centre[c], self.scale[c] = _units(np.array(self.early[c]))
+                self.early[c] = []
+                self.born[c], awake[c] = self.steps, True
+        return awake
+
+    def _keep(self, rows: F64, z: F64, seen: Told, joint: F64) -> None:
         assert self.learnt is not None
+        awake = self._wake(rows)
         self.carry = seen.carry
         self.steps += BLOCK
         self.x = _appended(self.x, seen.filled, self.ring)
@@ -173,15 +186,33 @@ class Scorer:
         self.y = _appended(self.y, self.tails.held(seen.y.reshape(BLOCK, -1)).astype(np.float32), self.ring)
         self._calibrate(joint)
         moved = bool((self.learnt.still & (seen.filled != seen.filled[0]).any(axis=0)).any())
-        if self.steps >= self.next_fit or moved:
+        ages = self._ages()
+        young = bool(((self.born > 0) & (ages < self.ring) & (ages & (ages - 1) == 0)).any())
+        if awake.any():
+            own = np.where(awake, self._scaled(rows), np.nan)
+            self.x[-BLOCK:] = np.where(awake, np.nan_to_num(own), self.x[-BLOCK:])
+            self.known[-BLOCK:] = np.where(awake, np.isfinite(own), self.known[-BLOCK:])
+        if self.steps >= self.next_fit or moved or young:
             self._fit()
             self.carry = replace(self.carry, level=self.learnt.level)
+            if awake.any():
+                self._welcome(awake)
             self.tails.fit(self._comparable())
             # What was counted with half the knowledge counts half.
             forget = self.steps >= 2 * self.halved
             self.halved = self.steps if forget else self.halved
             self.each.fit(0.5 if forget else 1.0)
             self.whole.fit(0.5 if forget else 1.0)
+
+    def _welcome(self, awake: NDArray[np.bool_]) -> None:
+        """Columns whose first block this is: their evidence and what goes on from it, as if the table began here."""
+        assert self.learnt is not None
+        assert self.carry is not None
+        block = np.where(awake & (self.known[-BLOCK:] > 0), self.x[-BLOCK:], np.nan)
+        fresh = Carry.fresh(self.learnt.level, self.learnt.noise)
+        seen = judge(block, _context(self.x[:-BLOCK]), self.steps - BLOCK, self.learnt, fresh, self._gain())
+        self.y[-BLOCK:].reshape(BLOCK, self.columns, self.kinds)[:, awake] = seen.y[:, awake]
+        self.carry = self.carry.taken(seen.carry, awake)
 
     def _comparable(self) -> F64:
         """The evidence remembered, but for what the sisters told while they hardly knew each other."""
@@ -196,8 +227,42 @@ class Scorer:
             self.whole.learn(joint[:, -1:])
 
     def _fit(self) -> None:
+        """Fit anew. What a column was before it spoke is made of pieces of what it said since, whole seasons where it
+        has one; these steps teach no season."""
+        since = self.born - (self.steps - len(self.x))
+        for c in np.flatnonzero((self.born > 0) & (since > 0)):
+            first = int(since[c])
+            told = self.x[first:, c]
+            period, at = find_period(told), np.arange(first)
+            if period:
+                place = (at - first) % period
+            else:
+                piece = int(np.clip(len(told) // 4, ENOUGH, 2 * BLOCK))
+                starts = np.random.default_rng([int(c), self.steps]).integers(
+                    0, len(told) - piece + 1, first // piece + 1
+                )
+                place = starts[at // piece] + at % piece
+            self.x[:first, c] = told[place]
         self.learnt = fit(self.x, self.known, self.steps - len(self.x), LEVEL_MEMORY)
         self.next_fit = self.steps + max(BLOCK, min(self.ring // 8, self.steps // 6))
+
+
+def _units(told: F64) -> tuple[float, float]:
+    """The centre and the scale to work in of a column that said these values first."""
+    centre = float(np.sort(told)[(len(told) - 1) // 2])
+    off = told - centre
+    unit = float(np.abs(off).max())  # a table in amperes has the scores of one in picoamperes
+    wide = float(scale_of(off[:, None] / unit)[0]) * unit if unit > 0 else 0.0
+    usual = wide if wide > 1e-8 * abs(centre) else 0.01 * abs(centre)
+    return centre, max(usual, 1e-300) if usual > 0 else NEVER_MOVED
+
+
+def _context(x: F64) -> F64:
+    """The last CONTEXT steps of x, the first repeated where there are fewer."""
+    short = CONTEXT - len(x)
+    if short <= 0:
+        return x[-CONTEXT:]
+    return np.concatenate([np.repeat(x[:1], short, axis=0), x])
 
 
 def mixture(rarity: F64) -> F64:

@@ -247,3 +247,27 @@ def test_sisters_know_a_column_by_what_its_season_leaves() -> None:
     told = Scorer(24).score(x).rarity
     assert (told[:8000] >= 4.0).mean() < 0.01
     assert np.median(told[8010:8060]) > 4.0
+
+
+@pytest.mark.parametrize("columns", [1, 2])
+def test_a_column_that_appears_late_begins_anew(columns: int) -> None:
+    """A column that is blank for 2,000 rows is no news when it speaks, and its faults are found soon after."""
+    rng = np.random.default_rng(12)
+    late = 100 + 30 * np.sin(np.arange(N) * 2 * np.pi / 60)[:, None] + rng.normal(0, 2, (N, 1))
+    late[:2000] = np.nan
+    late[2800:2810] += 60.0
+    x = np.c_[sine(), late][:, -columns:]
+    told = Scorer(columns).score(x)
+    assert (told.columns[:2000, -1] == 0.0).all()
+    assert (told.rarity[:2800] >= 4.0).sum() <= 3
+    assert told.rarity[2800:2810].max() >= 4.0
+
+
+def test_a_column_that_hardly_speaks_waits_for_a_few_values() -> None:
+    """One value in fifty rows: no opinion before eight of them were seen, and none of them is an alarm."""
+    x = np.c_[sine(), np.full(N, np.nan)]
+    x[::50, 1] = np.random.default_rng(2).normal(40, 1, len(x[::50]))
+    told = Scorer(2).score(x)
+    assert (told.columns[:350, 1] == 0.0).all()
+    assert (told.columns[:, 1] >= 4.0).sum() == 0
+    assert told.columns[2000:, 1].max() > 0.0
