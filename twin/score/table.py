@@ -31,6 +31,9 @@ _EPOCHS = ((3e8, 4e9), (3e11, 4e12), (3e14, 4e15), (3e17, 4e18))  # 1979 to 2096
 # Answers, not measurements: judging by them would be cheating.
 LABELS = {"label", "labels", "isanomaly", "anomaly", "anomalies", "anomalylabel", "groundtruth", "isanomalous",
           "isoutlier", "outlier", "changepoint", "ischangepoint", "attack", "isattack"}  # fmt: skip
+# Names that speak of answers in other words; they are answers where the column says yes and no only.
+_LIKE_LABELS = re.compile(r"anomal|attack|outlier|groundtruth|changepoint|label|attflag|ytrue|^event$|^att$")
+_VERDICTS = {"0", "1", "-1", "0.0", "1.0", "-1.0", "true", "false"}
 _BLANKS = {"na", "nan", "n/a", "null", "none", "-", "#", "?"}
 _SEPARATOR = re.compile(r"sep=.", re.IGNORECASE)
 _DECIMAL_COMMA = re.compile(r"[+-]?\d+,\d+")
@@ -250,6 +253,8 @@ def shape_of(encoding: str, delimiter: str, rows: list[list[str]], time: str, va
     if not rows:
         raise TableBroken("the table holds no rows")
     width = max(len(row) for row in rows)
+    if width > COLUMNS and len(rows) == 1:
+        raise TableBroken(f"the table is one row of {width} values; write a series as one value a line")
     if width > COLUMNS:
         raise TableBroken(f"the table has {width} columns; at most {COLUMNS} can be scored")
     comma = delimiter != "," and _decimal_comma(rows)
@@ -275,8 +280,8 @@ def shape_of(encoding: str, delimiter: str, rows: list[list[str]], time: str, va
     else:
         maybe = [i for i in range(width) if i != at and i < len(named) and named[i] and not _said_in(columns[i])]
         told = [i for i in range(width) if i != at and (i in maybe or _numeric(columns[i], comma))]
-        answers = {i for i in told if _plain(raw[i]) in LABELS or raw[i] in calendar}
-        if not header and len(told) == 2 and at < 0 and _answers(columns[told[1]]) and not _answers(columns[told[0]]):
+        answers = {i for i in told if _is_label(raw[i], columns[i]) or raw[i] in calendar}
+        if not header and len(told) == 2 and _answers(columns[told[1]]) and not _answers(columns[told[0]]):
             answers.add(told[1])
         left_out = [names[i] for i in told if i in answers]
         chosen = [i for i in told if i not in answers]
@@ -298,6 +303,14 @@ def _decimal_comma(rows: list[list[str]]) -> bool:
 
 def _plain(name: str) -> str:
     return re.sub(r"[\s_\-]+", "", name)
+
+
+def _is_label(name: str, cells: Sequence[str]) -> bool:
+    """Whether a column of this name, in small letters, holds answers."""
+    plain = _plain(name)
+    if plain in LABELS:
+        return True
+    return _LIKE_LABELS.search(plain) is not None and {cell.lower() for cell in cells if cell} <= _VERDICTS
 
 
 def _answers(cells: Sequence[str]) -> bool:

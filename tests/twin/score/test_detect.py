@@ -122,6 +122,27 @@ def test_answers_are_not_read(tmp_path: Path) -> None:
     assert named.shape.value_names == ("label", "load")
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["ATT_FLAG", "Normal/Attack", "Anomaly_Flag", "y_true", "EVENT", "attack_label", "Attack LABLE (-1: attack)"],
+)
+def test_answers_go_by_many_names(tmp_path: Path, name: str) -> None:
+    """What says yes and no only under such a name is no measurement; what measures under one, or is just binary, is."""
+    rows = [(t, v, int(i == 350)) for i, (t, v) in enumerate(series())]
+    flags = f"time,load,{name},available\n" + "".join(f"{t},{v},{flag},{t % 2}\n" for t, v, flag in rows)
+    told = detect(written(tmp_path / "a.csv", flags), tmp_path / "out")
+    assert told.shape.left_out == (name,)
+    assert told.shape.value_names == ("load", "available")
+    measured = f"time,load,{name}\n" + "".join(f"{t},{v},{v * 2}\n" for t, v, _ in rows)
+    assert detect(written(tmp_path / "b.csv", measured), tmp_path / "out").shape.value_names == ("load", name)
+
+
+def test_a_series_in_one_row_is_told_from_a_wide_table(tmp_path: Path) -> None:
+    """Some archives write a whole series in one line: the refusal says how to turn it."""
+    with pytest.raises(TableBroken, match="one value a line"):
+        detect(written(tmp_path / "a.csv", "  ".join(str(i % 7) for i in range(12_000)) + "\n"), tmp_path / "out")
+
+
 def test_a_table_that_cannot_be_scored_says_what_to_do(tmp_path: Path) -> None:
     """Empty, without numbers, wrong names, cut gzip: a message, and no output file."""
     for text, values in (("", None), ("a,b\nx,y\n", None), ("t,x\n1,2\n", ["speed"]), ("t,x\n", None)):
@@ -294,6 +315,9 @@ def test_a_label_beside_one_series_without_names_is_no_series(tmp_path: Path) ->
     bare = "".join(f"{v},{int(i == 350)}\n" for i, (_, v) in enumerate(series()))
     told = detect(written(tmp_path / "a.csv", bare), tmp_path / "out")
     assert told.shape.left_out == ("column 1",)
+    timed = "".join(f"{t},{v},{int(i == 350)}\n" for i, (t, v) in enumerate(series()))
+    told = detect(written(tmp_path / "a.csv", timed), tmp_path / "out")
+    assert (told.shape.value_names, told.shape.left_out) == (("column 1",), ("column 2",))
     three = "".join(f"{v},{-v},{int(i == 350)}\n" for i, (_, v) in enumerate(series()))
     assert len(detect(written(tmp_path / "a.csv", three), tmp_path / "out").shape.values) == 3
 
