@@ -121,23 +121,26 @@ def found_by(
         excused[one.start : one.end + AFTER, one.channel[0], one.channel[1]] = True
     live, ratio = Episodes(channels, stations), np.zeros((rounds, channels, stations), np.float32)
     begins: Begins = {(c, p): [] for c in range(channels) for p in range(stations)}
-    today: list[tuple[bool, tuple[int, int, int]]] = []
+    today: dict[tuple[int, int], tuple[bool, int]] = {}  # alarms to be closed: whether false, and as what they are told
     for t in range(SETTLE, rounds):
         one = evidence[t].astype(np.float64)
         told = np.isfinite(one).any(axis=0)
         ratio[t] = np.nan_to_num(one / bars[:, :, None]).max(axis=0)
         for r in live.step(one, bars, told, told, QUIET)[0]:
+            which = r.channel, r.at
             if r.renamed:  # no new alarm
+                if which in today:
+                    today[which] = today[which][0], r.evidence
                 continue
-            today.append((not excused[t, r.channel, r.at], (r.evidence, r.channel, r.at)))
+            today[which] = not excused[t, r.channel, r.at], r.evidence
             if t >= start:
-                begins[r.channel, r.at].append(t)
+                begins[which].append(t)
         if kept and t % 24 == 23:
-            for false, which in today:
-                live.verdict(false, rate, [which])
+            for (c, p), (false, e) in today.items():
+                live.verdict(false, rate, [(e, c, p)])
             if not today:
                 live.verdict(False, rate)
-            today = []
+            today = {}
     return begins, ratio
 
 

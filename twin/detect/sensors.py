@@ -152,11 +152,13 @@ class Sensors:
             evidence, bars, peers.a["count"] >= p["warm_rounds"], ~np.isnan(x), int(p["calm_rounds"])
         )
         found: list[Finding] = []
-        for row in {int(self.rows[one.at]) for one in raised if one.renamed}:
+        for row in {int(self.rows[one.at]) for one in raised if one.renamed or one.anew}:
             found += self._ended(row)
         for one in raised:
             key = (TYPES[EVIDENCE[one.evidence]], int(self.rows[one.at]))
             self.over.pop(key, None)
+            if one.first:
+                self.said.pop(key, None)  # what was judged false and lasts is no part of what is said now
             self.said.setdefault(key, []).append((one.evidence, one.channel))
             if one.first:
                 found.append(self._finding(key[0], one, x, frame))

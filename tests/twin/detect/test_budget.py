@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
-from tests.contracts.test_detectors import STORIES, play
-from tests.twin.tick.town import town
+from tests.contracts.test_detectors import STORIES, hear, play, rounds
+from tests.twin.tick.town import Day, town, town_files
+from twin.city import City, Registry
 from twin.detect import DETECTORS, default_rules
 from twin.detect.base import Budgeted
 from twin.detect.budget import ETA, MOST, Budget
@@ -103,6 +106,88 @@ def test_a_spike_that_lasts_gets_another_name() -> None:
         assert not ended.any()
         evidence[0], evidence[1] = 0.0, evidence[1] + 6.0
     assert names == [("spike", False), ("bias", True)]
+
+
+def test_an_episode_that_was_judged_false_does_not_blind_its_channel() -> None:
+    """Evidence that stays where it was is no news; another kind that passes its bar begins an episode, and so does the
+    same kind when it goes beyond what it was. One that was not judged, or judged right, goes on as one."""
+    bars, told = np.full((len(EVIDENCE), 1), 10.0), np.ones((1, 2), bool)
+    evidence = np.zeros((len(EVIDENCE), 1, 2))
+    evidence[1] = 30.0
+    one = Episodes(1, 2)
+    begun = one.step(evidence, bars, told, told, 24)[0]
+    assert [(EVIDENCE[r.evidence], r.at) for r in begun] == [("bias", 0), ("bias", 1)]
+    one.verdict(1, 0.0, [(1, 0, 0)])
+    one.verdict(0, 0.0, [(1, 0, 1)])
+    assert not [r for _ in range(50) for r in one.step(evidence, bars, told, told, 24)[0]]
+    again = Episodes(1, 2)
+    again.load(one.dump())
+    evidence[5] = 20.0
+    begun = again.step(evidence, bars, told, told, 24)[0]
+    assert [(EVIDENCE[r.evidence], r.at, r.first, r.anew) for r in begun] == [("stuck", 0, True, True)]
+    evidence[1] = 40.0
+    assert not again.step(evidence, bars, told, told, 24)[0], "the new one is not judged yet"
+    again.verdict(1, 0.0, [(5, 0, 0)])
+    evidence[1] = 60.0
+    begun = again.step(evidence, bars, told, told, 24)[0]
+    assert [(EVIDENCE[r.evidence], r.at) for r in begun] == [("bias", 0)]
+
+
+def test_what_was_judged_false_hides_no_sister() -> None:
+    """A second channel of the device with the same type is a finding of its own then; the judged one ends in its time,
+    and a verdict that is taken back makes it one finding again."""
+    told = np.ones((2, 1), bool)
+    bars, evidence = np.full((len(EVIDENCE), 2), 10.0), np.zeros((len(EVIDENCE), 2, 1))
+    evidence[1, 0] = 30.0
+    for verdicts, first in (((1,), True), ((1, -1), False), ((0,), False)):
+        one = Episodes(2, 1)
+        one.step(evidence, bars, told, told, 24)
+        for verdict in verdicts:
+            one.verdict(verdict, 0.0, [(1, 0, 0)])
+        both = evidence.copy()
+        both[1, 1] = 30.0
+        assert [(r.channel, r.first) for r in one.step(both, bars, told, told, 24)[0]] == [(1, first)]
+        ended = np.zeros((2, 1), bool)
+        for _ in range(24):
+            ended |= one.step(evidence * 0, bars, told, told, 24)[1]
+        assert ended.all()
+        assert not one.false.any()
+
+
+@pytest.mark.parametrize("judged", [True, False])
+def test_a_sensor_that_was_wrongly_accused_is_found_when_it_breaks(judged: bool) -> None:
+    """A person says that 190 is right where the neighbours read 60. While it lasts the sensor sticks: that is a finding
+    of its own, and the first one ends with it. Without the verdict it is one and the same fault."""
+    story = STORIES["sensors"]
+    longer = replace(story, rounds=story.rounds + 60)
+    day = Day(City(town_files(trucks=2), Registry()), story.start_ms - 1000)
+    detector = day.world.detectors["sensors"]
+    assert isinstance(detector, Budgeted)
+    day.world.detectors, before = {"sensors": detector}, 0
+    for n, (now, told) in enumerate(rounds(longer, True)):
+        if n == story.warm + story.rounds:
+            before = len(day.found)
+            assert (day.found[-1].key, day.found[-1].active) == ("sensor_bias:pole-0", True)
+            if judged:
+                detector.judged("sensor_bias", "pole-0", 1)
+        if n >= story.warm + story.rounds + 30:
+            told[0][2]["pm25"] = 190.0
+        day.now = now
+        day.tick(hear(day.city, story, now, told))
+    more = [(f.key, f.active) for f in day.found[before:]]
+    assert more == ([("sensor_bias:pole-0", False), ("sensor_stuck:pole-0", True)] if judged else [])
+
+
+def test_episodes_of_an_older_checkpoint_go_on() -> None:
+    """It knows neither peaks nor what was judged: nothing is judged, and its episodes are open still."""
+    one = Episodes(1, 1)
+    one.kind[0, 0] = 1
+    older = {name: x for name, x in one.dump().items() if name not in ("peak", "false")}
+    again = Episodes(1, 1)
+    again.load(older)
+    assert again.kind[0, 0] == 1
+    assert not again.false.any()
+    assert not again.peak.any()
 
 
 @pytest.mark.parametrize("name", CLASSES)
