@@ -151,28 +151,45 @@ def _judge(scratch: _Scratch, file: Path, progress: Progress) -> NDArray[np.floa
     rows, columns = scratch.table(), len(scratch.kept)
     told = np.memmap(file, np.float64, "w+", shape=(scratch.rows, TOLD + columns))
     order = _order(scratch)
-    scorer, steps, alarms = Scorer(columns), Steps(), Alarms()
+    judge = Judge(columns)
     for first in range(0, scratch.rows, CHUNK):
         end = min(first + CHUNK, scratch.rows)
         at: Any = slice(first, end) if order is None else order[first:end]
         part = np.array(rows[at])
-        told[at] = judged(part[:, 0], part[:, scratch.kept], scorer, steps, alarms)
+        told[at] = judge.told(part[:, 0], part[:, scratch.kept])
         progress("judge", end, scratch.rows)
     return told
 
 
-def judged(t: F64, x: F64, scorer: Scorer, steps: Steps, alarms: Alarms) -> F64:
-    """What is told of the next rows in time order, [N, TOLD + C]: times t [N], values x [N, C]."""
-    missing = steps.missing(t)
-    place = np.cumsum(missing + 1) - 1
-    spaced = np.full((int(place[-1]) + 1, x.shape[1]), np.nan)
-    spaced[place] = x
-    scores = scorer.score(spaced)
-    rarity, i = scores.rarity[place], np.arange(len(place))
-    column = scores.column[place]
-    out: F64 = np.c_[rarity, alarms.step(rarity), column, scores.evidence[place], scores.expected[place][i, column],
-                 scores.spread[place][i, column], scores.columns[place]]  # fmt: skip
-    return out
+class Judge:
+    """Tells of rows in time order; any split into calls tells the same."""
+
+    def __init__(self, columns: int) -> None:
+        self.scorer, self.steps, self.alarms = Scorer(columns), Steps(), Alarms()
+        self.last: F64 = np.zeros((1, TOLD + columns))  # what was told of the row before
+
+    def told(self, t: F64, x: F64) -> F64:
+        """What is told of the next rows, [N, TOLD + C]: times t [N], values x [N, C]. A row that was written twice is
+        told as the first."""
+        fresh = self.steps.fresh(t, x)
+        out: F64 = np.concatenate([self.last, self._steps(t[fresh], x[fresh])])[np.cumsum(fresh)]
+        self.last = out[-1:]
+        return out
+
+    def _steps(self, t: F64, x: F64) -> F64:
+        if not len(t):
+            return np.empty((0, TOLD + x.shape[1]))
+        missing = self.steps.missing(t)
+        place = np.cumsum(missing + 1) - 1
+        spaced = np.full((int(place[-1]) + 1, x.shape[1]), np.nan)
+        spaced[place] = x
+        scores = self.scorer.score(spaced)
+        rarity, i = scores.rarity[place], np.arange(len(place))
+        column = scores.column[place]
+        expected, spread = scores.expected[place][i, column], scores.spread[place][i, column]
+        alarm, evidence = self.alarms.step(rarity), scores.evidence[place]
+        out: F64 = np.c_[rarity, alarm, column, evidence, expected, spread, scores.columns[place]]
+        return out
 
 
 def _write(out: Path, scratch: _Scratch, told: F64, shape: Shape, chinese: bool, picture: Picture | None,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -20,6 +22,21 @@ class Steps:
         self.spacing = 0.0
         self.last = float("nan")
         self.credit = 64
+        self.head: list[float] = []  # the first times
+        self.before: tuple[float, F64] | None = None  # the row before: time and values
+
+    def fresh(self, t: F64, x: F64) -> NDArray[np.bool_]:
+        """Which of the next rows, times t [N] and values x [N, C], are no repeat of the row before: where the first
+        LEARN times rise, one of the same time and the same values was written twice and is no step of its own."""
+        self.head += t[np.isfinite(t)][: LEARN - len(self.head)].tolist()
+        rising = len(self.head) == LEARN and all(b > a for a, b in itertools.pairwise(self.head))
+        last_t, last_x = self.before or (float("nan"), np.full(x.shape[1], np.nan))
+        times, rows = np.r_[last_t, t], np.concatenate([last_x[None], x])
+        if len(t):
+            self.before = float(t[-1]), x[-1]
+        same = ((rows[1:] == rows[:-1]) | (np.isnan(rows[1:]) & np.isnan(rows[:-1]))).all(axis=1)
+        out: NDArray[np.bool_] = ~(same & (times[1:] == times[:-1])) | (not rising)
+        return out
 
     def missing(self, t: F64) -> NDArray[np.intp]:
         """Missing steps before each of the next rows, whose times t [N] never fall; NaN: no time known."""

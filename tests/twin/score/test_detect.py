@@ -67,6 +67,33 @@ def test_a_shuffled_table_has_the_scores_of_the_sorted_one(tmp_path: Path) -> No
     assert {row["time"]: row for row in b} == {row["time"]: row for row in rows_of(tmp_path / "a.out")}
 
 
+def test_rows_written_twice_are_one_step(tmp_path: Path) -> None:
+    """An overlap of two exports, or every row twice from some row on, leaves each row the score it has without."""
+    lines = [f"{60 * i},{np.sin(i / 20) + 0.01 * (i * 37 % 101):.4f}\n" for i in range(6000)]
+    clean, overlap = tmp_path / "clean.csv", tmp_path / "overlap.csv"
+    detect(written(clean, "time,load\n" + "".join(lines)), tmp_path / "a.out")
+    twice = lines[:2050] + lines[2000:4000] + [line for line in lines[4000:5000] for _ in (0, 1)] + lines[5000:]
+    detect(written(overlap, "time,load\n" + "".join(twice)), tmp_path / "b.out")
+    once = {row["time"]: row["score"] for row in rows_of(tmp_path / "a.out")}
+    again = rows_of(tmp_path / "b.out")
+    assert [row["time"] for row in again] == [line.split(",")[0] for line in twice]
+    assert all(row["score"] == once[row["time"]] for row in again)
+
+
+def test_rows_of_one_time_that_differ_are_steps() -> None:
+    """Where times stand still from the start, or values differ, each row is a step; any split tells the same."""
+    t = np.repeat(np.arange(100.0), 2)
+    assert Steps().fresh(t, np.ones((200, 1))).all()
+    t[:100], x = np.arange(-100.0, 0.0), np.zeros((200, 1))
+    x[1::2] = 1.0
+    assert Steps().fresh(t, x).all()
+    x[:] = np.nan
+    whole, parts = Steps(), Steps()
+    told = whole.fresh(t, x)
+    assert list(np.flatnonzero(~told)) == list(range(101, 200, 2))
+    assert list(np.concatenate([parts.fresh(t[i : i + 7], x[i : i + 7]) for i in range(0, 200, 7)])) == list(told)
+
+
 def test_time_that_goes_back_and_repeats_is_no_harm(tmp_path: Path) -> None:
     """Equal times, missing times and times running backwards give finite scores for every row."""
     text = "time,load\n" + "".join(f"{'' if i % 7 == 0 else 500 - i // 2},{i % 5}\n" for i in range(500))
