@@ -24,15 +24,15 @@ MENDED_BY_SWAP = "longitude comes first: swap the two"
 MENDED_BY_GCJ = "convert to WGS84: `citywhistle city import --from gcj02`"
 
 
-def check_draft(draft: Draft) -> None:
-    """Note everything in a draft that does not fit together."""
+def check_draft(draft: Draft, *, placed: bool = True) -> None:
+    """Note everything in a draft that does not fit together; positions only where the city's centre is known."""
     check_areas(draft)
     check_nodes(draft)
     check_devices(draft)
     check_permits(draft)
     check_neighbours(draft)
     check_departments(draft)
-    if check_positions(draft):
+    if placed and check_positions(draft):
         check_streets(draft)
 
 

@@ -42,6 +42,8 @@ PERMIT_COLUMNS = (
     Column("start_hour"), Column("end_hour"), Column("valid_from"), Column("valid_to"), Column("corridor_m", "50"),
 )  # fmt: skip
 NEIGHBOUR_COLUMNS = (Column("cell"), Column("neighbours"))
+HEAD_TEXTS = ("name", "name_zh", "name_local", "adcode", "timezone", "attribution")
+HEAD_KEYS = ("format", *HEAD_TEXTS, "coordinates", "centre")
 
 NAME_FIX = "1-64 letters a-z, digits and _ . : - ; a letter or digit first"
 CODE16 = re.compile(r"\d{16}\Z", re.ASCII)
@@ -62,9 +64,7 @@ def read_city(path: str | Path) -> tuple[CityFiles | None, list[CityFileError]]:
             "name a directory with a city.toml; `citywhistle city build` makes one",
         )
         return None, draft.problems.all()
-    read_head(draft)
-    if draft.problems:
-        return None, draft.problems.all()
+    placed = read_head(draft)
     read_areas(draft)
     read_nodes(draft)
     read_devices(draft)
@@ -72,7 +72,7 @@ def read_city(path: str | Path) -> tuple[CityFiles | None, list[CityFileError]]:
     read_permits(draft)
     read_neighbours(draft)
     draft.calendars, draft.departments = read_departments(draft.directory / "departments.toml", draft.problems)
-    check_draft(draft)
+    check_draft(draft, placed=placed)
     if draft.problems:
         return None, draft.problems.all()
     return finish(draft), []
@@ -88,7 +88,7 @@ def finish(draft: Draft) -> CityFiles:
         permits=tuple(draft.permits.values()), departments=tuple(draft.departments.values()),
         neighbours=draft.neighbours, routes=draft.routes, roads=tuple(draft.roads),
         tunnels=tuple(draft.tunnels), calendars=tuple(draft.calendars.values()),
-        basemap=basemap if basemap.exists() else None, basemap_sha256=_sha256(basemap) if basemap.exists() else "",
+        basemap=basemap if basemap.is_file() else None, basemap_sha256=_sha256(basemap) if basemap.is_file() else "",
         folder=draft.directory,
     )  # fmt: skip
 
@@ -98,19 +98,21 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def read_head(draft: Draft) -> None:
-    """city.toml: names, code, time zone, centre, attribution."""
+def read_head(draft: Draft) -> bool:
+    """city.toml: names, code, time zone, centre, attribution; whether it says where the city is."""
     path = draft.directory / "city.toml"
     told = read_toml(path, draft.problems)
     if told is None:
-        return
+        return False
 
     def wrong(key: str, problem: str, fix: str) -> None:
         draft.problems.say(path.name, key_line(path, key), problem, fix)
 
+    for key in sorted(told.keys() - set(HEAD_KEYS)):
+        wrong(key, f"unknown key {key[:60]!r}", f"known keys are: {', '.join(HEAD_KEYS)}")
     if told.get("format") != FORMAT:
         wrong("format", f"format is {told.get('format')!r}", f"this version reads `format = {FORMAT}`")
-    text = {key: told.get(key, "") for key in ("name", "name_zh", "name_local", "adcode", "timezone", "attribution")}
+    text = {key: told.get(key, "") for key in HEAD_TEXTS}
     for key, value in text.items():
         if not isinstance(value, str) or (not value.strip() and key in ("name", "adcode", "timezone")):
             wrong(key, f"{key} is missing or no text", f'write {key} = "..."')
@@ -135,6 +137,8 @@ def read_head(draft: Draft) -> None:
         wrong("centre", f"centre {centre} is not on the map", "longitude comes first: centre = [longitude, latitude]")
     else:
         draft.head = Head(centre=(float(centre[0]), float(centre[1])), **text)
+        return True
+    return False
 
 
 def read_areas(draft: Draft) -> None:

@@ -133,7 +133,7 @@ def _order(file: str, head: list[str], columns: tuple[Column, ...], problems: Pr
 def _cells(
     file: str, line: int, row: list[str], width: int, order: list[int], columns: tuple[Column, ...], problems: Problems
 ) -> list[str] | None:
-    if not row or (len(row) == 1 and not row[0].strip()):
+    if not any(cell.strip() for cell in row):  # spreadsheets leave lines of commas behind
         return None
     if len(row) != width:
         problems.say(file, line, f"{len(row)} cells where the heading has {width}", "one cell per column; quote commas")

@@ -10,10 +10,11 @@ from devices.faults.fault import Fault
 from devices.fleet.life import Life, Moment
 from devices.fleet.pole import DUSK_DEG, Pole
 from devices.fleet.thing import Thing
-from devices.fleet.truck import Truck
+from devices.fleet.truck import Job, Truck
 
 GROUPS = {"feeder": 3, "cabinet": 2, "area": 5, "cells": 3}  # least members that make such a fault worth having
 CONFOUNDERS = {name for name, fault in CATALOGUE.items() if fault.confounder}
+LOOK_MS = 600_000  # how often hours are compared over a fault's time
 WET_MM = 0.1  # of rain, for a leak that comes with it
 ON_THE_WAY = ("cover_open", "overload", "speeding", "off_route", "illegal_dumping", "phantom_trip")
 
@@ -100,3 +101,25 @@ def _truck(truck: Truck, name: str, now: Moment) -> bool:
     if name == "unpermitted_loading":
         return truck.phase == "empty" and 0.2 < done < 0.6
     return truck.moving and done < 0.7
+
+
+def contradicts(fault: Fault, thing: Thing, life: Life) -> str:
+    """Why a violation of a permit would be none, with what to do; empty where it is one. A scenario that orders such
+    a thing would have a label for what never happens."""
+    if not isinstance(thing, Truck) or fault.type not in ("no_permit", "outside_hours"):
+        return ""
+    job = thing.job
+    if fault.type == "no_permit":
+        if job is not None:
+            return "a permit names it (name a truck that stands in no line of permits.csv)"
+        return "" if thing.stray is not None else "there is no route to drive (add permits with routes)"
+    if job is None:
+        return "no permit names it, so it has no hours (name a truck of permits.csv, or write no_permit)"
+    times = (*range(fault.start_ms, fault.end_ms, LOOK_MS), fault.end_ms)
+    if not all(_allowed(job, life.at(t_ms)) for t_ms in times):
+        return ""
+    return f"its permit is open then, {job.start_hour:g} to {job.end_hour:g} (name another truck, or another time)"
+
+
+def _allowed(job: Job, now: Moment) -> bool:
+    return job.valid_from <= now.date <= job.valid_to and job.open(now.hour)

@@ -22,7 +22,7 @@ from devices.fleet.calendar import NEVER, Calendar
 from devices.fleet.cell import Cell
 from devices.fleet.chance import bits
 from devices.fleet.choice import candidates as befallable
-from devices.fleet.choice import happens_on_the_way
+from devices.fleet.choice import contradicts, happens_on_the_way
 from devices.fleet.feeder import Feeder
 from devices.fleet.gateway import Gateway
 from devices.fleet.life import Life, days_off, extra_days
@@ -96,15 +96,26 @@ class Fleet:
         self._serial = 0
         self._labelled: set[Fault] = set()
         scenario = scenario or Scenario()
-        for fault in scenario.faults:
-            try:
-                self.inject(fault)
-            except DeviceError as error:
-                raise DeviceError(f"{scenario.lines.get(fault, 'scenario')}: {error}") from error
+        self._take(scenario)
         self._plan: Plan | None = None
         if scenario.random is not None:
             self._plan = Plan(scenario.random, f"{seed} {turn}", start_ms, self._opens)
         self._start(warm)
+
+    def _take(self, scenario: Scenario) -> None:
+        """Take in a scenario's faults. Raises DeviceError with a line for each that cannot happen."""
+        wrong = []
+        for fault in scenario.faults:
+            thing = self.things.get(fault.subject)
+            reason = contradicts(fault, thing, self.life) if thing is not None else ""
+            try:
+                if reason:
+                    raise DeviceError(f"{fault.type} cannot befall {fault.subject!r}: {reason}")
+                self.inject(fault)
+            except DeviceError as error:
+                wrong.append(f"{scenario.lines.get(fault, 'scenario')}: {error}")
+        if wrong:
+            raise DeviceError("\n".join(wrong))
 
     def _start(self, warm: bool) -> None:
         trucks = [thing for thing in self._index if isinstance(thing, Truck)]

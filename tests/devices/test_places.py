@@ -188,6 +188,33 @@ def test_all_mistakes_are_listed(city: Path) -> None:
     assert any("more" in note for note in caught.value.__notes__)
 
 
+def test_mistakes_beside_one_of_city_toml_are_listed_too(city: Path) -> None:
+    """A time zone or a centre that is wrong hides nothing that is wrong elsewhere."""
+    change(city, "permits.csv", "20,6", "20,25")
+    change(city, "city.toml", "Asia/Shanghai", "Asia/Shanghi")
+    assert {p.file for p in check_city(city)} == {"city.toml", "permits.csv"}
+    change(city, "city.toml", "centre = [", "center = [")
+    told = [str(p) for p in check_city(city)]
+    assert len(told) == 4, told
+    assert "unknown key 'center' (known keys are: format, name" in told[0]
+    (city / "city.toml").unlink()
+    assert {p.file for p in check_city(city)} == {"city.toml", "permits.csv"}
+
+
+def test_lines_of_commas_alone_are_no_lines(city: Path) -> None:
+    """A spreadsheet that once held more lines leaves such behind, of any width."""
+    for file, commas in (("devices.csv", 16), ("neighbours.csv", 1), ("areas.csv", 1)):
+        path = city / file
+        path.write_text(path.read_text(encoding="utf-8") + "," * commas + "\n ,\n", encoding="utf-8")
+    assert check_city(city) == []
+
+
+def test_a_folder_in_the_place_of_the_base_map_is_no_base_map(city: Path) -> None:
+    """It is named by the command; here it is no crash."""
+    (city / "basemap.geojson.gz").mkdir()
+    assert load_city(city).basemap is None
+
+
 @pytest.mark.parametrize("file", ["city.toml", "areas.csv", "nodes.csv", "devices.csv", "departments.toml"])
 def test_a_missing_file_is_named(city: Path, file: str) -> None:
     """Each file that a city cannot do without is missed by name."""

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 
 from twin.city import City
+from twin.deliver.lists import Standing
 from twin.query.desk import Moved, Row
 from twin.records import F64, I32, I64, Case
 from twin.tick import Ticked, World
@@ -115,8 +116,8 @@ class Picture:
                 self.state[changed].tolist(),
             )
 
-    def restore(self, world: World, cases: Iterable[Case]) -> None:
-        """Take over a world that was restored: who was heard, where things are, what is open."""
+    def restore(self, world: World, cases: Iterable[Case | Standing]) -> None:
+        """Take over a world that was restored: who was heard, where things are, what is open (under a cause too)."""
         with self._lock:
             self.version += 1
             for kind, model in world.models.items():
@@ -165,7 +166,7 @@ class Picture:
             self.lon[where], self.lat[where] = lon[there], lat[there]
             self._version[where] = self.version
 
-    def _take(self, case: Case) -> set[int]:
+    def _take(self, case: Case | Standing) -> set[int]:
         at = self._index.get(case.subject)
         if at is None:
             return set()
@@ -201,7 +202,7 @@ class Picture:
             self._version[at] = self.version
 
 
-def _lends(case: Case) -> int:
+def _lends(case: Case | Standing) -> int:
     if case.type == "device_silent":
         return SILENT
     return URGENT if case.severity >= URGENT_FROM else CASE

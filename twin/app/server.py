@@ -254,7 +254,7 @@ class Server:
         LOG.info("restored to entry %d by %d ticks in %.1f s", self.heart.position, ticks, time.monotonic() - began)
         if self.cases.differences:
             LOG.warning("%d steps differ from what is recorded; the record stands", self.cases.differences)
-        self.picture.restore(restored.world, self.cases.cases(limit=10_000))
+        self.picture.restore(restored.world, self.cases.standing())
         self._journal_rules()
 
     def _pace(self) -> None:

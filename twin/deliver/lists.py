@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Engine, Table, and_, func, or_, select
 
@@ -24,6 +24,16 @@ class Queued:
 
     queue: int
     delivery: Delivery
+
+
+class Standing(NamedTuple):
+    """An open case as the map needs it: whose trouble it is, and how bad."""
+
+    id: str
+    type: str
+    subject: str
+    state: str
+    severity: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +120,13 @@ class Lists:
             )  # fmt: skip
             found += self._read_cases(query.order_by(CASES.c.id.desc()).limit(_bound(limit)))
         return sorted(found, key=lambda one: one.id, reverse=True)[:limit]
+
+    def standing(self) -> Iterator[Standing]:
+        """Every open case, those under a cause too."""
+        query = select(*(CASES.c[name] for name in Standing._fields)).where(CASES.c.open.is_(True))
+        with self._engine.connect() as connection:
+            for row in connection.execute(query):
+                yield Standing(*row)
 
     def case(self, case: str) -> Case | None:
         """One case; None where there is none of that id."""

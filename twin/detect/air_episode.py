@@ -107,7 +107,7 @@ class AirEpisode:
             high=limit,
             detector=TYPE,
             en=f"{code}: {en if active else 'air below the limit again'}",
-            zh=f"{code}:{zh if active else '空气质量已恢复'}",
+            zh=f"{code}：{zh if active else '空气质量已恢复'}",
             evidence={"children": children, "poles": len(heard)} if active else {},
         )
 

@@ -107,7 +107,7 @@ class Backhaul:
             past=past,
             detector="backhaul",
             en=f"{subject}: {en}",
-            zh=f"{subject}:{zh}",
+            zh=f"{subject}：{zh}",
             evidence=evidence,
         )
 

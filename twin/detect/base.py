@@ -277,7 +277,7 @@ class Rule(Spending):
             past=bool(frame.past[i]),
             detector=self.type,
             en=f"{device}: {en}",
-            zh=f"{device}:{zh}",
+            zh=f"{device}：{zh}",
         )
         return replace(base, **more)
 

@@ -250,7 +250,7 @@ class Behaviour:
         device = self.city.registry.device(*key)
         t = int(s.t[i])
         return Finding("behaviour", device, False, t, t, detector="behaviour", en=f"{device}: behaves as usual again",
-                       zh=f"{device}:行为已恢复常态")  # fmt: skip
+                       zh=f"{device}：行为已恢复常态")  # fmt: skip
 
     def _tell(self, frame: Frame, reading: int, s: Samples, i: int) -> Finding:
         device = self.city.registry.device(frame.kind, int(s.row[i]))
@@ -281,7 +281,7 @@ class Behaviour:
             detector="behaviour",
             en=f"{device}: {quantity.en} reads {reads}, far {sign} the {number(expected)}"
             f" ± {number(width)} usual at this hour{others}",
-            zh=f"{device}:{quantity.zh}为{reads_zh},此时段通常为{number(expected)}±{number(width)},"
+            zh=f"{device}：{quantity.zh}为{reads_zh},此时段通常为{number(expected)}±{number(width)},"
             f"明显{sign_zh}{others_zh}",
             evidence={"sigmas": round(z, 1), "step": s is frame.steps},
         )

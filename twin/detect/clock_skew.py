@@ -123,7 +123,7 @@ class ClockSkew:
             expected=0.0,
             detector="clock_skew",
             en=f"{device}: {texts[0]}",
-            zh=f"{device}:{texts[1]}",
+            zh=f"{device}：{texts[1]}",
             evidence={"offset_s": round(offset / 1000.0, 1)},
         )
 

@@ -77,7 +77,7 @@ class Nights(Spending):
             past=past,
             detector=self.name,
             en=f"{device}: {en}",
-            zh=f"{device}:{zh}",
+            zh=f"{device}：{zh}",
             **more,
         )
 

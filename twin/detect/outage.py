@@ -216,7 +216,7 @@ class Outage:
             severity=int(self._params(type_, subject, moment).get("severity", 3)),
             detector="outage",
             en=f"{subject}: {en}, {detail[0]}",
-            zh=f"{subject}:{zh},{detail[1]}",
+            zh=f"{subject}：{zh},{detail[1]}",
             evidence={"children": children, "silent": len(children), "members": turn.members} if turn.active else {},
         )
 
@@ -265,7 +265,7 @@ class Outage:
             severity=int(self._params(type_, device, moment).get("severity", 2)),
             detector="outage",
             en=f"{device}: {texts[0]}",
-            zh=f"{device}:{texts[1]}",
+            zh=f"{device}：{texts[1]}",
             evidence=evidence,
         )
 

@@ -123,7 +123,7 @@ class OutsideHours(_LadenTrip):
             frame,
             i,
             f"moving at {hour} with {tonnes} t of load; its permit allows {allowed}",
-            f"{hour}载重{tonnes}吨行驶,处置证核准时段为{allowed}",
+            f"载重{tonnes}吨于{hour}行驶,处置证核准时段为{allowed}",
             observed=float(frame.known["grossWeight"][i]),
             evidence={"hour": hour, "permit_hours": allowed, "speed_kmh": float(frame.known["speed"][i])},
         )

@@ -199,7 +199,7 @@ class PhantomTrip(Rule):
             type=self.type, subject=site, active=bad, at_ms=moment.now_ms, since_ms=moment.now_ms,
             severity=int(p.get("severity", 2)), quantity="grossWeight", observed=arrived, expected=left,
             low=(1.0 - float(p["balance_share"])) * left, high=left, detector=self.type,
-            en=f"{site}: {en}", zh=f"{site}:{zh}",
+            en=f"{site}: {en}", zh=f"{site}：{zh}",
             evidence={"left_kg": round(left), "arrived_kg": round(arrived), "trips": int(trips)},
         )  # fmt: skip
 

@@ -208,7 +208,7 @@ class Sensors:
             detector="sensors",
             en=f"{device}: {quantity.en} {en}{detail}: it reads {reads} where its neighbours "
             f"({number(around)}) and its other channels imply {number(expected)}",
-            zh=f"{device}:{quantity.zh}{zh}{detail_zh}:读数{reads_zh},"
+            zh=f"{device}：{quantity.zh}{zh}{detail_zh}:读数{reads_zh},"
             f"周边中位{number(around)},推算应为{number(expected)}",
             evidence={"peers": len(near), "peers_median": round(around, 2), "ratio": round(one.ratio, 2)},
         )
@@ -217,7 +217,7 @@ class Sensors:
         device = self.city.registry.device(KIND, row)
         t = (self.hour + 1) * HOUR_MS
         return Finding(type_, device, False, t, t, detector="sensors", en=f"{device}: reads like its neighbours again",
-                       zh=f"{device}:读数已与周边一致")  # fmt: skip
+                       zh=f"{device}：读数已与周边一致")  # fmt: skip
 
     def sweep(self, moment: Moment) -> list[Finding]:
         del moment

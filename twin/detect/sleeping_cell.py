@@ -112,7 +112,7 @@ class SleepingCell(Spending):
             past=bool(frame.past[s.reading[i]]),
             detector=TYPE,
             en=f"{device}: {en}",
-            zh=f"{device}:{zh}",
+            zh=f"{device}：{zh}",
             evidence={"sum": round(float(self.a["sum"][row]), 1), "neighbours_z": round(around, 2)} if active else {},
         )
 

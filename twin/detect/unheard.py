@@ -320,7 +320,7 @@ class Unheard:
     def _end(type_: str, subject: str, moment: Moment, en: str, zh: str) -> Finding:
         now_ms = moment.now_ms
         return Finding(type_, subject, active=False, at_ms=now_ms, since_ms=now_ms, detector="unheard",
-                       en=f"{subject}: {en}", zh=f"{subject}:{zh}")  # fmt: skip
+                       en=f"{subject}: {en}", zh=f"{subject}：{zh}")  # fmt: skip
 
     # ---- memory ------------------------------------------------------------------------------------------------
 

@@ -571,6 +571,31 @@ def test_what_cannot_happen_in_this_city_is_named_by_line(
     assert says in str(caught.value)
 
 
+def test_a_violation_that_would_be_none_is_refused_with_every_such_line(tmp_path: Path) -> None:
+    """A permit that is open, a truck that has one or has none: a label for it would be untrue."""
+    night, day = "truck-007", "truck-001"  # their permits are for 19 to 7 and 6 to 20
+    named = {truck for permit in city().permits for truck in permit.trucks}
+    without = next(d.id for d in city().devices if d.kind == "truck" and d.id not in named)
+    path = tmp_path / "s.toml"
+
+    def write(*faults: tuple[str, str, int]) -> Scenario:
+        path.write_text("".join(f'[[fault]]\ntype = "{name}"\nsubject = "{subject}"\nstart_s = {start_s}\n'
+                                for name, subject, start_s in faults))  # fmt: skip
+        return read_scenario(path, at(22), "Europe/Helsinki")
+
+    wrong = write(("outside_hours", night, 60), ("no_permit", day, 60), ("outside_hours", without, 60))
+    with pytest.raises(DeviceError) as caught:
+        Fleet(city(), 7, at(22), scenario=wrong)
+    told = str(caught.value).split("\n")
+    assert [line.split(": ")[0] for line in told] == [f"{path}:3", f"{path}:7", f"{path}:11"]
+    reasons = ("permit is open then, 19 to 7", "a permit names it", "no permit names it")
+    for line, says in zip(told, reasons, strict=True):
+        assert says in line
+        assert "(name " in line
+    fine = write(("outside_hours", day, 60), ("no_permit", without, 60), ("outside_hours", night, 9 * 3600 - 300))
+    Fleet(city(), 7, at(22), scenario=fine)  # the last begins within its hours, and lasts beyond them
+
+
 def test_a_sensor_fault_without_a_quantity_takes_one_that_is_measured() -> None:
     """The first of those usual for its kind; a pole without an air sensor has a noise meter or nothing."""
     start = at(22)

@@ -7,6 +7,7 @@ from typing import Any
 
 from tests.twin.tick.town import NIGHT_MS, Day, said, town
 from twin.app.picture import CASE, FINE, ODD, SILENT, UNSEEN, URGENT, Picture
+from twin.deliver.lists import Standing
 from twin.records import Case, Changes, Finding
 from twin.tick import Ticked
 
@@ -90,3 +91,16 @@ def test_a_restored_picture_is_the_one_before() -> None:
     fresh.restore(watched.day.world, [CASE_OF_POLE])
     assert fresh.rows() == watched.picture.rows()
     assert len(fresh.moved(0).index) == len(fresh.rows())
+
+
+def test_a_restored_picture_shows_what_is_silent_under_a_cause() -> None:
+    """A pole whose feeder tripped is no less silent for a server that was started again."""
+    watched = Watched()
+    ticked = watched.day.say("pole", "pole-1", voltage=230.0)
+    watched.picture.update(watched.day.world, ticked, watched.day.now)
+    child = replace(CASE_OF_POLE, type="device_silent", state="filed", parent="CW-0")
+    watched.take(child)
+    fresh = Picture(watched.day.city)
+    fresh.restore(watched.day.world, [Standing(child.id, child.type, child.subject, child.state, child.severity)])
+    assert fresh.rows() == watched.picture.rows()
+    assert watched.state("pole-1") == SILENT

@@ -278,6 +278,15 @@ def test_who_was_told_has_the_case_in_its_list(target: str) -> None:
     again.close()
 
 
+def test_what_stands_is_every_open_case_with_those_under_a_cause(target: str, story: Story) -> None:
+    """What a map that starts anew shows is what the ledger holds open: a feeder's silent poles too."""
+    with closing(recorded(target, story)) as cases:
+        told = {tuple(one) for one in cases.standing()}
+    wanted = {(c.id, c.type, c.subject, c.state, c.severity) for c in story.ledger.open_cases()}
+    assert told == wanted
+    assert sum(1 for one in told if one[1] == "device_silent") == 30
+
+
 def test_what_no_database_could_hold_is_made_harmless(target: str, story: Story) -> None:
     """A NUL outside of JSON and half of a surrogate pair are recorded as something else, and the chain holds."""
     cases = Cases(target)

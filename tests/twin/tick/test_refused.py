@@ -48,7 +48,7 @@ def test_a_device_that_is_refused_is_said_to_speak() -> None:
     (found,) = day.found
     assert found.en.startswith("pole-0: speaks, but every reading is refused, ")
     assert " as in a wrong unit; the last good one came" in found.en
-    assert found.zh.startswith("pole-0:仍在上报,但读数全部被拒收,")
+    assert found.zh.startswith("pole-0：仍在上报,但读数全部被拒收,")
     assert "因单位不符" in found.zh
     assert found.evidence["refused"]["unit"] > found.evidence["refused"]["range"] > 0
     day.every(1, 60, talk(day))
