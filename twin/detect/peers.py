@@ -26,11 +26,14 @@ YOUNG = 30.0
 SETTLED = 100.0  # rounds before means over many rounds teach their own usual size
 LEAST_NEIGHBOURS = 3
 QUARTERS = 4
+ZERO_USUAL = 0.02  # a channel that reads zero this often says nothing by it
+ZERO_MEMORY = 4000.0  # rounds
+ZERO_WEIGHT = 0.1  # of ln(ZERO_USUAL / p(zero)) in the evidence of a dropout
 
 _PLAIN = ("count", "level", "q_r", "q_z", "q_u", "q_v", "q_24", "q_72", "q_8", "q_36", "m_24", "m_72", "m_8", "m_36",
           "prev_z", "prev_v", "prev_x", "lag_z", "var_z", "lag_v", "var_v", "run", "run_sum", "low",
-          "high")  # fmt: skip
-_ZERO = {"count", "m_24", "m_72", "m_8", "m_36", "lag_z", "var_z", "lag_v", "var_v", "run", "run_sum"}
+          "high", "zero", "zero_sum")  # fmt: skip
+_ZERO = {"count", "m_24", "m_72", "m_8", "m_36", "lag_z", "var_z", "lag_v", "var_v", "run", "run_sum", "zero_sum"}
 
 
 def running_median(q: F64, size: F64, count: F64) -> F64:
@@ -101,6 +104,7 @@ class Peers:
         evidence[0] = np.sqrt(u_scaled * v_scaled)
         self._shifts(z, told, evidence)
         self._noises(u_scaled, told, evidence)
+        evidence[4] += self._zeros(x, told)
         evidence[5] = self._stuck(x, told, u_scaled)
         evidence[:, ~(ready & told)] = np.nan
         self._learn(x, r, z, z0, plain, u, v, told, hour)
@@ -168,6 +172,19 @@ class Peers:
             evidence[place] = a[mean] / a[q]
             good &= a["count"] >= SETTLED
             a[q] = running_median(a[q], np.where(good, a[mean], np.nan), a["count"] - SETTLED)
+
+    def _zeros(self, x: F64, told: NDArray[np.bool_]) -> F64:
+        """Zeros of a concentration that hardly ever reads zero: sum of ln(usual / p(zero)) over about a day. Where air
+        is clean a zero is too near to what is expected for any residual; what gives it away is that it is one."""
+        a = self.a
+        chance = np.where(np.isnan(a["zero"]), 2.5 * ZERO_USUAL, a["zero"])
+        none = told & self.log & (x <= 0.0)
+        news = np.where(none, np.maximum(0.0, np.log(ZERO_USUAL / (chance + 1.0 / ZERO_MEMORY))), 0.0)
+        unsaid = np.where(a["zero_sum"] < 10.0, 1.0, 0.2)  # what goes on is learnt, but not at once
+        rate = np.maximum(1.0 / ZERO_MEMORY, 1.0 / (a["count"] + 20.0)) * unsaid
+        a["zero"] = np.where(told, chance + rate * (none - chance), chance)
+        a["zero_sum"] = np.where(told, a["zero_sum"] * (1.0 - 1.0 / HOURS) + news, a["zero_sum"])
+        return ZERO_WEIGHT * a["zero_sum"]
 
     def _stuck(self, x: F64, told: NDArray[np.bool_], u: F64) -> F64:
         """Sum over a run of equal values of -ln p(repeat), p learnt by quarter of the own range."""
@@ -254,7 +271,8 @@ class Peers:
     def load(self, told: Mapping[str, Any]) -> None:
         """Take over what was dumped; the devices are the same."""
         for n in _PLAIN:
-            self.a[n] = told["plain"][n].copy()
+            if n in told["plain"]:  # older checkpoints know nothing of zeros
+                self.a[n] = told["plain"][n].copy()
         for n in ("table", "visits", "around", "repeats", "moments", "omega"):
             setattr(self, n, told[n].copy())
         self.rounds = int(told["rounds"])
