@@ -194,15 +194,33 @@ def read_features(path: Path, problems: Problems, *, optional: bool = False) -> 
     if told.get("crs") is not None and "CRS84" not in json.dumps(told["crs"]) and "4326" not in json.dumps(told["crs"]):
         problems.say(path.name, 1, "another coordinate system than WGS84", "re-project to EPSG:4326, drop `crs`")
         return
+    lines: list[int] = []
     for number, feature in enumerate(told["features"], 1):
         geometry = feature.get("geometry") if isinstance(feature, dict) else None
         properties = feature.get("properties") if isinstance(feature, dict) else None
         if not isinstance(geometry, dict) or not isinstance(properties, dict):
-            problems.say(
-                path.name, 1, f"feature {number} has no geometry or no properties", "draw it again, or drop it"
-            )
+            lines = lines or feature_lines(text, len(told["features"]))
+            problem = f"feature {number} has no geometry or no properties"
+            problems.say(path.name, lines[number - 1], problem, "draw it again, or drop it")
             continue
         yield Feature(properties, str(geometry.get("type")), geometry.get("coordinates"), number)
+
+
+def feature_lines(text: str, count: int) -> list[int]:
+    """The lines on which a FeatureCollection's first `count` features begin; 1 for those that cannot be found."""
+    found: list[int] = []
+    decoder, between = json.JSONDecoder(), re.compile(r"\s*,\s*")
+    gap = re.search(r'"features"\s*:\s*\[\s*', text)
+    line, counted = 1, 0
+    while gap is not None and len(found) < count:
+        line, counted = line + text.count("\n", counted, gap.end()), gap.end()
+        found.append(line)
+        try:
+            _, end = decoder.raw_decode(text, gap.end())
+        except (ValueError, RecursionError):
+            break
+        gap = between.match(text, end)
+    return found + [1] * (count - len(found))
 
 
 def line_of(path: Path, key: str, value: str) -> int:

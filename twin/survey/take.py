@@ -17,7 +17,7 @@ from devices.cities import city_directory
 from devices.cities.geometry import in_ring, wgs84_of_bd09, wgs84_of_gcj02
 from devices.cities.load import check_city, load_city
 from devices.cities.read import DEVICE_COLUMNS, NODE_COLUMNS, read_attributes
-from devices.cities.tables import Problems, number, read_features, read_text
+from devices.cities.tables import Problems, feature_lines, number, read_features, read_text
 from devices.errors import CityFileError
 from devices.kinds import KINDS
 from devices.places import Area, CityFiles, Device, LonLat, Node
@@ -38,6 +38,7 @@ USUAL = {
     "area": ("area", "grid", "street", "district_code", "district"),
     "name": ("name", "title", "名称"),
 }
+NEAR_DEG = 2.0  # a position so far from the centre may be this city's
 RADIUS_M = {"site": 80.0, "disposal": 150.0, "company": 0.0}
 
 
@@ -85,8 +86,11 @@ def take(table: Path, city: Path, order: Import, out: Path | None = None, *, for
     rows = list(rows_of(table, problems))
     if not rows and not problems:
         problems.say(table.name, 1, "no rows", "is it the right file?")
+    said = len(problems.found)
     columns = columns_of(table.name, rows, order, problems) if rows else {}
-    after = added(before, table.name, rows, columns, order, problems) if not problems else before
+    after = before
+    if columns and len(problems.found) == said:  # what is wrong with other lines hides nothing
+        after = added(before, table.name, rows, columns, order, problems)
     if problems:
         raise Refused(problems.all())
     with new_directory(out or source, force=force or out is None) as aside:
@@ -103,16 +107,20 @@ def take(table: Path, city: Path, order: Import, out: Path | None = None, *, for
 def rows_of(table: Path, problems: Problems) -> Iterator[Row]:
     """Lines of a CSV table, or point features of a GeoJSON file with `lon` and `lat` put among their properties."""
     if table.suffix.lower() in (".geojson", ".json"):
-        for feature in read_features(table, problems):
+        features = list(read_features(table, problems))
+        text = read_text(table, Problems()) if features else ""
+        begins = feature_lines(text or "", features[-1].number) if features else []
+        for feature in features:
+            line = begins[feature.number - 1]
             at = feature.coordinates if feature.geometry == "Point" else None
             told = {
                 key: value if isinstance(value, str) else json.dumps(value) for key, value in feature.properties.items()
             }
             if not isinstance(at, list) or len(at) < 2:
                 problem = f"feature {feature.number} is no Point but {feature.geometry[:40]}"
-                problems.say(table.name, feature.number, problem, "export points (a polygon's middle will do)")
+                problems.say(table.name, line, problem, "export points (a polygon's middle will do)")
                 continue
-            yield Row(feature.number, {**told, "lon": str(at[0]), "lat": str(at[1])})
+            yield Row(line, {**told, "lon": str(at[0]), "lat": str(at[1])})
         return
     text = read_text(table, problems)
     lines = csv.DictReader(io.StringIO(text or ""), restkey="", strict=True)
@@ -160,6 +168,9 @@ def added(
             problems.say(file, row.line, f"id {name!r} is in the city already", "drop the line, or use --prefix")
         elif lon is None or lat is None:
             problems.say(file, row.line, f"{name}: position is no number", "write degrees as plain numbers")
+        elif _near(before, lat, lon) and not _near(before, lon, lat):
+            fix = "longitude comes first: swap the two, or name the columns by --lon and --lat"
+            problems.say(file, row.line, f"{name}: {lon}, {lat} has longitude and latitude swapped", fix)
         else:
             taken.add(name)
             at = DATUMS[order.datum](lon, lat)
@@ -173,6 +184,10 @@ def added(
             else:
                 devices.append(device_of(name, at, codes, row, order, serials, file, problems))
     return replace(before, nodes=(*before.nodes, *nodes), devices=(*before.devices, *devices))
+
+
+def _near(city: CityFiles, lon: float, lat: float) -> bool:
+    return abs(lon - city.centre[0]) < NEAR_DEG and abs(lat - city.centre[1]) < NEAR_DEG
 
 
 def highest_serials(devices: Sequence[Device]) -> dict[str, int]:

@@ -83,7 +83,7 @@ WRONG = [
     ("site", "id,lon,lat\nsite-1,121.5,31.2\n", 2, "in the city already"),
     ("site", "id,lon,lat\na,121.5,31.2\na,121.5,31.2\n", 3, "in the city already"),
     ("site", "id,lon,lat\na,east,31.2\n", 2, "no number"),
-    ("site", "id,lon,lat\na,31.2,121.5\n", 2, "lies in no area"),
+    ("site", "id,lon,lat\na,31.2,121.5\n", 2, "swapped"),
     ("site", "id,lon,lat\na b,121.5,31.2\n", 2, "cannot be used in topics"),
     ("site", "id,lon,lat\na,121.5\n", 2, "cells"),
     ("site", "key,lon,lat\na,121.5,31.2\n", 1, "no column for id"),
@@ -107,6 +107,27 @@ def test_wrong_rows_are_named_and_nothing_changes(
     assert not line or fitting[0].line == line
     assert {path.name: path.read_bytes() for path in city.iterdir()} == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["small", "t.csv"]
+
+
+def test_every_wrong_feature_and_line_is_named_at_once(city: Path, tmp_path: Path) -> None:
+    """What has no shape hides nothing that is wrong with another, and each stands on the line where it is written."""
+
+    def feature(name: str, geometry: str) -> str:
+        properties = f'{{"id": "{name}", "area": "310101001"}}'
+        return f'{{"type": "Feature",\n  "properties": {properties},\n  "geometry": {geometry}}}'
+
+    point = '{"type": "Point", "coordinates": [121.5, 31.2]}'
+    features = (feature("p1", point), feature("p2", "null"), feature("p 3", point), feature("p1", point),
+                feature("p4", '{"type": "LineString", "coordinates": [[121.5, 31.2], [121.5, 31.3]]}'))  # fmt: skip
+    text = '{"type": "FeatureCollection", "features": [\n' + ",\n".join(features) + "]}"
+    with pytest.raises(Refused) as caught:
+        take(table(tmp_path / "t.geojson", text), city, Import("pole"))
+    assert sorted(p.line for p in caught.value.problems) == [5, 8, 11, 14], [str(p) for p in caught.value.problems]
+    text = "id,lon,lat,area\ns1,121.5\ns 2,121.5,31.2,310101001\ns3,x,31.2,310101001\ns4,31.2,121.5,310101001\n"
+    with pytest.raises(Refused) as caught:
+        take(table(tmp_path / "t.csv", text), city, Import("site"))
+    assert [p.line for p in caught.value.problems] == [2, 3, 4, 5]
+    assert "swapped" in caught.value.problems[-1].problem
 
 
 def test_unknown_sorts_and_datums_are_refused(city: Path, tmp_path: Path) -> None:
