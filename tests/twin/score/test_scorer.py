@@ -271,3 +271,10 @@ def test_a_column_that_hardly_speaks_waits_for_a_few_values() -> None:
     assert (told.columns[:350, 1] == 0.0).all()
     assert (told.columns[:, 1] >= 4.0).sum() == 0
     assert told.columns[2000:, 1].max() > 0.0
+
+
+def test_a_new_fit_is_no_news() -> None:
+    """A column of rare ones that is calm for long is no calmer than ever only because its scale was learnt anew."""
+    rng = np.random.default_rng(303)
+    x = np.c_[np.round(rng.normal(100, 3, (5000, 3)), 1), rng.poisson(2, (5000, 3)), rng.random((5000, 3)) < 0.01]
+    assert (Scorer(9).score(x).rarity[200:] >= 4.0).mean() < 0.002
