@@ -253,6 +253,8 @@ def export_(
     if kind not in KINDS:
         raise fail(f"there is no kind {kind!r}; the kinds are {', '.join(KINDS)}", 2)
     span = instant(start, 0), instant(end, 2**62)
+    if span[0] >= span[1]:
+        raise fail(f"--from {start or '1970'} must come before --to {end}; nothing was written", 2)
     try:
         with told_progress(as_json) as progress, readable(config) as (store, rows):
             bar = progress.add_task(f"writing {out}", total=1.0)

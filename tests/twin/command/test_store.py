@@ -128,10 +128,12 @@ def test_what_cannot_be_done_is_said(config: Path, tmp_path: Path) -> None:
         (("store", "restore", str(tmp_path / "odd"), "--yes"), "no whole backup"),
         (("store", "backup", str(tmp_path / "odd")), "is there already"),
         (("export", "lamp", "--out", "x.csv"), "the kinds are"),
+        (("export", "pole", "--out", str(tmp_path / "x.csv"), "--from", "2026-11-02", "--to", "2026-11-01"), "before"),
     ):
         code, told = call(config, *words)
         assert code != 0
         assert said in told
+    assert not (tmp_path / "x.csv").exists()
     text = config.read_text().replace('kind = "embedded"', 'kind = "influxdb"')
     config.write_text(text)
     for words in (("store", "info"), ("export", "pole", "--out", "x.csv"), ("store", "backup", str(tmp_path / "c"))):
