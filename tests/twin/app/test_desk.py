@@ -9,7 +9,7 @@ import json
 import math
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -100,7 +100,8 @@ def test_the_city_and_its_devices(face: Face) -> None:
     assert [case.type for case in told["cases"]] == ["leakage"]
     assert next(row.state for row in rows if row.id == "pole-0001") == 3
     assert face.desk.device("nobody") is None
-    json.dumps({**told, "cases": []}, allow_nan=False)
+    assert told["account"].device == "pole-0001"
+    json.dumps({**told, "cases": [], "account": asdict(told["account"])}, allow_nan=False)
 
 
 def test_a_series(face: Face) -> None:
