@@ -592,6 +592,9 @@ def test_a_violation_that_would_be_none_is_refused_with_every_such_line(tmp_path
     for line, says in zip(told, reasons, strict=True):
         assert says in line
         assert "(name " in line
+    later = Fleet(city(), 7, at(22), scenario=wrong, turn=1)  # the city goes on: it starts all the same
+    list(later.until(at(22) + 120_000))
+    assert not later.active
     fine = write(("outside_hours", day, 60), ("no_permit", without, 60), ("outside_hours", night, 9 * 3600 - 300))
     Fleet(city(), 7, at(22), scenario=fine)  # the last begins within its hours, and lasts beyond them
 
