@@ -175,11 +175,13 @@ class Peers:
 
     def _zeros(self, x: F64, told: NDArray[np.bool_]) -> F64:
         """Zeros of a concentration that hardly ever reads zero: sum of ln(usual / p(zero)) over about a day. Where air
-        is clean a zero is too near to what is expected for any residual; what gives it away is that it is one."""
+        is clean a zero is too near to what is expected for any residual; what gives it away is that it is one, and
+        that no neighbour reads zero too."""
         a = self.a
         chance = np.where(np.isnan(a["zero"]), 2.5 * ZERO_USUAL, a["zero"])
         none = told & self.log & (x <= 0.0)
-        news = np.where(none, np.maximum(0.0, np.log(ZERO_USUAL / (chance + 1.0 / ZERO_MEMORY))), 0.0)
+        alone = none & ~(none[:, np.maximum(self.near, 0)] & (self.near >= 0)).any(axis=2)
+        news = np.where(alone, np.maximum(0.0, np.log(ZERO_USUAL / (chance + 1.0 / ZERO_MEMORY))), 0.0)
         unsaid = np.where(a["zero_sum"] < 10.0, 1.0, 0.2)  # what goes on is learnt, but not at once
         rate = np.maximum(1.0 / ZERO_MEMORY, 1.0 / (a["count"] + 20.0)) * unsaid
         a["zero"] = np.where(told, chance + rate * (none - chance), chance)

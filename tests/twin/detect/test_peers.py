@@ -12,9 +12,9 @@ DROPOUT = EVIDENCE.index("dropout")
 NEAR = np.array([[j for j in range(6) if j != i] for i in range(6)], np.intp)
 
 
-def played(rounds: int, floor: float, dropout: float, offset: float = 5.0) -> tuple[Peers, F64]:
-    """Six clean channels of about 1 that say nothing below `floor`; the first reads zero in `dropout` of the last 48
-    rounds. The evidence of a dropout [rounds, P]."""
+def played(rounds: int, floor: float, dropout: float, offset: float = 5.0, who: slice = slice(1)) -> tuple[Peers, F64]:
+    """Six clean channels of about 1 that say nothing below `floor`; those of `who` (the first) read zero in `dropout`
+    of the last 48 rounds. The evidence of a dropout [rounds, P]."""
     peers = Peers(np.array([offset]), np.array([0.05]), NEAR)
     rng = np.random.default_rng(5)
     told = []
@@ -22,7 +22,7 @@ def played(rounds: int, floor: float, dropout: float, offset: float = 5.0) -> tu
         for n in range(rounds):
             x = np.maximum(np.round(rng.normal(1.0, 0.5) + rng.normal(0.0, 0.4, (1, 6)), 1), floor)
             if n >= rounds - 48 and rng.random() < dropout:
-                x[0, 0] = 0.0
+                x[0, who] = 0.0
             told.append(peers.score(x, n % 24)[DROPOUT, 0])
     return peers, np.array(told)
 
@@ -42,7 +42,13 @@ def test_zeros_of_a_channel_that_knows_them_are_none() -> None:
     assert told[-48:, 0].max() < 1.5 * told[-400:-48].max()
 
 
-def test_below_zero_is_nothing_special_where_differences_count() -> None:
+def test_zeros_of_all_are_the_air() -> None:
+    """On a night that takes the last ozone everybody reads zero for the first time: nobody's sensor is broken."""
+    peers, _ = played(900, 0.1, 0.4, who=slice(None))
+    assert not peers.a["zero_sum"].any()
+
+
+def test_zero_is_nothing_special_where_differences_count() -> None:
     """Of a temperature (no offset) zeros are learnt as any other value."""
     peers, _ = played(400, -50.0, 0.4, np.nan)
     assert not peers.a["zero_sum"].any()
