@@ -63,7 +63,7 @@ STORIES: dict[str, Story] = {
     "congestion": Story("cell", {"prbLoadDown": 96.0}, "congestion:cell-0", every_s=60, rounds=70),
     "coverage_loss": Story("cell", {"rsrp": -99.0}, "coverage_loss:cell-0", every_s=60, warm=400, rounds=30, noise=0.5),
     "interference": Story("cell", {"sinr": 6.0}, "interference:cell-0", every_s=60, warm=400, rounds=50, noise=0.5),
-    "access_failures": Story("cell", {"rrcSuccess": 80.0}, "access_failures:cell-0", every_s=60, rounds=30),
+    "access_failures": Story("cell", {"rrcSuccess": 92.0}, "access_failures:cell-0", every_s=60, rounds=30),
     "outside_hours": Story("truck", {"grossWeight": 30_000.0}, "outside_hours:truck-0", {}, DAY_MS, 5.0),
     "no_permit": Story("truck", {"grossWeight": 30_000.0}, "no_permit:truck-0", {}, NIGHT_MS + 8000 * DAY, 5.0),
     "overload": Story("truck", {"grossWeight": 36_000.0}, "overload:truck-0", every_s=5.0),

@@ -55,7 +55,7 @@ TABLE = (
     Row("cell_down", "cell", {"alarmState": 3.0}, {"alarmState": 4.0}, 30),
     Row("backhaul_down", "cell", {"backhaulUp": 1.0}, {"backhaulUp": 0.0}, 15, 5.0, flaps=True),
     Row("congestion", "cell", {"prbLoadDown": 84.0}, {"prbLoadDown": 86.0}, 1800, 60.0, 4600.0),
-    Row("access_failures", "cell", {"rrcSuccess": 94.0}, {"rrcSuccess": 91.0}, 900, 60.0),
+    Row("access_failures", "cell", {"rrcSuccess": 95.5}, {"rrcSuccess": 91.0}, 900, 60.0),
     Row("coverage_loss", "cell", {"txPower": 28.1}, {"txPower": 27.9}, 900, 60.0),
     Row("cell_overheated", "cell", {"temperature": 74.0}, {"temperature": 76.0}, 600, 60.0),
     Row("interference", "cell", {"sinr": 11.5}, {"sinr": 8.5}, 1800, 60.0, warm=400, noise={"sinr": 0.3, "rsrp": 0.5}),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from twin.city import City
+from twin.detect.access import AccessFailures
 from twin.detect.air_episode import AirEpisode
 from twin.detect.backhaul import Backhaul
 from twin.detect.base import Detector, Moment, Refusal
@@ -26,7 +27,7 @@ from twin.detect.outage import Outage
 from twin.detect.overload import Overload
 from twin.detect.permit import NoPermit, OutsideHours
 from twin.detect.phantom_trip import PhantomTrip
-from twin.detect.radio import AccessFailures, CoverageLoss, Interference
+from twin.detect.radio import CoverageLoss, Interference
 from twin.detect.rules import Rules, default_rules, parse_rules
 from twin.detect.sensors import Sensors
 from twin.detect.sleeping_cell import SleepingCell

@@ -1,4 +1,4 @@
-"""Radio of a cell against its own expectation: coverage or power lost, interference, failing access."""
+"""Radio of a cell against its own expectation: coverage or power lost, interference."""
 
 from __future__ import annotations
 
@@ -84,38 +84,4 @@ class Interference(Rule):
             f"信噪比{number(x)}dB,比平时低{number(short)}dB,而信号与负荷正常,疑似干扰",
             observed=x,
             expected=x + short,
-        )
-
-
-class AccessFailures(Rule):
-    """RRC or handover success certainly below `limit` %: even the upper end of its binomial error is."""
-
-    type = "access_failures"
-    kind = "cell"
-    trigger = ("rrcSuccess", "handoverSuccess")
-    quantity = "rrcSuccess"
-
-    def judge(self, frame: Frame, p: Mapping[str, Value]) -> tuple[Mask, Mask]:
-        bad = np.zeros(len(frame), bool)
-        good = np.zeros(len(frame), bool)
-        for success, attempts in (("rrcSuccess", "rrcAttempts"), ("handoverSuccess", "handoverAttempts")):
-            share, n = frame.known[success] / 100.0, np.maximum(frame.known[attempts], 1.0)
-            upper = share + 2.58 * np.sqrt(np.maximum(share * (1.0 - share), 0.25 / n) / n)  # 99 %, normal bound
-            bad |= (upper < p["limit"] / 100.0) & (n >= p["attempts"])
-            good |= share >= p["limit"] / 100.0
-        return bad, good & ~bad
-
-    def tell(self, frame: Frame, i: int, p: Mapping[str, Value]) -> Finding:
-        rrc, handover = float(frame.known["rrcSuccess"][i]), float(frame.known["handoverSuccess"][i])
-        name = "rrcSuccess" if not handover < rrc else "handoverSuccess"
-        worst = np.nanmin([rrc, handover])
-        what, what_zh = ("RRC", "RRC接入") if name == "rrcSuccess" else ("handover", "切换")
-        return self.finding(
-            frame,
-            i,
-            f"{what} success of {number(worst)} %, due are {number(p['limit'])} %",
-            f"{what_zh}成功率{number(worst)}%,低于{number(p['limit'])}%",
-            quantity=name,
-            observed=float(worst),
-            low=float(p["limit"]),
         )
