@@ -78,7 +78,7 @@ def _link(health: Mapping[str, Any]) -> Trouble | None:
 def _store(health: Mapping[str, Any]) -> Trouble | None:
     store = _part(health, "store")
     if store.get("up", True):
-        return _unreadable(store.get("unreadable"))
+        return _unreadable(store.get("unreadable")) or _skipped(store.get("skipped", 0))
     name, behind = store.get("name", "store"), store.get("behind", 0)
     return Trouble(
         "store", 2,
@@ -96,6 +96,17 @@ def _unreadable(files: Any) -> Trouble | None:
         f"{len(files)} files of the store cannot be read, what they held is missing in charts: {names}. Restore them "
         "from a backup and restart.",
         f"存储中有{len(files)}个文件无法读取，曲线缺少其中的数据：{names}。请从备份恢复后重启。",
+    )  # fmt: skip
+
+
+def _skipped(entries: int) -> Trouble | None:
+    if not entries:
+        return None
+    return Trouble(
+        "store", 1,
+        f"{entries} batches were trimmed from the journal before this store could take them: charts lack them, and the "
+        "account still counts their readings as stored.",
+        f"有{entries}批数据在存储接收之前已从日志中清除：曲线缺少这些数据，而对账仍将其计为已入库。",
     )  # fmt: skip
 
 

@@ -197,7 +197,7 @@ class FakeDesk:
         self.steps: dict[str, list[Transition]] = {}
         self.requests: dict[str, Case] = {}
         self.asked: list[tuple[str, str, str, str, dict[str, Any]]] = []  # verb, case, actor, reason, arguments
-        self.count = {"received": 128_400, "duplicate": 37, "late": 12, "missing": 3}
+        self.count = {"received": 128_400, "duplicate": 37, "late": 12, "missing": 3, "unstorable": 0}
         self.photos: dict[tuple[str, str], bytes] = {}
         self.rules_set: dict[str, Any] = {}
         self.policy_set: dict[str, Any] = {}
@@ -561,7 +561,7 @@ class FakeDesk:
         got = self.count["received"]
         return Account("", "", True, 0, got, got - 4, got - 60, self.count["duplicate"], self.count["late"], 5,
                        self.count["missing"], {"range": 212, "syntax": 4, "unknown_device": 1}, self.city_ms,
-                       self.city_ms, None)  # fmt: skip
+                       self.city_ms, None, unstorable=self.count["unstorable"])  # fmt: skip
 
     def accounts(self, *, after: str = "", limit: int = 200) -> Sequence[Account]:
         ids = sorted(self.index)

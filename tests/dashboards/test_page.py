@@ -314,11 +314,15 @@ def test_theme_and_large_text(page: Page) -> None:
     expect(page.locator("html")).to_have_attribute("data-theme", "light")
 
 
-def test_accounting_and_rejects(page: Page) -> None:
+def test_accounting_and_rejects(page: Page, desk: FakeDesk) -> None:
     """The strip tells the account by reason, and the rejected messages can be read as text, not run as code."""
     expect(page.locator("#strip")).to_contain_text("Rejected217")
     expect(page.locator("#strip")).to_contain_text("out of range 212")
     expect(page.locator("#strip")).to_contain_text("Out of order5")
+    expect(page.locator("#strip")).not_to_contain_text("Refused by the store")
+    desk.count["unstorable"] = 23
+    expect(page.locator("#strip")).to_contain_text("Refused by the store23")
+    expect(page.locator("#strip")).to_contain_text("Waiting33")
     page.locator("#rejects").click()
     expect(page.locator("#dialog")).to_contain_text("<script>alert(1)</script>")
     assert page.locator("#dialog script").count() == 0

@@ -80,6 +80,7 @@ def test_no_trouble() -> None:
         ({"ingest": {"stalled": "the disk fails"}}, "ingest", 3),
         ({"ingest": {"stalled": "no room"}, "journal": {"full": "no room"}}, "journal", 3),
         ({"store": {"name": "influxdb", "up": False, "behind": 3}}, "store", 2),
+        ({"store": {"name": "influxdb", "up": True, "behind": 0, "skipped": 3}}, "store", 1),
         ({"disk": {"low": True, "free_bytes": 5e6}}, "disk", 2),
         ({"tick": {"lag_ms": 60_000}}, "tick", 2),
         ({"tick": {"lag_ms": 60_000, "stalled": "case database: locked"}}, "tick", 3),

@@ -6,7 +6,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -16,6 +16,7 @@ from twin.ingest.ledger import Ledger, Tally
 from twin.journal import Journal
 from twin.query.desk import Account
 from twin.records import I64, Batch, Columns, Reject
+from twin.store.aside import Refusals
 
 RING = 500  # rejected messages kept readable
 FRESH_S = 0.5  # what waits for the store is counted at most this often
@@ -31,6 +32,7 @@ class Waiting:
     readings: int
     by_row: Mapping[str, I64]
     oldest_ms: int
+    refused: Refusals = field(default_factory=Refusals)  # by the store's server, for good
 
     def of(self, kind: str, row: int) -> int:
         """Readings of one device."""
@@ -41,9 +43,17 @@ class Waiting:
 class Accounts:
     """Reads the ledger; remembers the newest rejects. Any thread."""
 
-    def __init__(self, ledger: Ledger, registry: Registry, journal: Journal, stored: Callable[[], int]) -> None:
-        """`stored()`: number of the last entry that the store has."""
+    def __init__(
+        self,
+        ledger: Ledger,
+        registry: Registry,
+        journal: Journal,
+        stored: Callable[[], int],
+        refused: Callable[[], Refusals] = Refusals,
+    ) -> None:
+        """`stored()`: number of the last entry that the store has; `refused()`: what its server refused until now."""
         self._ledger, self._registry, self._journal, self._stored = ledger, registry, journal, stored
+        self._refused = refused
         self._lock = threading.Lock()
         self._ring: deque[Reject] = deque(maxlen=RING)
         self._waiting = Waiting(0, {}, 0)
@@ -66,7 +76,7 @@ class Accounts:
     def total(self) -> Account:
         """The account of all."""
         waiting = self.waiting()
-        return self._account("", self._ledger.total(), waiting.readings)
+        return self._account("", self._ledger.total(), waiting.readings, waiting.refused.total)
 
     def page(self, after: str, limit: int) -> Sequence[Account]:
         """Devices in the order of their ids."""
@@ -75,7 +85,9 @@ class Accounts:
 
     def of(self, kind: str, row: int, device: str) -> Account:
         """The account of one device."""
-        account = self._account(device, self._ledger.tally(kind, row), self.waiting().of(kind, row))
+        waiting = self.waiting()
+        refused = waiting.refused.of(kind, device)
+        account = self._account(device, self._ledger.tally(kind, row), waiting.of(kind, row), refused)
         return replace(account, mark=self._ledger.mark(kind, row, device))
 
     def waiting(self) -> Waiting:
@@ -109,7 +121,7 @@ class Accounts:
         self._oldest = {block: t for block, t in self._oldest.items() if block >= done}
         counted = {kind: counts.copy() for kind, counts in self._by_row.items()}
         readings = sum(int(counts.sum()) for counts in counted.values())
-        return Waiting(readings, counted, min(self._oldest.values(), default=0))
+        return Waiting(readings, counted, min(self._oldest.values(), default=0), self._refused())
 
     def _begin_anew(self, n: int) -> None:
         self._from = self._to = n
@@ -137,7 +149,7 @@ class Accounts:
         self._by_row[columns.kind] = counts
 
     @staticmethod
-    def _account(device: str, tally: Tally, waiting: int) -> Account:
+    def _account(device: str, tally: Tally, waiting: int, refused: int) -> Account:
         return Account(
             device=device,
             kind=tally.kind,
@@ -145,7 +157,7 @@ class Accounts:
             boot=tally.boot,
             received=tally.received,
             journalled=tally.journalled,
-            stored=max(0, tally.journalled - waiting),
+            stored=max(0, tally.journalled - waiting - refused),
             duplicate=tally.duplicate,
             late=tally.late,
             out_of_order=tally.out_of_order,
@@ -154,4 +166,5 @@ class Accounts:
             last_t_ms=tally.last_t_ms,
             last_arrived_ms=tally.last_arrived_ms,
             clock_offset_ms=tally.offset_ms,
+            unstorable=refused,
         )

@@ -428,6 +428,7 @@ class CityDesk:
                 "name": self.store.name,
                 "up": written.up,
                 "behind": written.behind,
+                "skipped": written.skipped,
                 "detail": written.error,
                 "unreadable": self.store.unreadable if isinstance(self.store, EmbeddedStore) else [],
             },

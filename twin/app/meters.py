@@ -35,7 +35,7 @@ def render(
     usage = resource.getrusage(resource.RUSAGE_SELF)
     readings = [
         ({"fate": name}, float(getattr(account, name)))
-        for name in ("received", "journalled", "stored", "duplicate", "late", "out_of_order", "missing")
+        for name in ("received", "journalled", "stored", "duplicate", "late", "out_of_order", "missing", "unstorable")
     ]
     counts = cases.counts()
     lines = [
@@ -50,6 +50,8 @@ def render(
                 [({}, bool(health["journal"]["full"]))]),
         *family("citywhistle_store_behind", "gauge", "Journal entries that the store has yet to keep.",
                 [({"store": health["store"]["name"]}, health["store"]["behind"])]),
+        *family("citywhistle_store_skipped", "gauge", "Journal entries that were trimmed before the store saw them.",
+                [({"store": health["store"]["name"]}, health["store"]["skipped"])]),
         *family("citywhistle_disk_free_bytes", "gauge", "Free bytes of the data directory's disk.",
                 [({}, health["disk"]["free_bytes"])]),
         *family("citywhistle_ticks_total", "counter", "Ticks since the start.", [({}, pulse.ticks)]),

@@ -72,9 +72,10 @@ from twin.query.register import Wish
 from twin.records import FLAG_EVENT, I32, Batch, Body, Columns, Delivery, Edit, Link, Outcome
 from twin.settings import Settings, read_secret
 from twin.store import Rows, keep_of, open_store
+from twin.store.aside import Refusals
 from twin.store.backup import back_up
 from twin.store.embedded import EmbeddedStore
-from twin.store.writer import StoreWriter
+from twin.store.writer import Refuses, StoreWriter
 from twin.tick import CityEdit, Moved, Ticked
 
 LOG = logging.getLogger(__name__)
@@ -221,7 +222,7 @@ class Server:
         )  # fmt: skip
         self.book = restored.book
         self._pace()
-        self.accounts = Accounts(self.book, self.city.registry, self.journal, self._stored)
+        self.accounts = Accounts(self.book, self.city.registry, self.journal, self._stored, self._refused)
         self.strangers = Strangers()
         self.counter = Counter(self._append, self._nudge)
         self.heart = Heart(
@@ -537,6 +538,9 @@ class Server:
 
     def _stored(self) -> int:
         return self.writer.state().sent
+
+    def _refused(self) -> Refusals:
+        return self.store.refused() if isinstance(self.store, Refuses) else Refusals()
 
     def _ticked(self, ticked: Ticked, n: int, now_ms: int) -> None:
         """(ticking thread) A tick was recorded: post, picture, answers to actions, checkpoint."""

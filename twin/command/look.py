@@ -36,7 +36,8 @@ def account(
     limit: int = typer.Option(100, min=1, max=1000, help="At most this many devices."),
     after: str = typer.Option("", help="Go on after this device."),
 ) -> None:
-    """What became of every reading: received, journalled, stored, duplicate, late, out of order, missing, rejected."""
+    """What became of every reading: received, journalled, stored, duplicate, late, out of order, missing, rejected,
+    refused by the store."""
     client = Client(config)
     told = client.get("/api/accounting", limit=limit if devices else 0, after=after)
     if as_json:
@@ -52,12 +53,17 @@ def account_table(rows: Iterable[Mapping[str, Any]]) -> Table:
     fates = ("received", "journalled", "stored", "duplicate", "late", "out of order", "missing", "rejected")
     for name in ("device", *fates):
         table.add_column(name, overflow="fold", no_wrap=name == "device")  # whole: half a name or figure says nothing
-    for row in rows:
+    told = list(rows)
+    refused = any(row["unstorable"] for row in told)  # a store of one's own refuses nothing
+    if refused:
+        table.add_column("refused by the store", overflow="fold")
+    for row in told:
         rejected = ", ".join(f"{why} {n}" for why, n in row["rejected"].items())
         missing = str(row["missing"]) if row["accountable"] else "not accountable"
         table.add_row(
             words(row["device"] or "total"), str(row["received"]), str(row["journalled"]), str(row["stored"]),
             str(row["duplicate"]), str(row["late"]), str(row["out_of_order"]), missing, words(rejected or "0"),
+            *([str(row["unstorable"])] if refused else []),
         )  # fmt: skip
     return table
 

@@ -132,20 +132,21 @@ def accounting(
 ) -> dict[str, int | Mapping[str, Any]]:
     """The account of the whole city: `sent` and `buffered` by the senders' logs, the rest by the server.
 
-    The law: sent = stored + rejected + buffered + missing; `unaccounted` is the difference, 0 when nothing vanished
-    silently. `missing` leaves out what is with its sender still. `senders`: readings that never got a number, because
-    a sender's memory was full (dropped) or its device is cut off (waiting).
+    The law: sent = stored + unstorable + rejected + buffered + missing; `unaccounted` is the difference, 0 when nothing
+    vanished silently. `missing` leaves out what is with its sender still. `senders`: readings that never got a number,
+    because a sender's memory was full (dropped) or its device is cut off (waiting).
     """
     rejected = sum(total["rejected"].values())
     missing = total["missing"] - buffered.counted_missing
     return {
         "sent": sent,
         "stored": total["stored"],
+        "unstorable": total["unstorable"],
         "buffered": buffered.sent,
         "rejected": rejected,
         "duplicate": total["duplicate"],
         "missing": missing,
-        "unaccounted": sent - total["stored"] - rejected - buffered.sent - missing,
+        "unaccounted": sent - total["stored"] - total["unstorable"] - rejected - buffered.sent - missing,
         "rejected_by_reason": total["rejected"],
         "senders": {"dropped": dropped, "waiting": buffered.waiting},
     }

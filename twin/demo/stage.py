@@ -8,7 +8,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -401,7 +401,7 @@ class Stage:
     # ---- ending ----------------------------------------------------------------------------------------------
 
     def drain(self) -> None:
-        """Stop the senders and wait until the server has stored all that it journalled."""
+        """Stop the senders and wait until the store has taken, or refused, all that the server journalled."""
         self.watch_all()
         for name in SENDING:
             if name in self.children:
@@ -409,10 +409,10 @@ class Stage:
         stored, until = -1, time.monotonic() + DRAIN_S
         while time.monotonic() < until:
             told = self.ask("/api/accounting")
-            if told is not None and told["total"]["stored"] == told["total"]["journalled"]:
+            if told is not None and _stored(told["total"]) == told["total"]["journalled"]:
                 return  # entries of ticks go on coming, so the store's own distance says less
-            if told is not None and told["total"]["stored"] != stored:
-                stored, until = told["total"]["stored"], time.monotonic() + DRAIN_S
+            if told is not None and _stored(told["total"]) != stored:
+                stored, until = _stored(told["total"]), time.monotonic() + DRAIN_S
             time.sleep(0.25)
 
     def stop(self) -> None:
@@ -436,6 +436,11 @@ class Stage:
 
         signal.signal(signal.SIGINT, heard)
         signal.signal(signal.SIGTERM, heard)
+
+
+def _stored(total: Mapping[str, Any]) -> int:
+    """Readings that the store has done with: kept, or refused for good."""
+    return int(total["stored"]) + int(total["unstorable"])
 
 
 def _time(ms: int) -> str:

@@ -78,8 +78,10 @@ class Series:
 class Account:
     """The account of one device (or, with device "", of all): counts of readings.
 
-    `missing` is counted from gaps in seq; `accountable` is False for senders that do not count. `mark`: which of a
-    device's readings are durable in the journal, as its sender is told; None of all, or where nothing is.
+    `journalled` = `stored` + `unstorable` + what the store has yet to take; `unstorable`: refused by the store's server
+    for good (of a device: those that the server named). `missing` is counted from gaps in seq; `accountable` is False
+    for senders that do not count. `mark`: which of a device's readings are durable in the journal, as its sender is
+    told; None of all, or where nothing is.
     """
 
     device: str
@@ -98,6 +100,7 @@ class Account:
     last_arrived_ms: int
     clock_offset_ms: int | None
     mark: Mark | None = None
+    unstorable: int = 0
 
 
 @dataclass(frozen=True, slots=True)

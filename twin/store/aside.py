@@ -1,29 +1,124 @@
-"""What a server refused, kept: the line, the server's reason, in a bounded file that a person can read."""
+"""What a server refused: each line kept with the reason in a bounded file, and for ever how many, by device.
+
+The count belongs to the store's position. What a lot of entries had refused is written (`settle`) before the store's
+position says that the lot is done, apart from what was counted before; once the position is known (`stand_at`), it is
+taken in, or forgotten where the position did not get there: those entries are sent, and refused, again. So no line
+counts twice and none is lost, whenever the process ends. One case is left: a bucket that was restored from an older
+backup is filled again, and what it refuses a second time counts again.
+"""
 
 from __future__ import annotations
 
-from collections import deque
+import json
+import logging
+import os
+from collections import Counter, deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
+from twin.store import line
+
+LOG = logging.getLogger(__name__)
 MAX_BYTES = 16 << 20
+COUNT = "refused.json"
+ANYONE = ""  # stands for the device of lines that the server did not name
+
+
+@dataclass(frozen=True, slots=True)
+class Refusals:
+    """How many readings a store's server refused for good. `total` includes those of no device known."""
+
+    total: int = 0
+    by_head: Mapping[str, int] = field(default_factory=dict)
+
+    def of(self, kind: str, device: str) -> int:
+        """Those that are known to be of one device."""
+        return self.by_head.get(line.head(kind, device), 0) if self.by_head else 0
 
 
 class Aside:
-    """Refused lines in `folder`/refused.lp (and the file before it), the newest also in memory."""
+    """Refused lines in `folder`/refused.lp (and the file before it), their number in refused.json. One thread writes;
+    `refusals` may be read by any."""
 
     def __init__(self, folder: Path) -> None:
+        """A count that cannot be read is put aside under another name, which is logged, and a new one begun."""
         folder.mkdir(parents=True, exist_ok=True)
         self._path = folder / "refused.lp"
-        self.count = 0
-        self.newest: deque[tuple[str, str]] = deque(maxlen=200)
+        self._count = folder / COUNT
+        self.newest: deque[str] = deque(maxlen=200)  # reasons
+        self._fresh: Counter[str] = Counter()  # of the lot at hand, by head of line
+        self._lot: Counter[str] = Counter()  # of the last lot that was settled, up to entry `_to`
+        self._sure: Counter[str] = Counter()
+        self._to = 0
+        self._stale = False  # the file has a lot that was forgotten
+        self._load()
+        self.refusals = _told(self._sure + self._lot)
 
-    def keep(self, line: bytes, reason: str) -> None:
-        """Keep one line with the reason why it was refused."""
+    def keep(self, body: bytes, reason: str) -> None:
+        """Keep refused lines (parted by line feeds) with the reason; they count from the next `settle` on."""
+        lines = body.split(b"\n")
+        self._fresh.update(one.partition(b" lag=")[0].decode("utf-8", "replace") for one in lines)
+        self._write(body.decode("utf-8", "replace"), reason)
+
+    def keep_unnamed(self, count: int, reason: str) -> None:
+        """Count refused lines of which the server does not say which they were."""
+        self._fresh[ANYONE] += count
+        self._write(f"# {count} of the lines written together", reason)
+
+    def begin(self) -> None:
+        """A lot is sent, for the first time or again: what of it was kept before does not count."""
+        self._fresh.clear()
+
+    def settle(self, entry: int) -> None:
+        """The rows up to `entry` have been sent: write down what was refused. Raises OSError."""
+        if not self._fresh and not self._stale:
+            return
+        self._lot, self._to = Counter(self._fresh), entry
+        self._fresh.clear()
+        told = {"sure": dict(self._sure), "lot": dict(self._lot), "to": self._to}
+        new = self._count.with_name(COUNT + ".new")
+        with new.open("w", encoding="utf-8") as out:
+            json.dump(told, out, ensure_ascii=False)
+            out.flush()
+            os.fsync(out.fileno())
+        new.replace(self._count)
+        self._stale = False
+
+    def stand_at(self, position: int) -> None:
+        """The store has the entries up to `position`: take the last lot in, or forget it."""
+        if position >= self._to:
+            self._sure.update(self._lot)
+        elif self._lot:
+            self._stale = True
+        self._lot = Counter()
+        self.refusals = _told(self._sure)
+
+    def _write(self, text: str, reason: str) -> None:
         told = reason.replace("\n", " ")[:500]
-        text = line.decode("utf-8", "replace")
-        self.count += 1
-        self.newest.append((told, text))
+        self.newest.append(told)
         if self._path.exists() and self._path.stat().st_size > MAX_BYTES:
             self._path.replace(self._path.with_suffix(".lp.1"))
         with self._path.open("a", encoding="utf-8") as out:
             out.write(f"# {told}\n{text}\n")
+
+    def _load(self) -> None:
+        try:
+            told = json.loads(self._count.read_text(encoding="utf-8"))
+            self._sure, self._lot, self._to = _counts(told["sure"]), _counts(told["lot"]), int(told["to"])
+        except FileNotFoundError:
+            return
+        except (ValueError, KeyError, TypeError) as error:
+            damaged = self._count.with_name(COUNT + ".damaged")
+            self._count.replace(damaged)
+            LOG.error("how many readings the store refused cannot be read (%s): it lies in %s, and the count begins "
+                      "anew, so that the account takes them for stored", error, damaged)  # fmt: skip
+
+
+def _counts(told: Any) -> Counter[str]:
+    return Counter({str(head): int(count) for head, count in dict(told).items()})
+
+
+def _told(counts: Counter[str]) -> Refusals:
+    return Refusals(counts.total(), dict(counts))

@@ -10,6 +10,8 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
+import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -23,13 +25,15 @@ from influxdb_client.rest import ApiException
 from twin.errors import StoreDown
 from twin.records import F64, I64, Batch
 from twin.store import line, shape
-from twin.store.aside import Aside
+from twin.store.aside import Aside, Refusals
 from twin.store.protocol import Buckets, Rows, Snapshot, look_back_ms, no_readings
 
 LOT_LINES = 50_000
 POSITION = "citywhistle_position"
 HOUR_NS = 3_600 * 10**9
 LATEST = "-3650d"
+SEARCHES = 64  # requests of an append that are halved to find whose lines a partial write left out
+DROPPED = re.compile(r"\bdropped=(\d+)")
 
 
 class InfluxStore:
@@ -57,6 +61,8 @@ class InfluxStore:
         self._aside = Aside(folder)
         self._heads = line.Heads(rows)
         self._position: int | None = None
+        self._asked = threading.Lock()
+        self._searches = 0
 
     def append(self, n: int, batch: Batch) -> None:
         """Write the readings of entry `n`; again is no harm: equal series and instant overwrite."""
@@ -68,23 +74,38 @@ class InfluxStore:
         fresh = [(n, batch) for n, batch in entries if n > kept]
         if not fresh:
             return
+        self._aside.begin()
+        self._searches = SEARCHES
         for body in self._heads.bodies(fresh, LOT_LINES):
             self._write(body)
         last = fresh[-1][0]
+        self._aside.settle(last)
         at = time.time_ns() // HOUR_NS * HOUR_NS  # one point an hour: young enough for any retention
-        self._send(f"{POSITION},journal={line.escape(self._journal)} n={last}i {at}".encode())
-        self._position = last
+        try:
+            self._send(f"{POSITION},journal={line.escape(self._journal)} n={last}i {at}".encode())
+        except (StoreDown, ApiException):
+            self._position = None  # the answer may have been lost alone: the server is asked anew
+            raise
+        self._stand_at(last)
 
     def position(self) -> int:
         """The last entry whose rows were confirmed; asked of the server once, then known."""
-        if self._position is None:
+        known = self._position
+        if known is not None:
+            return known
+        with self._asked:  # one asks, the others wait: what it says settles which refusals count
+            if self._position is not None:
+                return self._position
             found = self._ask(
                 f"from(bucket: {_text(self._bucket)}) |> range(start: {LATEST}, stop: 3650d)"
                 f' |> filter(fn: (r) => r._measurement == "{POSITION}" and r.journal == {_text(self._journal)})'
                 " |> max()"
             )
-            self._position = max((int(r["_value"]) for r in found), default=0)
-        return self._position
+            return self._stand_at(max((int(r["_value"]) for r in found), default=0))
+
+    def refused(self) -> Refusals:
+        """How many readings the server refused for good."""
+        return self._aside.refusals
 
     def range(self, kind: str, row: int, quantity: str, start_ms: int, end_ms: int) -> tuple[I64, F64]:
         """Event times and values of one device."""
@@ -147,8 +168,8 @@ class InfluxStore:
             "server": told.get("version", "?") if isinstance(told, dict) else "?",
             "bucket": self._bucket,
             "position": self.position(),
-            "refused": self._aside.count,
-            "newest_refused": [reason for reason, _ in self._aside.newest][-5:],
+            "refused": self._aside.refusals.total,
+            "newest_refused": list(self._aside.newest)[-5:],
             "cannot_keep": ["boot, flags (seq is kept inside the nanoseconds)"],
         }
 
@@ -157,20 +178,34 @@ class InfluxStore:
         self._client.close()
 
     def _write(self, body: bytes) -> None:
-        """Write lines, setting aside by bisection those that the server calls bad (400 keeps nothing of a request)."""
+        """Write lines, setting aside by bisection those that the server refuses: 400 keeps nothing of a request, 422
+        all but `dropped=N` lines. Lines that are there already may be sent again."""
         try:
             self._send(body)
         except ApiException as error:
             reason = reason_of(error)
+            if error.status == 422:
+                told = DROPPED.search(reason)
+                dropped = int(told[1]) if told else 1  # no number: one at least
+                if dropped > body.count(b"\n"):
+                    self._aside.keep(body, reason)
+                    return
+                if not self._searches:
+                    self._aside.keep_unnamed(dropped, reason)
+                    return
+                self._searches -= 1
             middle = body.find(b"\n", len(body) // 2)
-            middle = middle if middle >= 0 else body.find(b"\n")
-            if error.status == 422:  # the rest of the request has been kept
-                self._aside.keep(b"(one or more of the lines written together)", reason)
-            elif middle < 0:
+            middle = middle if middle >= 0 else body.rfind(b"\n")
+            if middle < 0:
                 self._aside.keep(body, reason)
             else:
                 self._write(body[:middle])
                 self._write(body[middle + 1 :])
+
+    def _stand_at(self, position: int) -> int:
+        self._aside.stand_at(position)
+        self._position = position
+        return position
 
     def _send(self, body: bytes) -> None:
         """One request. Raises ApiException for 400, 413 and 422 alone, else StoreDown."""

@@ -34,6 +34,11 @@ def escape(text: str) -> str:
     return text
 
 
+def head(kind: str, device: str) -> str:
+    """What all lines of a device begin with, up to the space before their fields."""
+    return f"{escape(kind)},device={escape(device)}"
+
+
 def stamps(n: int, columns: Columns) -> I64:
     """Nanoseconds of each reading: its event time, and inside the millisecond its boot and seq.
 
@@ -101,8 +106,7 @@ class Heads:
         known.extend(b"" for _ in range(most - len(known)))
         fresh = [row for row in np.unique(columns.row).tolist() if not known[row]]
         for row in fresh:
-            device = escape(self._rows.device(columns.kind, row))
-            known[row] = f"{escape(columns.kind)},device={device} lag=".encode()
+            known[row] = f"{head(columns.kind, self._rows.device(columns.kind, row))} lag=".encode()
         if fresh:
             self._blocks[columns.kind] = digits.padded(known)
         return self._blocks[columns.kind][columns.row]

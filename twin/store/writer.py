@@ -16,6 +16,7 @@ from typing import Protocol, runtime_checkable
 from devices.kinds import KINDS
 from twin.errors import StoreBroken, StoreDown
 from twin.records import Batch, Entry, Names
+from twin.store.aside import Refusals
 from twin.store.protocol import Rows, Store
 
 LOT_ROWS = 250_000
@@ -63,9 +64,16 @@ class RollsUp(Protocol):
     def prune_rollups(self, before_ms: int) -> None: ...
 
 
+@runtime_checkable
+class Refuses(Protocol):
+    """A store whose server may refuse readings for good; any thread may ask which."""
+
+    def refused(self) -> Refusals: ...
+
+
 @dataclass(frozen=True, slots=True)
 class WriterState:
-    """How the writer stands. `skipped`: entries that were trimmed before this store could see them."""
+    """How the writer stands. `skipped`: entries that were trimmed before this store could see them, since the start."""
 
     up: bool
     sent: int

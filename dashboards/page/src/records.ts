@@ -200,6 +200,7 @@ export interface Account {
   out_of_order: number;
   missing: number;
   rejected: Record<string, number>;
+  unstorable: number; // refused by the store's server for good
 }
 
 export interface Reject {

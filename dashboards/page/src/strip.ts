@@ -37,7 +37,8 @@ export function drawStrip(strip: HTMLElement, account: Account, rate: number | n
   strip.replaceChildren(
     fact(t("received"), account.received, rate === null ? "" : t("perSecond", count(rate))),
     fact(t("stored"), account.stored),
-    fact(t("behind"), Math.max(0, account.journalled - account.stored)),
+    fact(t("behind"), Math.max(0, account.journalled - account.stored - account.unstorable)),
+    ...(account.unstorable ? [fact(t("unstorable"), account.unstorable, "", "warn")] : []),
     fact(t("late"), account.late),
     fact(t("disorder"), account.out_of_order),
     fact(t("duplicate"), account.duplicate),
@@ -65,6 +66,7 @@ export function accountOf(account: Account): HTMLElement {
     [t("received"), count(account.received)],
     [t("journalled"), count(account.journalled)],
     [t("stored"), count(account.stored)],
+    ...(account.unstorable ? [[t("unstorable"), count(account.unstorable)] as [string, string]] : []),
     [t("duplicate"), count(account.duplicate)],
     [t("late"), count(account.late)],
     [t("disorder"), count(account.out_of_order)],

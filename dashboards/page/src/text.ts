@@ -128,6 +128,7 @@ const WORDS = {
   received: ["Received", "已接收"],
   perSecond: ["{0}/s", "{0}/秒"],
   stored: ["Stored", "已入库"],
+  unstorable: ["Refused by the store", "存储库拒收"],
   behind: ["Waiting", "待入库"],
   late: ["Late", "迟到"],
   disorder: ["Out of order", "乱序"],

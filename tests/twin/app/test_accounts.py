@@ -13,6 +13,8 @@ from twin.app.accounts import RING, Accounts
 from twin.ingest.ledger import Ledger
 from twin.journal import Journal
 from twin.records import Batch, Reject
+from twin.store import line
+from twin.store.aside import Refusals
 
 
 class Books:
@@ -23,7 +25,10 @@ class Books:
         self.journal = Journal(folder / "journal.db", max_bytes=64 << 20)
         self.ledger = Ledger()
         self.stored = 0
-        self.accounts = Accounts(self.ledger, self.city.registry, self.journal, lambda: self.stored)
+        self.refused = Refusals()
+        self.accounts = Accounts(
+            self.ledger, self.city.registry, self.journal, lambda: self.stored, lambda: self.refused
+        )
 
     def hear(self, device: str, seq: int) -> None:
         batch = Batch((said(self.city, "pole", device, NIGHT_MS + seq, seq=seq, voltage=230.0),), messages=1)
@@ -55,6 +60,17 @@ def test_stored_is_what_the_store_has(books: Books) -> None:
     assert books.accounts.total().stored == 3
     books.stored = 6
     assert books.accounts.total().stored == 6
+
+
+def test_what_the_store_refused_is_not_stored(books: Books) -> None:
+    """journalled = stored + unstorable + what waits; lines of no device known count in the total alone."""
+    for seq in range(1, 5):
+        books.hear("pole-0", seq)
+    books.stored = 3
+    books.refused = Refusals(2, {line.head("pole", "pole-0"): 1, "": 1})
+    total, one = books.accounts.total(), books.accounts.page("pole-", 1)[0]
+    assert (total.journalled, total.stored, total.unstorable) == (4, 1, 2)
+    assert (one.device, one.stored, one.unstorable) == ("pole-0", 2, 1)
 
 
 def test_the_store_is_complete_up_to_what_waits(books: Books) -> None:

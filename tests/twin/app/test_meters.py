@@ -20,7 +20,7 @@ HEALTH = {
     "ready": True,
     "link": "drained",
     "journal": {"bytes": 5_000_000_123, "bound_bytes": 9, "full": "", "entries": 1},
-    "store": {"name": 'odd "store"\\\n', "up": True, "behind": 3, "detail": ""},
+    "store": {"name": 'odd "store"\\\n', "up": True, "behind": 3, "skipped": 5, "detail": ""},
     "disk": {"free_bytes": 12_345_678_901, "low": False},
 }
 

@@ -12,15 +12,17 @@ from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import httpx
 import pytest
 
 from tests.broker import TestBroker
-from tests.servers import free_port
-from tests.twin.app.serving import begin, refused, serving, settings_in, write_config
+from tests.servers import PASSWORD, free_port, influxdb
+from tests.twin.app.serving import Serving, begin, refused, serving, settings_in, write_config
 from tests.twin.ingest.conftest import Publisher, until
 from twin.app.server import _ours
 from twin.errors import TwinError
 from twin.settings import JournalSettings, StoreSettings, WebSettings
+from twin.store.influxsetup import initialise
 
 TOPIC = "city/091001/pole/pole-0001/telemetry"
 
@@ -103,6 +105,42 @@ def test_without_its_store_it_starts_and_ticks(tmp_path: Path, kind: str) -> Non
         assert int(answer.headers["retry-after"]) > 0
         assert server.ask("/metrics").status_code == 200
         assert server.end() == 0
+
+
+def test_what_its_store_refuses_is_told_and_not_counted_as_stored(tmp_path: Path, broker: TestBroker) -> None:
+    """InfluxDB holds a quantity as text: readings with it are `unstorable`, after a restart too, and others stored."""
+    (folder := tmp_path / "influxd").mkdir()
+    influxd = influxdb(folder)
+    influxd.start()
+    try:
+        token = initialise(influxd.url, "city", "series", password=PASSWORD)
+        (token_file := tmp_path / "token").write_text(token)
+        httpx.post(
+            f"{influxd.url}/api/v2/write?org=city&bucket=series",
+            content=f'pole,device=pole-0001 voltage="high" {time.time_ns()}',
+            headers={"Authorization": f"Token {token}"},
+        ).raise_for_status()
+        store = StoreSettings(kind="influxdb", url=influxd.url, org="city", bucket="series", token_file=str(token_file))
+        settings = replace(settings_in(tmp_path, broker.host, broker.port), store=store)
+        for restart in (False, True):
+            with serving(tmp_path, settings) as server:
+                if not restart:
+                    device = Publisher(broker)
+                    for seq in range(1, 4):
+                        device.say(TOPIC, reading(seq))
+                    device.say(TOPIC, b'{"boot": 1, "seq": 4, "t": %d, "pm25": 12.0}' % (time.time_ns() // 1_000_000))
+                    device.close()
+
+                def told(server: Serving = server) -> list[tuple[int, int, int]]:
+                    answer = server.ask("/api/accounting?limit=1&after=pole-0000").json()
+                    each = (answer["total"], *answer["devices"])
+                    return [(one["journalled"], one["stored"], one["unstorable"]) for one in each]
+
+                until(lambda: told() == [(4, 1, 3), (4, 1, 3)], "three are refused and one is stored")
+                assert 'fate="unstorable"} 3' in server.ask("/metrics").text
+                assert server.end() == 0
+    finally:
+        influxd.stop()
 
 
 def test_damaged_checkpoints_cost_only_time(tmp_path: Path, broker: TestBroker) -> None:

@@ -19,8 +19,8 @@ def test_what_the_server_has_is_not_with_the_sender_as_well() -> None:
 
 
 def test_the_law() -> None:
-    """sent = stored + rejected + buffered + missing; a gap that its sender still fills is not missing."""
-    total = {"stored": 90, "rejected": {"range": 3}, "duplicate": 5, "missing": 4}
+    """sent = stored + unstorable + rejected + buffered + missing; a gap that its sender still fills is not missing."""
+    total = {"stored": 88, "unstorable": 2, "rejected": {"range": 3}, "duplicate": 5, "missing": 4}
     told = accounting(100, 2, Buffered(sent=4, counted_missing=1, waiting=9), total)
     assert (told["missing"], told["buffered"], told["rejected"], told["unaccounted"]) == (3, 4, 3, 0)
     assert told["senders"] == {"dropped": 2, "waiting": 9}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from tests.contracts.readings import HOUR_MS, T0, batch, rows
 from twin.errors import StoreBroken, StoreDown
 from twin.journal import Journal
 from twin.records import Batch
-from twin.store import line
+from twin.store import influxdb, line
 from twin.store.influxdb import InfluxStore
 from twin.store.influxsetup import initialise
 from twin.store.writer import StoreWriter
@@ -38,11 +39,10 @@ def token(server: servers.Server) -> str:
     return "operator"
 
 
-def open_bucket(server: servers.Server, token: str, bucket: str, folder: Path) -> InfluxStore:
+def open_bucket(server: servers.Server, token: str, bucket: str, folder: Path, retention_days: int = 0) -> InfluxStore:
     """A store on a bucket of its own."""
-    return InfluxStore(
-        server.url, "city", bucket, initialise(server.url, "city", bucket, token=token), folder, rows(), journal="j"
-    )
+    own = initialise(server.url, "city", bucket, token=token, retention_days=retention_days)
+    return InfluxStore(server.url, "city", bucket, own, folder, rows(), journal="j")
 
 
 def one(i: int) -> Batch:
@@ -161,3 +161,46 @@ def test_an_outage_loses_and_doubles_nothing(tmp_path: Path) -> None:
     store.close()
     journal.close()
     server.stop()
+
+
+def test_what_is_older_than_the_bucket_keeps_is_counted(server: servers.Server, token: str, tmp_path: Path) -> None:
+    """Readings beyond the bucket's retention are refused, in part or all of a lot, and counted by device."""
+    store = open_bucket(server, token, "short", tmp_path, retention_days=7)
+    now = int(time.time() * 1000)
+    old = [(0, T0 + i, i, {"voltage": 1.0}) for i in range(30)]
+    store.append(1, batch([*old[:10], *((1, now + i, i, {"voltage": 2.0}) for i in range(20)), *old[10:]]))
+    assert (store.refused().total, store.refused().of("pole", "pole-0")) == (30, 30)
+    store.append(2, batch([(2, T0 + i, i, {"voltage": 1.0}) for i in range(40)]))
+    assert (store.refused().total, store.refused().of("pole", "pole-2")) == (70, 40)
+    assert len(store.range("pole", 1, "voltage", now, now + 100)[0]) == 20
+    store.close()
+
+
+def test_refused_lines_that_are_not_searched_for_still_count(
+    server: servers.Server, token: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where it would take too many requests to find the lines, their number is the server's, of no device known."""
+    monkeypatch.setattr(influxdb, "SEARCHES", 0)
+    store = open_bucket(server, token, "hurried", tmp_path, retention_days=7)
+    now = int(time.time() * 1000)
+    store.append(1, batch([(0, T0 + i, i, {"voltage": 1.0}) for i in range(3)] + [(1, now, 1, {"voltage": 2.0})]))
+    assert (store.refused().total, store.refused().of("pole", "pole-0")) == (3, 0)
+    store.close()
+
+
+def test_what_the_server_refuses_is_counted_by_device(server: servers.Server, token: str, tmp_path: Path) -> None:
+    """Readings older than the bucket keeps and fields of another type: refused ones are counted by device, once."""
+    store = open_bucket(server, token, "counted", tmp_path)
+    post = f"{server.url}/api/v2/write?org=city&bucket=counted"
+    text = f'pole,device=pole-0 voltage="high" {T0 * 10**6 - 10**9}'
+    httpx.post(post, content=text, headers={"Authorization": f"Token {token}"}).raise_for_status()
+    readings = [(0, T0 + i, i, {"voltage": 1.0}) for i in range(5)] + [(1, T0 + i, i, {"pm25": 2.0}) for i in range(7)]
+    store.append(1, batch(readings))
+    store.append(1, batch(readings))  # the store has it: no second refusal
+    refused = store.refused()
+    assert (refused.total, refused.of("pole", "pole-0"), refused.of("pole", "pole-1")) == (5, 5, 0)
+    store.close()
+    again = open_bucket(server, token, "counted", tmp_path)
+    assert again.position() == 1
+    assert again.refused().total == 5
+    again.close()
