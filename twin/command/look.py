@@ -45,6 +45,9 @@ def account(
         return
     rows = told.get("devices", []) if devices else [told["total"]]
     OUT.print(account_table(rows))
+    if skipped := client.get("/api/health")["store"]["skipped"]:
+        OUT.print(f"{skipped} batches were trimmed from the journal before the store could take them: 'stored' counts "
+                  "their readings all the same.")  # fmt: skip
 
 
 def account_table(rows: Iterable[Mapping[str, Any]]) -> Table:

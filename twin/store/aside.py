@@ -3,8 +3,8 @@
 The count belongs to the store's position. What a lot of entries had refused is written (`settle`) before the store's
 position says that the lot is done, apart from what was counted before; once the position is known (`stand_at`), it is
 taken in, or forgotten where the position did not get there: those entries are sent, and refused, again. So no line
-counts twice and none is lost, whenever the process ends. One case is left: a bucket that was restored from an older
-backup is filled again, and what it refuses a second time counts again.
+counts twice and none is lost, whenever the process ends. A bucket that is new (position 0) begins a new count.
+One case is left: one that was restored from an older backup is filled again, and what it refuses then counts again.
 """
 
 from __future__ import annotations
@@ -87,10 +87,15 @@ class Aside:
         self._stale = False
 
     def stand_at(self, position: int) -> None:
-        """The store has the entries up to `position`: take the last lot in, or forget it."""
+        """The store has the entries up to `position`: take the last lot in, or forget it. At 0 the bucket is a new one,
+        which is sent everything again: all that was counted is forgotten."""
+        if position == 0 and self._sure:
+            self._sure, self._stale = Counter(), True
+        elif not self._lot:
+            return
         if position >= self._to:
             self._sure.update(self._lot)
-        elif self._lot:
+        else:
             self._stale = True
         self._lot = Counter()
         self.refusals = _told(self._sure)

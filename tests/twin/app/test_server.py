@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import socket
@@ -14,13 +15,16 @@ from pathlib import Path
 
 import httpx
 import pytest
+from typer.testing import CliRunner
 
 from tests.broker import TestBroker
 from tests.servers import PASSWORD, free_port, influxdb
 from tests.twin.app.serving import Serving, begin, refused, serving, settings_in, write_config
 from tests.twin.ingest.conftest import Publisher, until
+from twin.__main__ import app
 from twin.app.server import _ours
 from twin.errors import TwinError
+from twin.journal import Journal
 from twin.settings import JournalSettings, StoreSettings, WebSettings
 from twin.store.influxsetup import initialise
 
@@ -141,6 +145,31 @@ def test_what_its_store_refuses_is_told_and_not_counted_as_stored(tmp_path: Path
                 assert server.end() == 0
     finally:
         influxd.stop()
+
+
+def test_what_was_trimmed_before_a_new_store_saw_it_is_told(tmp_path: Path, broker: TestBroker) -> None:
+    """The store is lost and the journal short: health, page and metrics say how much the new store lacks."""
+    settings = settings_in(tmp_path, broker.host, broker.port)
+    with serving(tmp_path, settings) as server:
+        device = Publisher(broker)
+        device.say(TOPIC, reading(1))
+        device.close()
+        until(lambda: server.ask("/api/accounting").json()["total"]["stored"] == 1, "the reading is stored")
+        assert server.health()["store"]["skipped"] == 0
+        assert server.end() == 0
+    with contextlib.closing(Journal(tmp_path / "data" / "journal.db")) as journal:
+        last = journal.position
+        journal.trim(last)
+        lost = journal.first - 1
+    assert 0 < lost <= last
+    shutil.rmtree(tmp_path / "data" / "store")
+    with serving(tmp_path, settings) as server:
+        until(lambda: server.health()["store"]["skipped"] == lost, "what was skipped is told")
+        assert f"{lost} batches were trimmed" in str(server.health()["troubles"])
+        assert f"}} {lost}\n" in server.ask("/metrics").text.partition("# TYPE citywhistle_store_skipped")[2]
+        told = CliRunner().invoke(app, ["account", "--config", str(server.config)], env={"COLUMNS": "300"})
+        assert f"{lost} batches were trimmed" in told.output
+        assert server.end() == 0
 
 
 def test_damaged_checkpoints_cost_only_time(tmp_path: Path, broker: TestBroker) -> None:

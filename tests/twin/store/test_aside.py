@@ -44,6 +44,21 @@ def test_what_is_sent_again_counts_as_it_is_refused_then(tmp_path: Path) -> None
     assert again.refusals.total == 0
 
 
+def test_a_new_bucket_begins_a_new_count(tmp_path: Path) -> None:
+    """A bucket without a position is sent everything again, and refuses it again: it counts once."""
+    settled(tmp_path, 5, lines=3).stand_at(5)
+    aside = Aside(tmp_path)
+    aside.stand_at(5)
+    aside.stand_at(0)
+    assert aside.refusals.total == 0
+    aside.keep(b"\n".join([LINE] * 3), "why")
+    aside.settle(5)
+    aside.stand_at(5)
+    again = Aside(tmp_path)
+    again.stand_at(5)
+    assert (aside.refusals.total, again.refusals.total) == (3, 3)
+
+
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"sure": 1}', '{"sure": {"a": "b"}, "lot": {}, "to": 0}'])
 def test_a_damaged_count_is_said_and_put_aside(tmp_path: Path, text: str, caplog: pytest.LogCaptureFixture) -> None:
     """It is kept under another name, the log says so, and counting begins anew."""
