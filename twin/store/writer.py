@@ -18,6 +18,7 @@ from twin.errors import StoreBroken, StoreDown
 from twin.records import Batch, Entry, Names
 from twin.store.aside import Refusals
 from twin.store.protocol import Rows, Store
+from twin.store.skipped import Skipped
 
 LOT_ROWS = 250_000
 LOT_ENTRIES = 10_000
@@ -73,7 +74,7 @@ class Refuses(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class WriterState:
-    """How the writer stands. `skipped`: entries that were trimmed before this store could see them, since the start."""
+    """How the writer stands. `skipped`: entries that were trimmed before this store could see them."""
 
     up: bool
     sent: int
@@ -110,7 +111,7 @@ class StoreWriter:
     """Feeds one store from one journal. `start` once; `stop` ends it after the lot at hand.
 
     `on_stored` is told each lot after the store took it (accounting). With `now_ms` (city time) what is older than
-    `keep` says is pruned hourly. Raises StoreBroken where store and journal cannot belong together.
+    `keep` says is pruned hourly. `skipped` remembers what the store never saw. Raises StoreBroken where store and journal cannot belong together.
     """
 
     def __init__(
@@ -122,6 +123,7 @@ class StoreWriter:
         on_stored: Callable[[Sequence[tuple[int, Batch]]], None] | None = None,
         keep: Keep = Keep(),
         now_ms: Callable[[], int] | None = None,
+        skipped: Skipped | None = None,
         seed: int | None = None,
     ) -> None:
         self._journal = journal
@@ -136,7 +138,7 @@ class StoreWriter:
         self._sent = 0
         self._pause_s = 0.0
         self._rows_sent = 0
-        self._skipped = 0
+        self._skipped = skipped or Skipped()
         self._error = ""
         self._told = 0  # `on_stored` knows of entries up to here
         self._known = False  # _sent has been read from the store
@@ -165,7 +167,7 @@ class StoreWriter:
         """How the writer stands, for pages and metrics."""
         behind = max(0, self._journal.position - self._sent)
         return WriterState(
-            not self._error, self._sent, self.durable, behind, self._rows_sent, self._skipped, self._error
+            not self._error, self._sent, self.durable, behind, self._rows_sent, self._skipped.count, self._error
         )
 
     def wait_for(self, n: int, timeout_s: float) -> bool:
@@ -227,8 +229,9 @@ class StoreWriter:
                 " restored from an older copy; restore the store of the same time, or start with a new one"
             )
         lost = max(0, self._journal.first - 1 - position)
+        if lost:
+            self._skipped.add(position, position + lost)
         with self._drained:
-            self._skipped = max(self._skipped, lost)
             self._sent = position + lost
             self._known = True
 

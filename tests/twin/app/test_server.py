@@ -170,6 +170,9 @@ def test_what_was_trimmed_before_a_new_store_saw_it_is_told(tmp_path: Path, brok
         told = CliRunner().invoke(app, ["account", "--config", str(server.config)], env={"COLUMNS": "300"})
         assert f"{lost} batches were trimmed" in told.output
         assert server.end() == 0
+    with serving(tmp_path, settings) as server:
+        assert server.health()["store"]["skipped"] == lost
+        assert server.end() == 0
 
 
 def test_damaged_checkpoints_cost_only_time(tmp_path: Path, broker: TestBroker) -> None:
