@@ -111,7 +111,8 @@ class StoreWriter:
     """Feeds one store from one journal. `start` once; `stop` ends it after the lot at hand.
 
     `on_stored` is told each lot after the store took it (accounting). With `now_ms` (city time) what is older than
-    `keep` says is pruned hourly. `skipped` remembers what the store never saw. Raises StoreBroken where store and journal cannot belong together.
+    `keep` says is pruned hourly. `skipped` remembers what the store never saw. Raises
+    StoreBroken where store and journal cannot belong together.
     """
 
     def __init__(
