@@ -135,7 +135,7 @@ class Sealer:
                 ).fetchall()
             buckets = [b for (b,) in found]
 
-            wide = last // max(1, round(count / len(buckets) / PIECE_ROWS)) + 1  # about PIECE_ROWS readings in memory
+            wide = _wide(last, count, len(buckets))
 
             def chunks(
                 buckets: Sequence[int] = buckets, bucket: int = bucket, start: int = start, end: int = end,
@@ -196,11 +196,20 @@ class Sealer:
                 both = None if known is None or places is None else max(known, places)
                 self._scales[files[0].kind, quantity] = both
 
+        buckets = sorted({b for reader in readers for b in reader.buckets(bucket)})
+        last = max(reader.last_row for reader in readers)
+        wide = _wide(last, sum(f.rows for f in files), len(buckets))
+
         def chunks() -> Iterator[Columns]:
-            for b in sorted({b for reader in readers for b in reader.buckets(bucket)}):
-                parts = [reader.read(list(reader.scales), b * bucket, (b + 1) * bucket) for reader in readers]
-                if there := [part for part in parts if len(part)]:
-                    yield shape.join(there)
+            for b in buckets:
+                for row in range(0, last + 1, wide):
+                    parts = [
+                        part
+                        for reader in readers
+                        for part in reader.pieces(names, b * bucket, (b + 1) * bucket, (row, row + wide))
+                    ]
+                    if parts:
+                        yield shape.join(parts)
 
         made = self._write(files[0].kind, files[0].span_ms, names, bucket, chunks)
         self._publish([made])
@@ -213,9 +222,7 @@ class Sealer:
         name = f"{kind}-{self._hot.new_name():08d}.rollup.parquet"
         path = self._shelf.folder / name
         aside = path.with_name(name + ".new")
-        with self._hot.cursor() as cursor:
-            readers = [self._shelf.reader(file.name) for file in files]
-            rows = write_rollup(cursor, aside, readers, self._hot.view.floor(kind))
+        rows = write_rollup(aside, [self._shelf.reader(file.name) for file in files], self._hot.view.floor(kind))
         with aside.open("rb") as done:
             os.fsync(done.fileno())
         aside.replace(path)
@@ -229,6 +236,11 @@ class Sealer:
     def _publish(self, files: Sequence[File]) -> None:
         if files:
             sync_folder(self._shelf.folder)
+
+
+def _wide(last: int, count: int, buckets: int) -> int:
+    """How many rows of 0..last are some PIECE_ROWS readings in a bucket, where `count` are spread evenly."""
+    return last // max(1, round(count / max(1, buckets) / PIECE_ROWS)) + 1
 
 
 def _number(name: str) -> int:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from twin.store.sealed import PREFIX
 from twin.store.shape import empty, join
 
 PASSING = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+AT_ONCE = 5  # row groups that are read together where many are gone through: some 27,000 rows
 KNOWN_GROUPS = 64  # of one file, whose order of devices is remembered: some 40 kB
 
 
@@ -94,7 +95,7 @@ class Reader:
 
         (Then boot, seq, arrived and flags are zeros.)
         """
-        groups = self._groups(start_ms, end_ms, row)
+        groups = self._groups(start_ms, end_ms, None if row is None else (row, row + 1))
         names = [name for name in quantities if name in self.scales]
         spans = [] if row is None else self._spans(groups, row)
         groups = groups if row is None else [group for group, _, _ in spans]
@@ -108,6 +109,32 @@ class Reader:
         if row is not None:
             found["row"] = np.full(len(table), row, np.int32)
         return self._columns(table, found, names, self._inside(found, start_ms, end_ms))
+
+    def pieces(
+        self, quantities: Sequence[str], start_ms: int, end_ms: int, rows: tuple[int, int], *, whole: bool = True
+    ) -> Iterator[Columns]:
+        """Readings with t in [start_ms, end_ms) of the devices rows[0] <= row < rows[1], in the file's order, AT_ONCE
+        row groups in memory at once; `whole` as in `read`."""
+        names = [name for name in quantities if name in self.scales]
+        integers = ["row", "t", *(["boot", "seq", "lag", "flags"] if whole else [])]
+        groups = self._groups(start_ms, end_ms, rows)
+        while groups:
+            some, groups = groups[:AT_ONCE], groups[AT_ONCE:]
+            table = self._table(some, integers + [PREFIX + name for name in names])
+            found = {name: _numpy(table.column(name)) for name in integers}
+            at = self._inside(found, start_ms, end_ms)
+            at = at[(found["row"][at] >= rows[0]) & (found["row"][at] < rows[1])]
+            if len(at):
+                yield self._columns(table, found, names, at)
+
+    @property
+    def last_row(self) -> int:
+        """The highest row that the file holds; -1 of an empty one."""
+        return int(self._rows[:, 1].max(initial=-1))
+
+    def span(self) -> tuple[int, int]:
+        """Event times of its first and last reading, ms; (0, -1) of an empty file."""
+        return (int(self._times[:, 0].min()), int(self._times[:, 1].max())) if len(self._times) else (0, -1)
 
     def _spans(self, groups: Sequence[int], row: int) -> list[tuple[int, int, int]]:
         """(group, first, end) of a device's readings inside each group that has some: they stand together."""
@@ -206,7 +233,7 @@ class Reader:
         """Columns of one device as they stand in the file (`row` and `t` among them); {} where there are none."""
         if any(self._file.schema_arrow.get_field_index(name) < 0 for name in columns):
             return {}
-        spans = self._spans(self._groups(start_ms, end_ms, row), row)
+        spans = self._spans(self._groups(start_ms, end_ms, (row, row + 1)), row)
         if not spans:
             return {}
         table = self._cut(self._table([group for group, _, _ in spans], list(columns)), spans)
@@ -214,10 +241,11 @@ class Reader:
         at = self._inside(found, start_ms, end_ms)
         return {name: values[at] for name, values in found.items()}
 
-    def _groups(self, start_ms: int, end_ms: int, row: int | None) -> list[int]:
+    def _groups(self, start_ms: int, end_ms: int, rows: tuple[int, int] | None) -> list[int]:
+        """The row groups that may hold readings of a time, and of rows[0] <= row < rows[1]."""
         wanted = (self._times[:, 1] >= start_ms) & (self._times[:, 0] < end_ms)
-        if row is not None:
-            wanted &= (self._rows[:, 0] <= row) & (self._rows[:, 1] >= row)
+        if rows is not None:
+            wanted &= (self._rows[:, 0] < rows[1]) & (self._rows[:, 1] >= rows[0])
         found: list[int] = np.flatnonzero(wanted).tolist()
         return found
 

@@ -18,10 +18,10 @@ from numpy.testing import assert_allclose, assert_array_equal
 
 from tests.contracts.readings import HOUR_MS, T0, batch, rows
 from twin.errors import StoreBroken, StoreDown
-from twin.records import Batch
+from twin.records import Batch, Columns
 from twin.store import hot, seal, sealed
 from twin.store.embedded import EmbeddedStore
-from twin.store.protocol import DAY_MS
+from twin.store.protocol import DAY_MS, Rows
 from twin.store.seal import MERGE_LEAST, mergeable
 from twin.store.sealed import bucket_for, exact, places_of
 
@@ -153,6 +153,36 @@ def test_pruning_deletes_files(store: EmbeddedStore, tmp_path: Path) -> None:
     assert len(list(folder.iterdir())) == before - 1
     assert len(store.range("pole", 0, "voltage", T0, T0 + DAY_MS)[0]) == 0
     assert store.downsample("pole", 0, "voltage", T0, T0 + DAY_MS, 300_000).count.sum() == 60
+
+
+def test_a_day_of_many_devices_is_rolled_up_in_little_memory(tmp_path: Path) -> None:
+    """Steps by the hundred thousand: more than the database has memory for; every figure is that of the readings."""
+    devices, rng = 1500, np.random.default_rng(3)
+    named = Rows(("pole", row, f"pole-{row}") for row in range(devices))
+    store = EmbeddedStore(tmp_path / "many", named, seal_every_s=None, memory_bytes=16 << 20)
+    names = ("voltage", "current", "powerConsumption", "pm25", "temperature", "LAeq", "tilt", "illuminanceLevel")
+    told: dict[int, list[float]] = {}
+    for n, step in enumerate(range(288), 1):
+        t = np.full(devices, T0 + step * 300_000 + 7, np.int64)
+        none = np.full(devices, step + 1, np.int64)
+        values = {name: np.round(rng.normal(50, 5, devices), 1) for name in names}
+        values["pm25"][rng.random(devices) < 0.3] = np.nan
+        told[step] = [values["pm25"][7], values["voltage"][1499]]
+        columns = Columns("pole", np.arange(devices, dtype=np.int32), t, none, none, t, none.astype(np.uint8), values)
+        store.append(n, Batch((columns,), devices))
+    store.append(300, hour(1, 2))
+    store.seal()
+    assert files(store, "rollup") == 1
+    found = store.downsample("pole", 7, "pm25", T0, T0 + DAY_MS, 300_000)
+    said = {T0 + step * 300_000: x for step, (x, _) in told.items() if not np.isnan(x)}
+    assert dict(zip(found.t.tolist(), found.mean.tolist(), strict=True)) == said
+    found = store.downsample("pole", 1499, "voltage", T0, T0 + DAY_MS, 3_600_000)
+    hours = np.array([x for _, x in told.values()]).reshape(24, 12)
+    assert_allclose(found.mean, hours.mean(axis=1))
+    assert_array_equal(found.min, hours.min(axis=1))
+    assert_array_equal(found.max, hours.max(axis=1))
+    assert_array_equal(found.count, np.full(24, 12))
+    store.close()
 
 
 def test_roll_ups_are_pruned_by_a_limit_of_their_own(store: EmbeddedStore, tmp_path: Path) -> None:
