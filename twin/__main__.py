@@ -54,7 +54,8 @@ MENU: Mapping[str, Entry] = {
     ),
     "account": Entry(
         "twin.command.look:account",
-        "What became of every reading: received, journalled, stored, duplicate, late, missing, rejected by reason.",
+        "What became of every reading: received, journalled, stored, duplicate, late, out of order, missing, rejected,"
+        " refused by the store.",
     ),
     "rejects": Entry("twin.command.look:rejects", "The newest refused messages: topic, reason, and what they said."),
     "devices": Entry(

@@ -55,7 +55,8 @@ def account_table(rows: Iterable[Mapping[str, Any]]) -> Table:
     table = Table(box=None)
     fates = ("received", "journalled", "stored", "duplicate", "late", "out of order", "missing", "rejected")
     for name in ("device", *fates):
-        table.add_column(name, overflow="fold", no_wrap=name == "device")  # whole: half a name or figure says nothing
+        whole = max(map(len, name.split()))  # half a name, heading or figure says nothing
+        table.add_column(name, overflow="fold", no_wrap=name == "device", min_width=whole)
     told = list(rows)
     refused = any(row["unstorable"] for row in told)  # a store of one's own refuses nothing
     if refused:

@@ -27,7 +27,7 @@ class LinkSettings:
     share: str = ""
     filters: tuple[str, ...] = SUBSCRIPTIONS
     keepalive_s: int = 30
-    coalesce_s: float = 0.3  # the longest pause between reads while little comes
+    coalesce_s: float = 0.2  # the longest pause between reads while little comes
     backoff_s: tuple[float, float] = (0.5, 30.0)  # first and longest wait before connecting again
     inbox_bytes: int = 32 * 1024 * 1024
 

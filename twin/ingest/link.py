@@ -1,6 +1,6 @@
 """The one hot subscriber: a thread that keeps a connection to the broker and hands parcels of messages to the pump.
 
-Reads are coalesced: all that is there, a pause of 2-300 ms, again; small reads and objects are the cost, not parsing.
+Reads are coalesced: all that is there, a pause of 2-200 ms, again; small reads and objects are the cost, not parsing.
 The inbox is bounded in bytes; when it is full the link stops reading, and the broker's session holds the rest. Nothing
 is acknowledged by itself: that is for the pump, when a parcel is durable, and void on another connection than the
 parcel's, because packet ids are given anew there and the broker sends again what was not acknowledged.
