@@ -9,9 +9,6 @@ One case is left: one that was restored from an older backup is filled again, an
 
 from __future__ import annotations
 
-import json
-import logging
-import os
 from collections import Counter, deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from twin.store import line
+from twin.store.notes import read_note, write_note
 
-LOG = logging.getLogger(__name__)
 MAX_BYTES = 16 << 20
 COUNT = "refused.json"
 ANYONE = ""  # stands for the device of lines that the server did not name
@@ -49,11 +46,10 @@ class Aside:
         self._count = folder / COUNT
         self.newest: deque[str] = deque(maxlen=200)  # reasons
         self._fresh: Counter[str] = Counter()  # of the lot at hand, by head of line
-        self._lot: Counter[str] = Counter()  # of the last lot that was settled, up to entry `_to`
-        self._sure: Counter[str] = Counter()
-        self._to = 0
+        lost = "the count of what the store refused begins anew, and the account takes earlier ones for stored"
+        known = read_note(self._count, _known, lost) or (Counter(), Counter(), 0)
+        self._sure, self._lot, self._to = known  # `_lot`: of the last lot that was settled, up to entry `_to`
         self._stale = False  # the file has a lot that was forgotten
-        self._load()
         self.refusals = _told(self._sure + self._lot)
 
     def keep(self, body: bytes, reason: str) -> None:
@@ -77,13 +73,7 @@ class Aside:
             return
         self._lot, self._to = Counter(self._fresh), entry
         self._fresh.clear()
-        told = {"sure": dict(self._sure), "lot": dict(self._lot), "to": self._to}
-        new = self._count.with_name(COUNT + ".new")
-        with new.open("w", encoding="utf-8") as out:
-            json.dump(told, out, ensure_ascii=False)
-            out.flush()
-            os.fsync(out.fileno())
-        new.replace(self._count)
+        write_note(self._count, {"sure": dict(self._sure), "lot": dict(self._lot), "to": self._to})
         self._stale = False
 
     def stand_at(self, position: int) -> None:
@@ -108,17 +98,9 @@ class Aside:
         with self._path.open("a", encoding="utf-8") as out:
             out.write(f"# {told}\n{text}\n")
 
-    def _load(self) -> None:
-        try:
-            told = json.loads(self._count.read_text(encoding="utf-8"))
-            self._sure, self._lot, self._to = _counts(told["sure"]), _counts(told["lot"]), int(told["to"])
-        except FileNotFoundError:
-            return
-        except (ValueError, KeyError, TypeError) as error:
-            damaged = self._count.with_name(COUNT + ".damaged")
-            self._count.replace(damaged)
-            LOG.error("how many readings the store refused cannot be read (%s): it lies in %s, and the count begins "
-                      "anew, so that the account takes them for stored", error, damaged)  # fmt: skip
+
+def _known(told: Any) -> tuple[Counter[str], Counter[str], int]:
+    return _counts(told["sure"]), _counts(told["lot"]), int(told["to"])
 
 
 def _counts(told: Any) -> Counter[str]:

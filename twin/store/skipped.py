@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import logging
 from pathlib import Path
+from typing import Any
 
-LOG = logging.getLogger(__name__)
+from twin.store.notes import read_note, write_note
 
 
 class Skipped:
@@ -19,18 +18,11 @@ class Skipped:
         self._spans: list[tuple[int, int]] = []  # (after, until], apart and in order
         if path is None:
             return
-        try:
-            told = json.loads(path.read_text(encoding="utf-8"))
-            if told["journal"] == journal:
-                self._spans = [(int(after), int(until)) for after, until in told["spans"]]
-        except FileNotFoundError:
-            return
-        except (ValueError, KeyError, TypeError) as error:
-            damaged = path.with_name(path.name + ".damaged")
-            path.replace(damaged)
-            LOG.error(
-                "what the store never saw cannot be read (%s): it lies in %s, and a new list begins", error, damaged
-            )
+        known = read_note(
+            path, _known, "what the store never saw is listed anew, and what it missed before counts as stored"
+        )
+        if known is not None and known[0] == journal:
+            self._spans = known[1]
 
     @property
     def count(self) -> int:
@@ -49,7 +41,9 @@ class Skipped:
             return
         if self._path is not None:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            new = self._path.with_name(self._path.name + ".new")
-            new.write_text(json.dumps({"journal": self._journal, "spans": apart}), encoding="utf-8")
-            new.replace(self._path)
+            write_note(self._path, {"journal": self._journal, "spans": apart})
         self._spans = apart
+
+
+def _known(told: Any) -> tuple[str, list[tuple[int, int]]]:
+    return str(told["journal"]), [(int(after), int(until)) for after, until in told["spans"]]
