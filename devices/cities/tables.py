@@ -171,10 +171,12 @@ class Feature:
     geometry: str
     coordinates: Any
     number: int  # counts from 1
+    line: int = 1  # on which it begins, where that was asked for
 
 
-def read_features(path: Path, problems: Problems, *, optional: bool = False) -> Iterator[Feature]:
-    """Features of a GeoJSON FeatureCollection (RFC 7946); what is no feature is noted and left out."""
+def read_features(path: Path, problems: Problems, *, optional: bool = False, lined: bool = False) -> Iterator[Feature]:
+    """Features of a GeoJSON FeatureCollection (RFC 7946), with their lines if `lined`; what is no feature is noted and
+    left out."""
     if optional and not path.exists():
         return
     text = read_text(path, problems)
@@ -194,7 +196,7 @@ def read_features(path: Path, problems: Problems, *, optional: bool = False) -> 
     if told.get("crs") is not None and "CRS84" not in json.dumps(told["crs"]) and "4326" not in json.dumps(told["crs"]):
         problems.say(path.name, 1, "another coordinate system than WGS84", "re-project to EPSG:4326, drop `crs`")
         return
-    lines: list[int] = []
+    lines = feature_lines(text, len(told["features"])) if lined else []
     for number, feature in enumerate(told["features"], 1):
         geometry = feature.get("geometry") if isinstance(feature, dict) else None
         properties = feature.get("properties") if isinstance(feature, dict) else None
@@ -203,7 +205,8 @@ def read_features(path: Path, problems: Problems, *, optional: bool = False) -> 
             problem = f"feature {number} has no geometry or no properties"
             problems.say(path.name, lines[number - 1], problem, "draw it again, or drop it")
             continue
-        yield Feature(properties, str(geometry.get("type")), geometry.get("coordinates"), number)
+        line = lines[number - 1] if lined else 1
+        yield Feature(properties, str(geometry.get("type")), geometry.get("coordinates"), number, line)
 
 
 def feature_lines(text: str, count: int) -> list[int]:

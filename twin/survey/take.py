@@ -17,7 +17,7 @@ from devices.cities import city_directory
 from devices.cities.geometry import in_ring, wgs84_of_bd09, wgs84_of_gcj02
 from devices.cities.load import check_city, load_city
 from devices.cities.read import DEVICE_COLUMNS, NODE_COLUMNS, read_attributes
-from devices.cities.tables import Problems, feature_lines, number, read_features, read_text
+from devices.cities.tables import Problems, number, read_features, read_text
 from devices.errors import CityFileError
 from devices.kinds import KINDS
 from devices.places import Area, CityFiles, Device, LonLat, Node
@@ -107,20 +107,16 @@ def take(table: Path, city: Path, order: Import, out: Path | None = None, *, for
 def rows_of(table: Path, problems: Problems) -> Iterator[Row]:
     """Lines of a CSV table, or point features of a GeoJSON file with `lon` and `lat` put among their properties."""
     if table.suffix.lower() in (".geojson", ".json"):
-        features = list(read_features(table, problems))
-        text = read_text(table, Problems()) if features else ""
-        begins = feature_lines(text or "", features[-1].number) if features else []
-        for feature in features:
-            line = begins[feature.number - 1]
+        for feature in read_features(table, problems, lined=True):
             at = feature.coordinates if feature.geometry == "Point" else None
             told = {
                 key: value if isinstance(value, str) else json.dumps(value) for key, value in feature.properties.items()
             }
             if not isinstance(at, list) or len(at) < 2:
                 problem = f"feature {feature.number} is no Point but {feature.geometry[:40]}"
-                problems.say(table.name, line, problem, "export points (a polygon's middle will do)")
+                problems.say(table.name, feature.line, problem, "export points (a polygon's middle will do)")
                 continue
-            yield Row(line, {**told, "lon": str(at[0]), "lat": str(at[1])})
+            yield Row(feature.line, {**told, "lon": str(at[0]), "lat": str(at[1])})
         return
     text = read_text(table, problems)
     lines = csv.DictReader(io.StringIO(text or ""), restkey="", strict=True)
