@@ -82,17 +82,19 @@ class AccessFailures(Rule):
         on, bad, good = told
         bad[last] |= fails
         good[last] |= ~fails
-        run |= {name: grown(known, int(row[-1]) + 1, 0) for name, known in run.items()}
+        if int(row[-1]) >= len(run["tried"]):
+            run |= {name: grown(known, int(row[-1]) + 1, 0) for name, known in run.items()}
         busy = np.flatnonzero(fails | (run["tried"][row] > 0))  # of all others nothing is kept
         if not len(busy):
             return
         r, limit, fails = row[busy], limit[busy], fails[busy]
         start, end = frame.t[at[first[busy]]], frame.t[last[busy]]
-        kept = np.where(start - run["last"][r] <= FORGOTTEN_MS, 1.0, 0.0) * (run["tried"][r] > 0)
-        total, reached = run["tried"][r] * kept + tried[busy], run["done"][r] * kept + done[busy]
-        since = np.where(kept > 0, run["since"][r], start)
-        reports = run["reports"][r] * kept.astype(np.int32) + count[busy]
-        streak = np.where(fails, 0, run["good"][r] + count[busy])
+        goes_on = (run["tried"][r] > 0) & (start - run["last"][r] <= FORGOTTEN_MS)
+        before = {name: np.where(goes_on, known[r], 0) for name, known in run.items()}
+        total, reached = before["tried"] + tried[busy], before["done"] + done[busy]
+        since = np.where(goes_on, before["since"], start)
+        reports = before["reports"] + count[busy]
+        streak = np.where(fails, 0, before["good"] + count[busy])
         over = (streak >= here(p, "clear_reports", last[busy])) | (reached >= limit * total)
         certain = upper_bound(reached, total) < limit
         enough = (total >= here(p, "attempts", last[busy])) & (reports >= here(p, "reports", last[busy]))
