@@ -11,6 +11,8 @@ from rich.table import Table
 
 from twin.command.client import CONFIG, JSON, OUT, Client, clock, words
 
+UNCOUNTED = "n/a"  # stands where nothing can be missing
+
 
 def open_(config: Path | None = CONFIG, as_json: bool = JSON) -> None:
     """Print a fresh link to the live page; it opens once."""
@@ -52,18 +54,20 @@ def account(
 
 def account_table(rows: Iterable[Mapping[str, Any]]) -> Table:
     """Accounts as the API tells them, one a line; names and figures are never cut short."""
-    table = Table(box=None)
+    told = list(rows)
+    uncounted = not all(row["accountable"] for row in told)
+    why = f"{UNCOUNTED}: not accountable, for it sends no numbers" if uncounted else None
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, caption=why, caption_justify="left")
     fates = ("received", "journalled", "stored", "duplicate", "late", "out of order", "missing", "rejected")
     for name in ("device", *fates):
         whole = max(map(len, name.split()))  # half a name, heading or figure says nothing
         table.add_column(name, overflow="fold", no_wrap=name == "device", min_width=whole)
-    told = list(rows)
     refused = any(row["unstorable"] for row in told)  # a store of one's own refuses nothing
     if refused:
         table.add_column("refused by the store", overflow="fold")
     for row in told:
         rejected = ", ".join(f"{why} {n}" for why, n in row["rejected"].items())
-        missing = str(row["missing"]) if row["accountable"] else "not accountable"
+        missing = str(row["missing"]) if row["accountable"] else UNCOUNTED
         table.add_row(
             words(row["device"] or "total"), str(row["received"]), str(row["journalled"]), str(row["stored"]),
             str(row["duplicate"]), str(row["late"]), str(row["out_of_order"]), missing, words(rejected or "0"),

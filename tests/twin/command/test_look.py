@@ -23,6 +23,7 @@ def test_names_and_figures_are_whole_in_a_narrow_terminal() -> None:
     assert "cell-0001" in written
     assert "cell-0002" in written
     assert "…" not in written
+    assert "n/a: not accountable" in written
     assert "refused by" not in written
 
 
