@@ -91,6 +91,7 @@ class MqttLocal:
         )
         self.client.reconnect_delay_set(*AGAIN_S)
         self.client.on_connect = self._connected
+        self.client.on_subscribe = self._subscribed
         self.client.on_connect_fail = self._failed
         self.client.on_disconnect = self._lost
         self.client.on_message = self._heard
@@ -124,7 +125,11 @@ class MqttLocal:
             else:
                 self._pending.clear()
         client.subscribe([(one.topic, 1) for one in self._maps])
-        self.problem = ""
+
+    def _subscribed(self, _c: mqtt.Client, _data: object, _mid: int, codes: list[ReasonCode], _p: object) -> None:
+        """Only now do messages come: what is published before the broker's answer is not kept for us."""
+        refused = [one.topic for one, code in zip(self._maps, codes, strict=False) if code.is_failure]
+        self.problem = f"{self._place()}: the broker lets us not read {', '.join(refused)}" if refused else ""
 
     def _failed(self, _client: mqtt.Client, _data: object) -> None:
         self.problem = f"{self._place()}: out of reach"

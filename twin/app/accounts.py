@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -19,7 +18,6 @@ from twin.records import I64, Batch, Columns, Reject
 from twin.store.aside import Refusals
 
 RING = 500  # rejected messages kept readable
-FRESH_S = 0.5  # what waits for the store is counted at most this often
 CHUNK = 2048
 BLOCK = 256  # entries that share one oldest time
 MOST_BYTES = 32 << 20  # of journal entries looked through at once
@@ -57,7 +55,6 @@ class Accounts:
         self._lock = threading.Lock()
         self._ring: deque[Reject] = deque(maxlen=RING)
         self._waiting = Waiting(0, {}, 0)
-        self._counted_s = 0.0
         self._from = self._to = 0  # entries behind the one, up to the other, are counted in what follows
         self._by_row: dict[str, I64] = {}
         self._oldest: dict[int, int] = {}  # event time that a block of entries begins with
@@ -75,28 +72,34 @@ class Accounts:
 
     def total(self) -> Account:
         """The account of all."""
+        tally = self._ledger.total()  # before what waits is counted: nothing is said to be stored too early
         waiting = self.waiting()
-        return self._account("", self._ledger.total(), waiting.readings, waiting.refused.total)
+        return self._account("", tally, waiting.readings, waiting.refused.total)
 
     def page(self, after: str, limit: int) -> Sequence[Account]:
         """Devices in the order of their ids."""
         names = sorted((device, kind, row) for kind, row, device in self._registry.names() if device > after)
-        return [self.of(kind, row, device) for device, kind, row in names[:limit]]
+        return self._each(names[:limit])
 
     def of(self, kind: str, row: int, device: str) -> Account:
         """The account of one device."""
+        return self._each([(device, kind, row)])[0]
+
+    def _each(self, names: Sequence[tuple[str, str, int]]) -> list[Account]:
+        tallies = [self._ledger.tally(kind, row) for _, kind, row in names]
         waiting = self.waiting()
-        refused = waiting.refused.of(kind, device)
-        account = self._account(device, self._ledger.tally(kind, row), waiting.of(kind, row), refused)
-        return replace(account, mark=self._ledger.mark(kind, row, device))
+        found = []
+        for (device, kind, row), tally in zip(names, tallies, strict=True):
+            account = self._account(device, tally, waiting.of(kind, row), waiting.refused.of(kind, device))
+            found.append(replace(account, mark=self._ledger.mark(kind, row, device)))
+        return found
 
     def waiting(self) -> Waiting:
-        """What the store has yet to keep (counted anew every half second at most)."""
+        """What the store has yet to keep; counted on from where the last look ended."""
         with self._lock:
-            if time.monotonic() - self._counted_s >= FRESH_S:
+            if (self._stored(), self._journal.position) != (self._from, self._to):
                 self._waiting = self._count()
-                self._counted_s = time.monotonic()
-            return self._waiting
+            return replace(self._waiting, refused=self._refused())
 
     def complete_to_ms(self, now_ms: int) -> int:
         """The store holds everything said up to here: now, unless something waits."""
@@ -121,7 +124,7 @@ class Accounts:
         self._oldest = {block: t for block, t in self._oldest.items() if block >= done}
         counted = {kind: counts.copy() for kind, counts in self._by_row.items()}
         readings = sum(int(counts.sum()) for counts in counted.values())
-        return Waiting(readings, counted, min(self._oldest.values(), default=0), self._refused())
+        return Waiting(readings, counted, min(self._oldest.values(), default=0))
 
     def _begin_anew(self, n: int) -> None:
         self._from = self._to = n

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from tests.twin.tick.town import NIGHT_MS, said, town
-from twin.app import accounts as room
 from twin.app.accounts import RING, Accounts
 from twin.ingest.ledger import Ledger
 from twin.journal import Journal
@@ -36,8 +35,7 @@ class Books:
 
 
 @pytest.fixture
-def books(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Books]:
-    monkeypatch.setattr(room, "FRESH_S", 0.0)
+def books(tmp_path: Path) -> Iterator[Books]:
     made = Books(tmp_path)
     yield made
     made.journal.close()
@@ -60,6 +58,15 @@ def test_stored_is_what_the_store_has(books: Books) -> None:
     assert books.accounts.total().stored == 3
     books.stored = 6
     assert books.accounts.total().stored == 6
+
+
+def test_nothing_is_said_to_be_stored_before_it_is(books: Books) -> None:
+    """A reading that came just after the last look waits in the next one, however soon that is."""
+    assert books.accounts.total().stored == 0
+    books.hear("pole-0", 1)
+    assert (books.accounts.total().journalled, books.accounts.total().stored) == (1, 0)
+    books.hear("pole-0", 2)
+    assert books.accounts.page("pole-", 1)[0].stored == 0
 
 
 def test_what_the_store_refused_is_not_stored(books: Books) -> None:
