@@ -1,8 +1,8 @@
 """Sealed files: Parquet that any other program can read, sorted so that one device's day and one moment are both near.
 
 A file holds readings of one kind, sorted by (bucket of time, row, t, boot, seq); a row group never spans two buckets,
-and holds at most 5,461 rows. So one device's day is one small row group a bucket, and one moment of all devices is the
-row groups of one or two buckets. The bucket's length follows the density: about 600,000 rows.
+and holds at most 16,384 rows. So one device's day is one small row group a bucket, and one moment of all devices is the
+row groups of one or two buckets. The bucket's length follows the density: about 1.2 million rows.
 
 Columns: device (text), row, t, boot, seq, lag (arrived - t), flags, and each quantity. Where every value of a file is
 a decimal with few places, the column holds whole numbers and its field's metadata `scale` the power of ten to divide
@@ -26,9 +26,9 @@ from twin.errors import StoreDown
 from twin.records import F64, Columns
 from twin.store.shape import join, order, take
 
-GROUP_ROWS = 5_461
-BUCKET_ROWS = 600_000
-SAMPLE_ROWS = 4 * GROUP_ROWS
+GROUP_ROWS = 16_384
+BUCKET_ROWS = 1_250_000
+SAMPLE_ROWS = 2 * GROUP_ROWS
 MINUTE_MS = 60_000
 LADDER_MS = tuple(m * MINUTE_MS for m in (5, 10, 15, 30, 60, 120, 360, 1440, 7 * 1440, 28 * 1440, 364 * 1440))
 

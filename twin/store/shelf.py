@@ -21,7 +21,7 @@ from twin.store.sealed import PREFIX
 from twin.store.shape import empty, join
 
 PASSING = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
-AT_ONCE = 5  # row groups that are read together where many are gone through: some 27,000 rows
+AT_ONCE = 25_000  # rows that are read together where many are gone through
 KNOWN_GROUPS = 64  # of one file, whose order of devices is remembered: some 40 kB
 
 
@@ -113,13 +113,14 @@ class Reader:
     def pieces(
         self, quantities: Sequence[str], start_ms: int, end_ms: int, rows: tuple[int, int], *, whole: bool = True
     ) -> Iterator[Columns]:
-        """Readings with t in [start_ms, end_ms) of the devices rows[0] <= row < rows[1], in the file's order, AT_ONCE
-        row groups in memory at once; `whole` as in `read`."""
+        """Readings with t in [start_ms, end_ms) of the devices rows[0] <= row < rows[1], in the file's order,
+        row groups of some AT_ONCE rows in memory at once; `whole` as in `read`."""
         names = [name for name in quantities if name in self.scales]
         integers = ["row", "t", *(["boot", "seq", "lag", "flags"] if whole else [])]
         groups = self._groups(start_ms, end_ms, rows)
+        many = max(1, AT_ONCE // max((self._lengths[group] for group in groups), default=1))
         while groups:
-            some, groups = groups[:AT_ONCE], groups[AT_ONCE:]
+            some, groups = groups[:many], groups[many:]
             table = self._table(some, integers + [PREFIX + name for name in names])
             found = {name: _numpy(table.column(name)) for name in integers}
             at = self._inside(found, start_ms, end_ms)

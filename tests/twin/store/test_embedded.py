@@ -370,9 +370,9 @@ def test_scaling_is_exact_or_not_done(values: list[float]) -> None:
 
 
 def test_buckets_follow_the_density() -> None:
-    """A city's trucks get minutes, a lone station years: about 600,000 rows a bucket."""
-    assert bucket_for(7_200_000, HOUR_MS) == 300_000
-    assert bucket_for(1_800_000, HOUR_MS) == 900_000
+    """A city's trucks get minutes, a lone station years: about 1.2 million rows a bucket."""
+    assert bucket_for(7_200_000, HOUR_MS) == 600_000
+    assert bucket_for(1_800_000, HOUR_MS) == 1_800_000
     assert bucket_for(35_000, 4 * 365 * DAY_MS) > 100 * DAY_MS
 
 
