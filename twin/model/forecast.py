@@ -182,13 +182,10 @@ class Forecast:
         slots = np.full(len(hour), slot, np.int32)
         expected, _, factor = model.at(slots, hour)
         column = model.column[slots[:1]]
-        phi, h = self.phi(column)[0], np.log1p(np.maximum(ahead_h, 0.0))
-        left = np.interp(h, _KNOTS, np.r_[1.0, phi])
-        off = float(model["off"][slot])
-        aged = max(0.0, (now_ms - int(model["learnt"][slot])) / HOUR_MS)
-        if aged > 0.5:  # heard long ago: the correction has aged with it
-            left = np.interp(np.log1p(np.maximum(ahead_h, 0.0) + aged), _KNOTS, np.r_[1.0, phi])
-        middle = expected + left * off
+        aged = (now_ms - int(model["learnt"][slot])) / HOUR_MS
+        aged = aged if aged > 0.5 else 0.0  # heard long ago: so much further ahead is what comes
+        h = np.log1p(np.maximum(ahead_h, 0.0) + aged)
+        middle = expected + np.interp(h, _KNOTS, np.r_[1.0, self.phi(column)[0]]) * float(model["off"][slot])
         ends = np.stack([np.interp(h, _KNOTS[1:], self.quantile[column[0], :, i]) for i in range(4)], axis=1)
         middle, width = self._switched(
             slots, hour, middle, self._width(slots, factor) * self._stretch(slots, expected, middle)

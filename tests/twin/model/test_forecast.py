@@ -55,6 +55,24 @@ def test_bands_hold_what_they_state_and_beat_the_day_before() -> None:
     assert at4 > at3 + (at6 - at3) / 3 * 1.05, "fast at first: between two horizons no straight line"
 
 
+def test_a_forecast_after_silence_is_the_one_of_the_last_word() -> None:
+    """What was said six hours ago tells of the next hour what it told then of the seventh: middle and band."""
+    city, x = town(), _load(700, np.random.default_rng(7))
+    state, cells = KindState("cell", 6), [f"cell-{i}" for i in range(6)]
+    for n in range(700):
+        now = NIGHT_MS + n * STEP
+        for _ in advance(state, [said(city, "cell", cells, now, seq=n, prbLoadDown=x[n].tolist())], city):
+            pass
+    slot = int(state.expectation.table[state.expectation.quantities["prbLoadDown"], 2])
+
+    def told(silent_h: int, ahead: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        at = now + silent_h * HOUR
+        return state.forecast.ahead(slot, at, city.local_hour(at + (ahead * HOUR).astype(np.int64)), ahead)
+
+    for then, silent in zip(told(0, AHEAD[6:]), told(6, AHEAD[:18]), strict=True):
+        np.testing.assert_allclose(silent, then)
+
+
 def test_a_switched_lamp_is_expected_at_yesterdays_minute() -> None:
     """Power that comes on at 20:15 and goes at 05:40 is expected to do so tomorrow, to five minutes."""
     day = Day(now_ms=NIGHT_MS)
