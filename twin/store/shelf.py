@@ -11,16 +11,17 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from twin.errors import StoreBroken, StoreDown
 from twin.records import F64, Columns
+from twin.store.footer import Decoded, Footer
 from twin.store.protocol import DAY_MS
 from twin.store.sealed import PREFIX
 from twin.store.shape import empty, join
 
 PASSING = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
+LOT_ROWS = 65_536  # that a question reads at once: a column of them is half a megabyte, which the heap takes back
 AT_ONCE = 25_000  # rows that are read together where many are gone through
 KNOWN_GROUPS = 64  # of one file, whose order of devices is remembered: some 40 kB
 
@@ -47,38 +48,40 @@ class _Known:
 
 
 class Reader:
-    """One open sealed file with its directory of row groups in memory."""
+    """One open sealed file with a directory of its row groups in memory, some 60 bytes for each."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, decoded: Decoded | None = None) -> None:
+        """`decoded`: shared with other readers; without it nothing is kept between questions."""
+        self.path = path
+        self._decoded = decoded or Decoded(0)
         try:
-            self._file = pq.ParquetFile(path, memory_map=True)
+            self._footer = Footer(pa.memory_map(str(path)), ("row", "t"))
+            self._schema = self._footer.file([]).schema_arrow
         except FileNotFoundError as error:
             raise FileNotFoundError(errno.ENOENT, "this sealed file is gone", str(path)) from error
-        except (OSError, pa.ArrowException) as error:
+        except (OSError, pa.ArrowException, ValueError) as error:
             raise _unreadable(path, error) from error
-        meta, schema = self._file.metadata, self._file.schema_arrow
         self._lock = threading.Lock()
-        self.path = path
-        self.kind = (schema.metadata or {}).get(b"kind", b"").decode()
+        metadata = self._schema.metadata or {}
+        self.kind = metadata.get(b"kind", b"").decode()
         self.scales: dict[str, int | None] = {}
-        for field in schema:
+        for field in self._schema:
             if field.name.startswith(PREFIX):
                 scale = (field.metadata or {}).get(b"scale")
                 self.scales[field.name[len(PREFIX) :]] = None if scale is None else len(scale) - 1
-        self.bucket_ms = int((schema.metadata or {}).get(b"bucket_ms", DAY_MS))
-        names = {meta.schema.column(i).path: i for i in range(meta.num_columns)}
-        groups = range(meta.num_row_groups)
-        row = [meta.row_group(g).column(names["row"]).statistics for g in groups]
-        t = [meta.row_group(g).column(names["t"]).statistics for g in groups]
-        self._rows = np.array([(s.min, s.max) for s in row], np.int64).reshape(-1, 2)
-        self._times = np.array([(s.min, s.max) for s in t], np.int64).reshape(-1, 2)
-        self._lengths = [meta.row_group(g).num_rows for g in groups]
+        self.bucket_ms = int(metadata.get(b"bucket_ms", DAY_MS))
+        self._rows, self._times = self._footer.bounds
+        self._lengths = self._footer.lengths
         self._runs: dict[int, tuple[NDArray[np.int32], NDArray[np.uint32]]] = {}  # by group: rows, where each begins
+
+    def release(self) -> None:
+        """Nobody will ask for long: forget what was decoded."""
+        self._decoded.drop(self._footer)
 
     def verify(self) -> int:
         """Read every column of every row group; the number of rows. Raises StoreBroken where one cannot be read."""
         for group in range(len(self._lengths)):
-            self._table([group], self._file.schema_arrow.names)
+            self._table([group], self._schema.names, keep=False)
         return sum(self._lengths)
 
     def buckets(self, bucket_ms: int) -> set[int]:
@@ -97,31 +100,31 @@ class Reader:
         """
         groups = self._groups(start_ms, end_ms, None if row is None else (row, row + 1))
         names = [name for name in quantities if name in self.scales]
-        spans = [] if row is None else self._spans(groups, row)
-        groups = groups if row is None else [group for group, _, _ in spans]
-        if not groups:
-            return empty(self.kind, names)
         integers = [*(["row"] if row is None else []), "t", *(["boot", "seq", "lag", "flags"] if whole else [])]
-        table = self._table(groups, integers + [PREFIX + name for name in names])
-        if row is not None:
-            table = self._cut(table, spans)
-        found = {name: _numpy(table.column(name)) for name in integers}
-        if row is not None:
-            found["row"] = np.full(len(table), row, np.int32)
-        return self._columns(table, found, names, self._inside(found, start_ms, end_ms))
+        columns = integers + [PREFIX + name for name in names]
+        parts = []
+        for lot in self._lots(groups, LOT_ROWS):
+            if row is None:
+                table = self._table(lot, columns, keep=False, threads=True)
+            else:
+                table = self._of(row, lot, columns)
+            if table is None:
+                continue
+            found = {name: _numpy(table.column(name)) for name in integers}
+            if row is not None:
+                found["row"] = np.full(len(table), row, np.int32)
+            parts.append(self._columns(table, found, names, self._inside(found, start_ms, end_ms)))
+        return join(parts) if parts else empty(self.kind, names)
 
     def pieces(
         self, quantities: Sequence[str], start_ms: int, end_ms: int, rows: tuple[int, int], *, whole: bool = True
     ) -> Iterator[Columns]:
-        """Readings with t in [start_ms, end_ms) of the devices rows[0] <= row < rows[1], in the file's order,
-        row groups of some AT_ONCE rows in memory at once; `whole` as in `read`."""
+        """Readings with t in [start_ms, end_ms) of the devices rows[0] <= row < rows[1], in the file's order, some
+        AT_ONCE of them in memory at once; `whole` as in `read`."""
         names = [name for name in quantities if name in self.scales]
         integers = ["row", "t", *(["boot", "seq", "lag", "flags"] if whole else [])]
-        groups = self._groups(start_ms, end_ms, rows)
-        many = max(1, AT_ONCE // max((self._lengths[group] for group in groups), default=1))
-        while groups:
-            some, groups = groups[:many], groups[many:]
-            table = self._table(some, integers + [PREFIX + name for name in names])
+        for lot in self._lots(self._groups(start_ms, end_ms, rows), AT_ONCE):
+            table = self._table(lot, integers + [PREFIX + name for name in names], keep=False)
             found = {name: _numpy(table.column(name)) for name in integers}
             at = self._inside(found, start_ms, end_ms)
             at = at[(found["row"][at] >= rows[0]) & (found["row"][at] < rows[1])]
@@ -141,11 +144,14 @@ class Reader:
         """(group, first, end) of a device's readings inside each group that has some: they stand together."""
         with self._lock:
             unknown = [group for group in groups if group not in self._runs]
-        for group in unknown:
-            rows = _numpy(self._table([group], ["row"]).column("row"))
-            starts = np.flatnonzero(np.concatenate(([True], rows[1:] != rows[:-1]))).astype(np.uint32)
-            with self._lock:
-                self._runs[group] = (rows[starts], np.append(starts, np.uint32(len(rows))))
+        if unknown:
+            rows = _numpy(self._table(unknown, ["row"], of=groups).column("row"))
+            for group, some in zip(
+                unknown, np.split(rows, np.cumsum([self._lengths[group] for group in unknown])[:-1]), strict=True
+            ):
+                starts = np.flatnonzero(np.concatenate(([True], some[1:] != some[:-1]))).astype(np.uint32)
+                with self._lock:
+                    self._runs[group] = (some[starts], np.append(starts, np.uint32(len(some))))
         found = []
         with self._lock:
             for group in groups:
@@ -157,9 +163,14 @@ class Reader:
                 del self._runs[next(iter(self._runs))]
         return found
 
-    def _cut(self, table: Any, spans: Sequence[tuple[int, int, int]]) -> Any:
-        """Of the groups read one after the other, each one's part."""
-        firsts = np.cumsum([0, *(self._lengths[group] for group, _, _ in spans[:-1])]).tolist()
+    def _of(self, row: int, lot: Sequence[int], columns: Sequence[str]) -> Any:
+        """The readings of a device that are in these row groups, a table; None where there are none."""
+        spans = self._spans(lot, row)
+        if not spans:
+            return None
+        groups = [group for group, _, _ in spans]
+        table = self._table(groups, columns, of=lot)
+        firsts = np.cumsum([0, *(self._lengths[group] for group in groups[:-1])]).tolist()
         return pa.concat_tables(
             [table.slice(at + first, end - first) for at, (_, first, end) in zip(firsts, spans, strict=True)]
         ).combine_chunks()
@@ -176,14 +187,15 @@ class Reader:
             buckets.setdefault(int(self._times[group, 0]) // self.bucket_ms, []).append(group)
         known = _Known(len(self.scales))
         found = [
-            self._newest_in(buckets[bucket], start_ms, end_ms, known, whole=whole)
+            self._newest_in(lot, start_ms, end_ms, known, whole=whole)
             for bucket in sorted(buckets, reverse=True)
+            for lot in self._lots(buckets[bucket], LOT_ROWS)
         ]
         found = [part for part in found if len(part)]
         return join(found) if found else empty(self.kind, self.scales)
 
-    def _newest_in(self, groups: list[int], start_ms: int, end_ms: int, known: _Known, *, whole: bool) -> Columns:
-        """`newest` of one bucket, of what `known` lacks; told to `known`."""
+    def _newest_in(self, groups: Sequence[int], start_ms: int, end_ms: int, known: _Known, *, whole: bool) -> Columns:
+        """`newest` of row groups of one bucket, of what `known` lacks; told to `known`."""
         lacking = {group: known.lacks(*self._rows[group].tolist()) for group in groups}
         groups = [group for group in groups if lacking[group].any()]
         if not groups:
@@ -191,7 +203,7 @@ class Reader:
         wanted = np.logical_or.reduce([lacking[group] for group in groups])
         names = [name for name, wants in zip(self.scales, wanted.tolist(), strict=True) if wants]
         integers = ["row", "t", *(["boot", "seq"] if whole else [])]
-        table = self._table(groups, [*integers, *(PREFIX + name for name in names)])
+        table = self._table(groups, [*integers, *(PREFIX + name for name in names)], threads=True)
         found = {name: _numpy(table.column(name)) for name in integers}
         at = self._inside(found, start_ms, end_ms)  # the file's order: row, t, boot, seq
         row = found["row"][at]
@@ -232,13 +244,13 @@ class Reader:
 
     def read_plain(self, columns: Sequence[str], start_ms: int, end_ms: int, row: int) -> dict[str, NDArray[Any]]:
         """Columns of one device as they stand in the file (`row` and `t` among them); {} where there are none."""
-        if any(self._file.schema_arrow.get_field_index(name) < 0 for name in columns):
+        if any(self._schema.get_field_index(name) < 0 for name in columns):
             return {}
-        spans = self._spans(self._groups(start_ms, end_ms, (row, row + 1)), row)
-        if not spans:
+        lots = self._lots(self._groups(start_ms, end_ms, (row, row + 1)), LOT_ROWS)
+        tables = [table for lot in lots if (table := self._of(row, lot, columns)) is not None]
+        if not tables:
             return {}
-        table = self._cut(self._table([group for group, _, _ in spans], list(columns)), spans)
-        found = {name: _numpy(table.column(name)) for name in columns}
+        found = {name: np.concatenate([_numpy(table.column(name)) for table in tables]) for name in columns}
         at = self._inside(found, start_ms, end_ms)
         return {name: values[at] for name, values in found.items()}
 
@@ -250,10 +262,33 @@ class Reader:
         found: list[int] = np.flatnonzero(wanted).tolist()
         return found
 
-    def _table(self, groups: list[int], columns: list[str]) -> Any:
+    def _lots(self, groups: Sequence[int], rows: int) -> Iterator[Sequence[int]]:
+        """The row groups in lots of at most `rows` rows, or one row group."""
+        first = held = 0
+        for i, group in enumerate(groups):
+            if i > first and held + self._lengths[group] > rows:
+                yield groups[first:i]
+                first, held = i, 0
+            held += self._lengths[group]
+        if groups:
+            yield groups[first:]
+
+    def _table(
+        self,
+        groups: Sequence[int],
+        columns: Sequence[str],
+        *,
+        of: Sequence[int] | None = None,
+        keep: bool = True,
+        threads: bool = False,
+    ) -> Any:
+        """`of`: the lot that they belong to; `keep`: it may be asked for again soon; `threads`: for many columns."""
+        of = groups if of is None else of
         try:
+            file = self._decoded.file(self._footer, of) if keep else self._footer.file(of)
+            at = np.searchsorted(of, groups).tolist()
             with self._lock:
-                return self._file.read_row_groups(groups, columns=columns, use_threads=len(groups) > 8)
+                return file.read_row_groups(at, columns=columns, use_threads=threads)
         except (OSError, pa.ArrowException) as error:
             raise _unreadable(self.path, error) from error
 
@@ -289,6 +324,7 @@ class Shelf:
 
     def __init__(self, folder: Path, limit: int = 256) -> None:
         self.folder = folder
+        self.decoded = Decoded()
         self._limit = limit
         self._readers: OrderedDict[str, Reader] = OrderedDict()
         self._lock = threading.Lock()
@@ -299,16 +335,23 @@ class Shelf:
             if name in self._readers:
                 self._readers.move_to_end(name)
                 return self._readers[name]
-        opened = Reader(self.folder / name)
+        opened = Reader(self.folder / name, self.decoded)
+        unused = []
         with self._lock:
+            if name in self._readers:  # somebody else was faster
+                return self._readers[name]
             self._readers[name] = opened
             while len(self._readers) > self._limit:
-                self._readers.popitem(last=False)
+                unused.append(self._readers.popitem(last=False)[1])
+        for reader in unused:
+            reader.release()
         return opened
 
     def drop(self, names: Iterable[str]) -> None:
         """Forget and delete files."""
         for name in names:
             with self._lock:
-                self._readers.pop(name, None)
+                reader = self._readers.pop(name, None)
+            if reader is not None:
+                reader.release()
             (self.folder / name).unlink(missing_ok=True)
