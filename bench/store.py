@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from bench.report import Bar, report
 from devices.kinds import KINDS
+from twin.app.heap import thrifty
 from twin.journal import Journal
 from twin.records import Batch, Columns
 from twin.store import line
@@ -214,6 +215,7 @@ def main() -> None:
     parser.add_argument("--pole-share", type=float, default=0.05, help="share of the poles in the seven days")
     parser.add_argument("--seed", type=int, default=1)
     given = parser.parse_args()
+    thrifty()  # as in the server
     folder = Path(tempfile.mkdtemp(prefix="bench-store-"))
     try:
         measure(folder, given.hours, given.pole_share, given.seed)

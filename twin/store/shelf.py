@@ -294,16 +294,18 @@ class Reader:
 
     def _values(self, table: Any, name: str, at: NDArray[np.intp]) -> F64:
         column, places = table.column(PREFIX + name), self.scales[name]
-        if len(at) < len(table) // 4:
-            column = column.take(pa.array(at))
-            at = np.arange(len(at))
-        missing = column.is_null() if column.null_count else None
-        filled = column.fill_null(0) if missing is not None else column
-        values = _numpy(filled)[at]
+        missing = None
+        if column.null_count:
+            if len(at) < len(table) // 4:
+                column = column.take(pa.array(at))
+                at = np.arange(len(at))
+            missing = _numpy(column.is_null())[at]
+            column = column.fill_null(0)
+        values = _numpy(column)[at]
         if places is not None:
             values = values / 10.0**places
         if missing is not None:
-            values = np.where(_numpy(missing)[at], np.nan, values)
+            values = np.where(missing, np.nan, values)
         return np.asarray(values, np.float64)
 
 
