@@ -143,24 +143,24 @@ class Reader:
     def _spans(self, groups: Sequence[int], row: int) -> list[tuple[int, int, int]]:
         """(group, first, end) of a device's readings inside each group that has some: they stand together."""
         with self._lock:
-            unknown = [group for group in groups if group not in self._runs]
+            runs = {group: self._runs[group] for group in groups if group in self._runs}
+        unknown = [group for group in groups if group not in runs]
         if unknown:
             rows = _numpy(self._table(unknown, ["row"], of=groups).column("row"))
-            for group, some in zip(
-                unknown, np.split(rows, np.cumsum([self._lengths[group] for group in unknown])[:-1]), strict=True
-            ):
+            ends = np.cumsum([self._lengths[group] for group in unknown])
+            for group, some in zip(unknown, np.split(rows, ends[:-1]), strict=True):
                 starts = np.flatnonzero(np.concatenate(([True], some[1:] != some[:-1]))).astype(np.uint32)
-                with self._lock:
-                    self._runs[group] = (some[starts], np.append(starts, np.uint32(len(some))))
+                runs[group] = (some[starts], np.append(starts, np.uint32(len(some))))
+            with self._lock:
+                self._runs.update((group, runs[group]) for group in unknown)
+                while len(self._runs) > KNOWN_GROUPS:
+                    del self._runs[next(iter(self._runs))]
         found = []
-        with self._lock:
-            for group in groups:
-                rows, starts = self._runs[group]
-                at = int(np.searchsorted(rows, row))
-                if at < len(rows) and rows[at] == row:
-                    found.append((group, int(starts[at]), int(starts[at + 1])))
-            while len(self._runs) > KNOWN_GROUPS:
-                del self._runs[next(iter(self._runs))]
+        for group in groups:
+            rows, starts = runs[group]
+            at = int(np.searchsorted(rows, row))
+            if at < len(rows) and rows[at] == row:
+                found.append((group, int(starts[at]), int(starts[at + 1])))
         return found
 
     def _of(self, row: int, lot: Sequence[int], columns: Sequence[str]) -> Any:

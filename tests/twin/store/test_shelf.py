@@ -135,3 +135,20 @@ def all_of(reader: Reader) -> tuple[int, int]:
     """From its first reading to behind its last."""
     first, last = reader.span()
     return first, last + 1
+
+
+def test_questions_at_once_do_not_forget_what_another_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What one has learned of some row groups is dropped by another while the first reads the rest: it answers."""
+    one_file(tmp_path / "pole.parquet", 6, 1, monkeypatch)
+    reader = Reader(tmp_path / "pole.parquet")
+    assert len(reader.read(["q0"], T0, T0 + 3 * BUCKET_MS, 3)) == 150
+    table = Reader._table
+
+    def meanwhile(self: Reader, *given: Any, **options: Any) -> Any:
+        monkeypatch.setattr(Reader, "_table", table)
+        monkeypatch.setattr(shelves, "KNOWN_GROUPS", 1)
+        assert len(self.read(["q0"], T0 + 5 * BUCKET_MS, T0 + 6 * BUCKET_MS, 3)) == 50
+        return table(self, *given, **options)
+
+    monkeypatch.setattr(Reader, "_table", meanwhile)
+    assert len(reader.read(["q0"], T0, T0 + 5 * BUCKET_MS, 3)) == 250
