@@ -266,7 +266,7 @@ class Reader:
         """The row groups in lots of at most `rows` rows, or one row group."""
         first = held = 0
         for i, group in enumerate(groups):
-            if i > first and held + self._lengths[group] > rows:
+            if held and held + self._lengths[group] > rows:
                 yield groups[first:i]
                 first, held = i, 0
             held += self._lengths[group]

@@ -82,6 +82,16 @@ def test_what_is_asked_again_is_decoded_once(tmp_path: Path, monkeypatch: pytest
     assert shelf.decoded.held == 0
 
 
+def test_the_row_groups_asked_for_last_stay_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where two of three have room, the one that was not asked for again goes."""
+    one_file(tmp_path / "pole.parquet", 3, 1, monkeypatch)
+    footer, decoded = Reader(tmp_path / "pole.parquet")._footer, Decoded(2 * 8 * 2)
+    first, second, _ = (decoded.file(footer, [group]) for group in (0, 1, 0))
+    decoded.file(footer, [2])
+    assert decoded.file(footer, [0]) is first
+    assert decoded.file(footer, [1]) is not second
+
+
 def test_a_shelf_closes_what_was_used_least_recently(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Beyond its limit a reader goes with all that was decoded for it."""
     for i in range(3):
