@@ -1,7 +1,7 @@
 """Sealed files: Parquet that any other program can read, sorted so that one device's day and one moment are both near.
 
 A file holds readings of one kind, sorted by (bucket of time, row, t, boot, seq); a row group never spans two buckets,
-and holds at most 16,384 rows. So one device's day is one small row group a bucket, and one moment of all devices is the
+and holds at most 10,922 rows. So one device's day is one small row group a bucket, and one moment of all devices is the
 row groups of one or two buckets. The bucket's length follows the density: about 1.2 million rows.
 
 Columns: device (text), row, t, boot, seq, lag (arrived - t), flags, and each quantity. Where every value of a file is
@@ -26,9 +26,9 @@ from twin.errors import StoreDown
 from twin.records import F64, Columns
 from twin.store.shape import join, order, take
 
-GROUP_ROWS = 16_384
+GROUP_ROWS = 10_922
 BUCKET_ROWS = 1_250_000
-SAMPLE_ROWS = 2 * GROUP_ROWS
+SAMPLE_ROWS = 3 * GROUP_ROWS
 MINUTE_MS = 60_000
 LADDER_MS = tuple(m * MINUTE_MS for m in (5, 10, 15, 30, 60, 120, 360, 1440, 7 * 1440, 28 * 1440, 364 * 1440))
 
