@@ -75,10 +75,11 @@ class KindState:
         gap[rows] = usual + rate * (g - usual)
         mad[rows] = spread
 
-    def forget_gaps(self, now_ms: int) -> None:
+    def forget_gaps(self, now_ms: int, link_ms: float) -> None:
         """How often devices spoke before `now_ms` says nothing of how often they will: their cadence counts until that
-        shows, and the gap that is open now is none."""
+        shows, and the gap that is open now is none: silence begins now, at `link_ms` on the link's clock."""
         self.gaps_from_ms = now_ms
+        self.arrays["heard"] = np.maximum(self.arrays["heard"], link_ms)  # NaN, never heard, stays
         self.arrays["gap"][:] = np.nan
         self.arrays["mad"][:] = np.nan
 

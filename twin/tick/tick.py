@@ -110,6 +110,9 @@ def _sense(world: World, heard: Heard, now_ms: int, n: int, leap_ms: int) -> Tic
             _edit(world, edit, now_ms)
     counted_ms = world.link.counted_ms
     world.link.advance(heard.links, now_ms, leap_ms)
+    if any(edit.what == "learning" and json.loads(edit.text) == "sparse" for _, edit in heard.edits):
+        for model in world.models.values():
+            model.forget_gaps(now_ms, world.link.counted_ms)
     for rejected in heard.rejected:
         world.refusals.note(rejected, now_ms)
     told, world.unsaid = world.unsaid, []
@@ -179,8 +182,6 @@ def _edit(world: World, edit: Edit, now_ms: int) -> None:
             world.learnt.begin()
         else:
             world.learnt.end(world.said, now_ms)
-            for model in world.models.values() if told == "sparse" else ():
-                model.forget_gaps(now_ms)
     try:
         if edit.what == "rules":
             world.rules.override(json.loads(edit.text))

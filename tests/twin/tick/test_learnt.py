@@ -99,3 +99,20 @@ def test_the_gap_in_which_a_sparse_past_ends_is_none() -> None:
     older = KindState("pole")
     older.load({name: array for name, array in dumped.items() if name != "kind.gaps_from_ms"}, older.quantities)
     assert older.gaps_from_ms == 0
+
+
+def test_the_silence_in_which_a_sparse_past_ends_is_nobodys() -> None:
+    """Ten minutes since the past's last word, which count, are no silence at a cadence of seconds; who says nothing
+    from then on is silent in its own time, and was not said to be so before."""
+    day = Day()
+    names = [f"pole-{i}" for i in range(12)]
+    day.tick([Edit("learning", "true")])
+    for _ in range(12):
+        day.now += 600_000
+        day.say("pole", names, **DRY)
+    day.now += 600_000
+    day.tick([Edit("learning", '"sparse"')])
+    began = day.now
+    day.every(5, 600, lambda now: [said(day.city, "pole", names[1:], now, **DRY)] if now - began > 100_000 else [])
+    assert day.keys() == ["device_silent:pole-0"]
+    assert 150_000 <= day.found[0].at_ms - began <= 190_000
