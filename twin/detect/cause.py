@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
 
@@ -34,11 +34,13 @@ class Turn:
 @dataclass(frozen=True, slots=True)
 class Signs:
     """What is seen on a tick mark, by kind and row. `sure`: certainly failing; `likely`: perhaps (holds all sure ones);
-    `counted`: devices that can witness at all (heard before, part of the city)."""
+    `counted`: devices that can witness at all (heard before, part of the city); `silent`: ms since they were heard,
+    where that tells who is well."""
 
     sure: Masks
     likely: Masks
     counted: Masks
+    silent: Mapping[str, F64] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +57,7 @@ class Patience:
     back_share: float = 0.1
     partial_ms: float = 300_000.0
     crowd_ms: float = 120_000.0
+    later_ms: float = 5_000.0  # a word that comes so much later was said later
 
 
 class Together:
@@ -138,7 +141,10 @@ class Together:
         index_of = {groups.ids[i]: i for i in range(n)} if active else {}
         for key in sorted(active):
             i = index_of[key[1]]
-            if self._is_back(key, int(total[i]), int(likely[i]), now_ms, patience):
+            seen = (int(total[i]), int(likely[i]))
+            if not seen[0]:  # a wider cause explains all of them, or did just now: are they heard?
+                seen = self._still(groups, i, kinds, signs)
+            if self._is_back(key, *seen, now_ms, patience):
                 turns.append(Turn(level, "", i, False, self.failing.pop(key), group=key[1]))
                 self.partial.pop(key, None)
                 # Its poles may be back before its cells, which speak more rarely and have to start: they get time.
@@ -148,7 +154,7 @@ class Together:
             if key in self.failing or key in barred:
                 continue
             wait = patience.group_ms
-            if self._part_of_more(level, int(index), kinds, signs, explained):
+            if self._part_of_more(level, int(index), kinds, signs, explained, patience.later_ms):
                 wait = 0.6 * patience.crowd_ms
             if now_ms - self.waiting.setdefault(key, now_ms) >= wait:
                 del self.waiting[key]
@@ -172,21 +178,47 @@ class Together:
         return [Turn(level, "", -1, False, self.failing.pop(key), group=key[1]) for key in gone]
 
     def _part_of_more(
-        self, level: str, index: int, kinds: tuple[str, ...], signs: Signs, explained: dict[str, Mask]
+        self,
+        level: str,
+        index: int,
+        kinds: tuple[str, ...],
+        signs: Signs,
+        explained: dict[str, Mask],
+        later_ms: float,
     ) -> bool:
-        """Whether a wider group that holds this one's devices has certain failures beyond them: it may be the cause."""
-        for outer, _ in self.levels[: [name for name, _ in self.levels].index(level)]:
-            groups = self.city.groups[outer]
-            for kind in kinds:
-                if kind not in groups.of or kind not in signs.sure:
+        """Whether a wider group that holds this one's devices may be the cause: it has certain failures beyond them, or
+        others beyond them of whom nobody was heard since the last of these was."""
+        mine = {kind: self._inside(level, kind, signs) == index for kind in kinds if kind in signs.sure}
+        last_ms = min((float(signs.silent[kind][rows & signs.likely[kind] & signs.counted[kind]].min(initial=np.inf))
+                       for kind, rows in mine.items() if kind in signs.silent), default=np.inf)  # fmt: skip
+        for outer, witnesses in self.levels[: [name for name, _ in self.levels].index(level)]:
+            above = {of for kind, rows in mine.items() for of in self._inside(outer, kind, signs)[rows].tolist()}
+            shared = sorted(above - {-1})
+            beyond, heard = False, False
+            for kind in witnesses if shared else ():
+                if kind not in signs.sure:
                     continue
-                free = signs.sure[kind] & signs.counted[kind] & ~explained[kind] & ~self.said[kind]
-                inside = self.city.groups[level].of[kind][: len(free)] == index
-                above = groups.of[kind][: len(free)]
-                shared = np.unique(above[inside & (above >= 0)])
-                if (np.isin(above, shared) & free & ~inside).any():
+                free = signs.counted[kind] & ~explained[kind] & ~self.said[kind]
+                free &= np.isin(self._inside(outer, kind, signs), shared)
+                free &= self._inside(level, kind, signs) != index
+                if kind in kinds and (free & signs.sure[kind]).any():
                     return True
+                beyond = beyond or bool(free.any())
+                heard = heard or (kind in signs.silent and bool((signs.silent[kind][free] < last_ms - later_ms).any()))
+            if beyond and not heard and np.isfinite(last_ms):
+                return True
         return False
+
+    def _inside(self, level: str, kind: str, signs: Signs) -> NDArray[np.int32]:
+        """By row the group that a device of that kind hangs on, -1: none."""
+        of = self.city.groups[level].of
+        return of[kind][: len(signs.sure[kind])] if kind in of else np.full(len(signs.sure[kind]), -1, np.int32)
+
+    def _still(self, groups: Groups, index: int, kinds: tuple[str, ...], signs: Signs) -> tuple[int, int]:
+        """A group's witnesses and how many of them likely fail, whatever explains them."""
+        mine = [(kind, (groups.of[kind][: len(signs.sure[kind])] == index) & signs.counted[kind])
+                for kind in kinds if kind in signs.sure]  # fmt: skip
+        return sum(int(m.sum()) for _, m in mine), sum(int((m & signs.likely[kind]).sum()) for kind, m in mine)
 
     def _count(
         self, groups: Groups, n: int, kinds: tuple[str, ...], signs: Signs, explained: dict[str, Mask], now_ms: int

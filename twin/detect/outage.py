@@ -60,7 +60,7 @@ class Outage:
         self.together = Together(
             city,
             [("gateway", witnesses), ("feeder", ("pole",)), ("cabinet", ("pole",)), ("backhaul", ("cell",))],
-            aside={"gateway": ("feeder", "cabinet")},
+            aside={"gateway": ("feeder", "cabinet"), "feeder": ("cabinet",)},
         )
         self.lost = np.zeros(city.rows("pole"), bool)
         self.dead = np.zeros(city.rows("feeder"), bool)  # its meter reads no voltage
@@ -110,7 +110,7 @@ class Outage:
             members=int(p["cause_members"]),
             share=float(p["cause_share"]),
         )
-        signs = Signs(sure, likely, counted)
+        signs = Signs(sure, likely, counted, silent)
         speaks = {kind: silent[kind] <= p["speaks_share"] * limits[kind] for kind in limits if kind == "gateway"}
         turns = self.together.step(signs, moment.now_ms, patience, self._talking_gateways(signs, speaks))
         told = [self._told(turn, moment, limits) for turn in turns]

@@ -284,3 +284,43 @@ def test_a_restart_and_its_catch_up_are_no_finding(restarted: bool) -> None:
     life.tick([Link("drained")])
     life.live(900)
     assert life.found == []
+
+
+CABINET = {"pole-0", "pole-4", "pole-8"}  # of cab-11
+
+
+def test_a_cabinet_whose_poles_all_gasp_waits_for_its_feeder() -> None:
+    """In a trip the last words of one cabinet's poles get out and no others': it is no cause while nobody else under
+    its feeder was heard since. Where others speak on, it is one at once."""
+    life = Life(metered())
+    life.live(900)
+    life.tick([said(life.city, "pole", sorted(CABINET), life.now, supplyPresent=0.0)])
+    life.live(900, mute=lambda name, _: on_feeder_1(name))
+    assert life.keys() == ["feeder_trip:feeder-1"]
+    life.live(1200)
+    assert life.keys(active=False) == ["feeder_trip:feeder-1"]
+    began = life.now
+    life.tick([said(life.city, "pole", sorted(CABINET), life.now, supplyPresent=0.0)])
+    life.live(300, mute=lambda name, _: name in CABINET)
+    assert life.keys() == ["feeder_trip:feeder-1", "cabinet_trip:cab-11"]
+    assert life.found[-1].at_ms - began <= 45_000
+
+
+@pytest.mark.parametrize("wider", ["feeder_trip:feeder-1", "gateway_loss:gw-1"])
+def test_a_cabinet_that_was_out_before_its_feeder_or_gateway_is_out_until_its_poles_are_back(wider: str) -> None:
+    """The wider cause says nothing of the cabinet: its finding neither ends nor begins anew by it."""
+    life = Life(metered(poles=24))
+    groups = life.city.groups["cabinet"]
+    here = np.flatnonzero(groups.of["pole"] == groups.ids.index("cab-11"))
+    poles = {life.city.registry.device("pole", int(row)) for row in here}
+    gone = on_feeder_1 if wider.startswith("feeder") else behind_1
+    life.live(900)
+    life.live(600, mute=lambda name, _: name in poles)
+    assert life.keys() == ["cabinet_trip:cab-11"]
+    life.live(900, mute=lambda name, _: name in poles or gone(name))
+    life.live(900, mute=lambda name, _: name in poles)
+    assert life.keys() == ["cabinet_trip:cab-11", wider]
+    assert life.keys(active=False) == [wider]
+    life.live(900)
+    assert life.keys() == ["cabinet_trip:cab-11", wider]
+    assert life.keys(active=False) == [wider, "cabinet_trip:cab-11"]
