@@ -8,17 +8,18 @@ our own absence, nobody's silence. The city is the one of that time. Memory: one
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from devices.cities.change import change_in
 from devices.places import CityFiles
 from twin.app.history import Version
 from twin.city import City, Registry
 from twin.detect import default_rules
-from twin.records import Batch, Body, Columns, Edit, Entry, Link
+from twin.records import I64, Batch, Body, Columns, Edit, Entry, Link
 from twin.store import shape
 from twin.tick import CityEdit, World, tick
 from twin.whistle.ledger import Ledger
@@ -101,14 +102,9 @@ class Compared:
 class Side:
     """One world and what it would have whistled."""
 
-    def __init__(self, order: Order, rules: Mapping[str, Any], learnt: bytes | None = None) -> None:
-        """A fresh world, or one that goes on from what was `learnt`."""
+    def __init__(self, order: Order, rules: Mapping[str, Any]) -> None:
         city = City(order.files, Registry(order.names), order.version)
-        ledger = Ledger(CityPlaces.of(order.files), order.policy)
-        if learnt is None:
-            self.world = World(city, ledger, default_rules())
-        else:
-            self.world = World.load(learnt, city, ledger, default_rules())
+        self.world = World(city, Ledger(CityPlaces.of(order.files), order.policy), default_rules())
         self.world.rules.override(dict(rules), "rules")
         self.whistles: list[Whistle] = []
         self._sent: set[str] = set()
@@ -134,27 +130,28 @@ def backtest(past: Past, order: Order, progress: Callable[[float, str], None] = 
     begin = min(begin, order.start_ms)
     done = Compared(learnt_from_ms=begin)
     whole = max(1, order.end_ms - begin)
-    today = Side(order, order.rules)
+    sides = today, other = Side(order, order.rules), Side(order, order.other)
     edits = list(order.versions)
+    came_in = Arrivals(past, kinds)
     n = 1
-    today.step([Link("drained"), Edit("learning", "true")], begin, n)
-    for now_ms, came in arrivals(past, kinds, begin, order.start_ms, LEARN_TICK_MS):
+    for side in sides:
+        side.step([Link("drained"), Edit("learning", "true")], begin, n)
+    for now_ms, came in came_in.marks(begin, order.start_ms, LEARN_TICK_MS):
         bodies = [*due(edits, now_ms), *came]
         n += len(bodies) + 1
-        today.step(bodies, now_ms, n)
+        for side in sides:
+            side.step(bodies, now_ms, n)
         done.readings += readings_in(bodies)
         progress((now_ms - begin) / whole, "learning")
-    now = replace(order, files=today.world.city.files, version=today.world.city.version)
-    other = Side(now, order.other, today.world.dump())
-    for side in (today, other):
+    for side in sides:
         side.step([Edit("learning", "false")], order.start_ms, n + 1)
     n += 1
-    for now_ms, came in arrivals(past, kinds, order.start_ms, order.end_ms, order.tick_ms):
+    for now_ms, came in came_in.marks(order.start_ms, order.end_ms, order.tick_ms):
         bodies = [*due(edits, now_ms), *came]
         n += len(bodies) + 1
         done.ticks += 1
         done.readings += readings_in(bodies)
-        for side in (today, other):
+        for side in sides:
             side.step(bodies, now_ms, n)
         progress((now_ms - begin) / whole, "comparing")
     return compare(today.whistles, other.whistles, order.tick_ms, done)
@@ -175,39 +172,52 @@ def readings_in(bodies: Sequence[Body]) -> int:
     return sum(len(body) for body in bodies if isinstance(body, Batch))
 
 
-def arrivals(
-    past: Past, kinds: Sequence[str], start_ms: int, end_ms: int, tick_ms: int
-) -> Iterator[tuple[int, list[Body]]]:
-    """(city time of a mark, what arrived before it), every `tick_ms` in (start, end]. Readings that arrived later than
-    the window of their own time wait for their mark; what was said before the start came before it."""
-    held: dict[str, Columns] = {}
-    quiet_ms, away = 0, False
-    for low in range(start_ms, end_ms, WINDOW_MS):
-        high = min(low + WINDOW_MS, end_ms)
-        marks = np.arange(low + tick_ms, high + tick_ms, tick_ms, dtype=np.int64)
-        marks[-1] = high
-        cuts: dict[str, tuple[Columns, Any]] = {}
-        for kind in kinds:
-            parts = [*past.export(kind, low, high), *([held.pop(kind)] if kind in held else [])]
+class Arrivals:
+    """What arrived when, span after span: what is on its way, and whether we were away, goes on into the next."""
+
+    def __init__(self, past: Past, kinds: Sequence[str]) -> None:
+        self.past, self.kinds = past, kinds
+        self._held: dict[str, Columns] = {}  # said already, to come
+        self._quiet_ms, self._away = 0, False
+
+    def marks(self, start_ms: int, end_ms: int, tick_ms: int) -> Iterator[tuple[int, list[Body]]]:
+        """(city time of a mark, what arrived before it), every `tick_ms` in (start, end]. Readings that arrived later
+        than the window of their own time wait for their mark."""
+        for low in range(start_ms, end_ms, WINDOW_MS):
+            high = min(low + WINDOW_MS, end_ms)
+            marks = np.arange(low + tick_ms, high + tick_ms, tick_ms, dtype=np.int64)
+            marks[-1] = high
+            cuts = self._cut(low, high, marks)
+            for i, mark in enumerate(marks.tolist()):
+                parts = (shape.take(all_, np.arange(edges[i - 1] if i else 0, edges[i])) for all_, edges in cuts)
+                yield mark, self._bodies(tuple(one for one in parts if len(one)), tick_ms)
+
+    def _cut(self, low_ms: int, high_ms: int, marks: I64) -> list[tuple[Columns, NDArray[np.intp]]]:
+        """By kind, what was said in this window or before and not yet heard, by arrival; and where marks cut it."""
+        cuts = []
+        for kind in self.kinds:
+            parts = [*self.past.export(kind, low_ms, high_ms)]
+            if kind in self._held:
+                parts.append(self._held.pop(kind))
             if parts:
                 whole = shape.join(parts)
                 whole = shape.take(whole, np.argsort(whole.arrived, kind="stable"))
                 edges = np.searchsorted(whole.arrived, marks, "right")
-                cuts[kind] = (whole, edges)
+                cuts.append((whole, edges))
                 if edges[-1] < len(whole):
-                    held[kind] = shape.take(whole, np.arange(edges[-1], len(whole)))
-        for i, mark in enumerate(marks.tolist()):
-            columns = tuple(
-                shape.take(whole, np.arange(edges[i - 1] if i else 0, edges[i])) for whole, edges in cuts.values()
-            )
-            columns = tuple(one for one in columns if len(one))
-            quiet_ms = 0 if columns else quiet_ms + tick_ms
-            bodies: list[Body] = [Batch(columns)] if columns else []
-            if columns and away:
-                bodies, away = [Link("up"), *bodies, Link("drained")], False
-            elif quiet_ms >= ABSENT_MS and not away:
-                bodies, away = [Link("down")], True
-            yield mark, bodies
+                    self._held[kind] = shape.take(whole, np.arange(edges[-1], len(whole)))
+        return cuts
+
+    def _bodies(self, columns: tuple[Columns, ...], tick_ms: int) -> list[Body]:
+        self._quiet_ms = 0 if columns else self._quiet_ms + tick_ms
+        bodies: list[Body] = [Batch(columns)] if columns else []
+        if columns and self._away:
+            self._away = False
+            return [Link("up"), *bodies, Link("drained")]
+        if self._quiet_ms >= ABSENT_MS and not self._away:
+            self._away = True
+            return [Link("down")]
+        return bodies
 
 
 def compare(today: Sequence[Whistle], other: Sequence[Whistle], tick_ms: int, into: Compared) -> Compared:

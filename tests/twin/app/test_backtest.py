@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from devices.cities.change import Change, change_out, tell
-from tests.twin.tick.town import MINUTE, NIGHT_MS, said, town, town_files
-from twin.app.backtest import Compared, Order, Whistle, arrivals, backtest, compare
+from tests.twin.tick.town import HOUR, MINUTE, NIGHT_MS, said, town, town_files
+from twin.app.backtest import Arrivals, Compared, Order, Whistle, backtest, compare
 from twin.app.history import Version
 from twin.records import Batch, Columns, Link
 from twin.store import shape
@@ -89,10 +89,40 @@ def test_equal_rules_change_nothing() -> None:
         assert done.same == done.today == 4
 
 
+def test_what_is_wrong_when_the_span_begins_is_judged_by_each_sides_own_rules() -> None:
+    """A pole leans six degrees long before: under a limit of ten it never did, and nothing of today's side says so."""
+    past = evening()
+    for n in range(240):
+        past.parts.append(said(town(), "pole", "pole-5", NIGHT_MS + n * 30_000, arrived=NIGHT_MS + n * 30_000 + 200,
+                               seq=n + 1001, tilt=6.0))  # fmt: skip
+    for other in ({"tilt": {"limit": 9.5}}, {"tilt": {"enabled": False}}):
+        done = backtest(past, order(other, learn_ms=HOUR))
+        assert (keys(done.lost), keys(done.gained), done.same) == (["tilt:pole-5"], [], 4)
+    back = backtest(past, replace(order({}, learn_ms=HOUR), rules={"tilt": {"limit": 9.5}}))
+    assert (keys(back.lost), keys(back.gained), back.same) == ([], ["tilt:pole-5"], 4)
+
+
 def test_our_own_absence_is_nobodys_silence() -> None:
     """Twenty minutes in which nothing came from anybody whistle nobody for it."""
     done = backtest(evening(away=(80, 100)), order({}))
     assert (done.gained, done.lost, done.today) == ([], [], 4)
+
+
+def test_what_was_said_before_the_span_and_came_within_it_is_heard_there() -> None:
+    """A gateway's backlog from before the start that comes five minutes after it: no reading is passed over."""
+    past = evening()
+    for n in range(10, 50):
+        t = NIGHT_MS + n * 30_000
+        past.parts.append(said(town(), "gateway", "gw-1", t, arrived=START + 5 * MINUTE, seq=n, spooled=n))
+    done = backtest(past, order({}))
+    assert done.readings == sum(len(part) for part in past.parts)
+
+
+def test_an_absence_over_the_start_of_the_span_ends_within_it() -> None:
+    """We were away from before the start until it, or until some minutes after: who falls silent later is found."""
+    for until in (30, 35):
+        done = backtest(evening(away=(20, until)), order({}))
+        assert (done.gained, done.lost, done.today) == ([], [], 4)
 
 
 def test_windows_are_bounded_and_late_arrivals_wait() -> None:
@@ -101,7 +131,7 @@ def test_windows_are_bounded_and_late_arrivals_wait() -> None:
     past.parts.append(
         said(town(), "pole", "pole-5", NIGHT_MS + 5 * MINUTE, arrived=NIGHT_MS + 65 * MINUTE, voltage=1.0)
     )
-    marks = [(now, body) for now, bodies in arrivals(past, ["pole"], NIGHT_MS, END, 5000) for body in bodies]
+    marks = [(now, body) for now, bodies in Arrivals(past, ["pole"]).marks(NIGHT_MS, END, 5000) for body in bodies]
     assert max(past.asked) <= 600_000
     late = [now for now, body in marks if isinstance(body, Batch) and any("voltage" in c.values for c in body.columns)
             and any(np.isfinite(c.values["voltage"]).any() for c in body.columns if "voltage" in c.values)]  # fmt: skip
