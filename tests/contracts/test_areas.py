@@ -277,3 +277,42 @@ def test_a_world_holds_its_own_and_a_halo() -> None:
     assert "cell-10" not in shares.held[1]
     sizes = [len(held) for held in shares.held]
     assert max(sizes) < 0.7 * len(city.files.devices), sizes
+
+
+def _lived_with(edit: tuple[str, list[Change]], steps: int = 100) -> tuple[Any, Any, Areas]:
+    """The first steps of the day with one change of the city in step 68: in one world, in four, and these."""
+    files, policy = city_files(), Policy()
+    names = City(files, Registry()).registry.names()
+    marks = day(City(files, Registry(names)))[:steps]
+    more: dict[int, list[Body]] = {68: [Edit("city", CityEdit("e", "wang", edit[0], tuple(edit[1])).text())]}
+    one = World(City(files, Registry(names)), Ledger(CityPlaces.of(files), policy), default_rules())
+    told = lived(lambda entries, now, n: tick(one, entries, now, n), marks, more)
+    four = Areas(files, Registry(names), DISTRICTS, Ledger(CityPlaces.of(files), policy), default_rules())
+    return told, lived(four.tick, marks, more), four
+
+
+def test_who_is_told_to_another_district_goes_on_where_it_lives() -> None:
+    """An overloaded truck is counted to another district on its way: the same case, over in the same minute."""
+    truck = next(d for d in city_files().devices if d.id == "truck-1")
+    change = Change("devices", "truck-1", tell("devices", "truck-1", truck) | {"district": "010103"})
+    told, again, four = _lived_with(("other yard", [change]))
+    assert told == again
+    assert any("overload:truck-1" in case and "active=False" in case for case in told[0])
+    assert four.shares.home["truck-1"] == 0
+
+
+def test_what_was_wrong_with_who_goes_to_another_world_does_not_stay_wrong_for_ever() -> None:
+    """A pole whose lamp is out is wired to a feeder and gateway of another world, mended at once: its case is over."""
+    pole = next(d for d in city_files().devices if d.id == "pole-14")
+    wired = tell("devices", "pole-14", pole) | {"feeder": "feeder-3", "cabinet": "cab-31", "gateway": "gw-3"}
+    files, policy = city_files(), Policy()
+    four = Areas(files, Registry(), DISTRICTS, Ledger(CityPlaces.of(files), policy), default_rules())
+    marks = day(four.city)[:60]
+    cell = next(d for d in files.devices if d.id == "cell-13")  # which it carries
+    radio = Change("devices", "cell-13", tell("devices", "cell-13", cell) | {"gateway": "gw-3"})
+    edit = CityEdit("e", "wang", "rewired", (Change("devices", "pole-14", wired), radio))
+    cases, _ = lived(four.tick, marks, {40: [Edit("city", edit.text())]})
+    assert four.shares.home["pole-14"] == 2
+    mine = [case for case in cases if "lamp_out:pole-14" in case]
+    assert len(mine) == 1
+    assert "active=False" in mine[0]

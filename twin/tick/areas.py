@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -49,12 +50,16 @@ class Shares:
         return self.of(city, area.parent) if area is not None and area.parent else 0
 
 
-def share(city: City, districts: Mapping[str, int]) -> Shares:
-    """Who lives where when each district is its world's (0, 1, ...). Deterministic."""
+def share(city: City, districts: Mapping[str, int], before: Mapping[str, int] = MappingProxyType({})) -> Shares:
+    """Who lives where when each district is its world's (0, 1, ...), and who lived somewhere `before` goes on there:
+    of what hangs together, the most. Deterministic."""
     together = _Together(city)
     votes: dict[str, Counter[int]] = {}
+    lived = {together.find(device.id) for device in city.files.devices if device.id in before}
     for device in city.files.devices:
-        votes.setdefault(together.find(device.id), Counter())[districts.get(device.district, 0)] += 1
+        root, mine = together.find(device.id), before.get(device.id, districts.get(device.district, 0))
+        if device.id in before or root not in lived:
+            votes.setdefault(root, Counter())[mine] += 1
     chosen = {root: min(told.items(), key=lambda v: (-v[1], v[0]))[0] for root, told in votes.items()}
     home = {name: chosen[root] for name in together.names() if (root := together.find(name)) in chosen}
     held = [set[str]() for _ in range(max(districts.values(), default=0) + 1)]
@@ -124,6 +129,7 @@ class Areas:
         self._districts = districts
         self.shares = share(self.city, districts)
         self.worlds = [self._world(files, i, rules) for i in range(len(self.shares.held))]
+        self._left: list[Finding] = []
         self._rows: list[dict[str, NDArray[np.int32]]] = [self._map(world.city) for world in self.worlds]
 
     def _world(self, files: CityFiles, index: int, rules: Rules) -> World:
@@ -144,7 +150,8 @@ class Areas:
     def tick(self, entries: Sequence[Entry], now_ms: int, n: int = 0, leap_ms: int = 0) -> Ticked:
         """One tick of every world over its share of the entries, then the ledger over what they found."""
         entries, moves = self._move(entries, now_ms)
-        findings: list[Finding] = []
+        findings = [replace(one, at_ms=now_ms, since_ms=now_ms) for one in self._left]
+        self._left = []
         heard = None
         for world, rows in zip(self.worlds, self._rows, strict=True):
             ticked, heard = sense(world, [_cut(entry, rows) for entry in entries], now_ms, n, leap_ms)
@@ -176,7 +183,7 @@ class Areas:
     def _become(self, edit: CityEdit, files: CityFiles) -> None:
         """The whole city and every world go on as the changed one."""
         self.city.become(files, self.city.version + 1)
-        self.shares = share(self.city, self._districts)
+        self.shares = share(self.city, self._districts, self.shares.home)
         devices = {device.id: device for device in files.devices}
         for world, wanted in zip(self.worlds, self.shares.held, strict=True):
             own = {device.id for device in world.city.files.devices}
@@ -187,6 +194,16 @@ class Areas:
             part = replace(edit, changes=tuple(mine))
             become(world, part, applied(world.city.files, mine))
         self.ledger.move(files, *concerned(edit), edit.actor)
+        self._left += [replace(one, active=False) for world in self.worlds for one in _disown(world)]
+
+
+def _disown(world: World) -> list[Finding]:
+    """What a world has said of those that live in another one now, taken back: they begin anew there, and nobody would
+    ever unsay it."""
+    assert world.owns is not None
+    foreign = [key for key, sayers in world.said.items() for one in list(sayers.values())[:1]
+               if not world.owns(one.subject)]  # fmt: skip
+    return [next(iter(world.said.pop(key).values())) for key in foreign]
 
 
 def _mine_of(change: Change, own: set[str]) -> Change:
