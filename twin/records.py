@@ -23,6 +23,14 @@ NOT_ACCOUNTABLE = -1  # boot and seq of a sender that does not count
 FLAG_EVENT = 1  # came as an event: wants a tick soon
 FLAG_NO_CLOCK = 2  # the device sent no time; `t` is the time of arrival
 FLAG_LATE = 4  # older than the device's newest reading: goes to the store, never to the model
+AHEAD_MS = 60_000  # a clock that is further ahead is wrong
+
+
+def known_by(t: I64, arrived: I64) -> I64:
+    """When readings are taken to have been said where the newest counts: at t, but no more than AHEAD_MS after they
+    arrived. Else a clock that was hours ahead, once it is right, would be behind what it said before for hours."""
+    known: I64 = np.minimum(t, arrived + AHEAD_MS)
+    return known
 
 
 @dataclass(slots=True)
@@ -249,14 +257,16 @@ class Frame:
 class Presence:
     """What is known of one kind's devices on a tick mark, by row.
 
-    t, arrived: int64 of the newest reading (0: never heard); silent_ms: float64, city time since it was heard in
-    which our link was up and drained (NaN: never heard); gap_s, mad_s: float64, its usual gap and the gap's spread;
-    last: by quantity name, float64, last known values.
+    t, arrived: int64 of the newest reading (0: never heard); ahead_ms: int64, how much later than t it says that it is
+    (see `known_by`); silent_ms: float64, city time since it was heard in which our link was up and drained (NaN: never
+    heard); gap_s, mad_s: float64, its usual gap and the gap's spread; last: by quantity name, float64, last known
+    values.
     """
 
     kind: str
     t: I64
     arrived: I64
+    ahead_ms: I64
     silent_ms: F64
     gap_s: F64
     mad_s: F64

@@ -17,6 +17,7 @@ from twin.records import F64, Finding, Frame
 
 MEASURES = (("rrcSuccess", "rrcAttempts"), ("handoverSuccess", "handoverAttempts"))
 Z = 2.58  # of the normal distribution: 99.5 % to one side, since the bound is looked at again with each reading
+MOST = 1e12  # attempts in a reading: more is no count
 FORGOTTEN_MS = 3_600_000  # of silence: what failed before is no evidence any more
 _FIELDS: dict[str, Any] = {
     "tried": np.float64,  # attempts since it began to fail; 0: it does not
@@ -62,7 +63,7 @@ class AccessFailures(Rule):
             if success not in frame.observed:
                 continue
             share, tried = frame.observed[success] / 100.0, frame.known[attempts]
-            at = np.flatnonzero((share >= 0.0) & (share <= 1.0) & (tried > 0.0) & np.isfinite(tried))
+            at = np.flatnonzero((share >= 0.0) & (share <= 1.0) & (tried > 0.0) & (tried < MOST))
             if len(at):
                 self._take(self.runs[success], frame, at, share[at] * tried[at], tried[at], p, (on, bad, good))
         return on & bad, good & ~bad

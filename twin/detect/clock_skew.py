@@ -70,7 +70,8 @@ class ClockSkew:
         if not len(rows):
             return rows
         p = self.rules.local("clock_skew", self.city, kind, rows.astype(np.int32), one.t[rows])
-        arrived, lag = one.arrived[rows], (one.arrived[rows] - one.t[rows]).astype(np.float64)
+        arrived = one.arrived[rows]
+        lag = (arrived - one.t[rows] - one.ahead_ms[rows]).astype(np.float64)
         a["seen"][rows], a["lag"][rows] = arrived, lag
         a["start"][rows] = np.where(a["count"][rows] == 0, arrived, a["start"][rows])
         a["low"][rows] = np.fmin(a["low"][rows], lag)

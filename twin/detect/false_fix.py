@@ -42,7 +42,7 @@ class FalseFix(Rule):
             self.a[name] = grown(self.a[name], int(frame.rows[-1]) + 1, np.nan)
         known = frame.known
         fix = ~(known["fixQuality"] < p["least_fix"]) & ~np.isnan(frame.observed["latitude"])
-        at = np.flatnonzero(fix & ~np.isnan(known["longitude"]))
+        at = np.flatnonzero(fix & (np.abs(known["longitude"]) <= 180.0) & (np.abs(known["latitude"]) <= 90.0))
         on, off = np.zeros(len(frame), bool), np.zeros(len(frame), bool)
         self.shown = (np.full(len(frame), np.nan), np.full(len(frame), np.nan))
         rows = frame.rows[at]
@@ -68,7 +68,7 @@ class FalseFix(Rule):
         moved = ~(metres_between(a["here_lon"][r], a["here_lat"][r], lon, lat) < p["still_m"])
         run = odometer - a["base_m"][r]
         lately = t - a["here_t"][r] <= 1000.0 * p["gap_s"]  # or it may have been away and back
-        anew = moved | ~lately | ~(run >= 0)  # a counter that starts again counts from there
+        anew = moved | ~lately | ~((run >= 0) & (run < np.inf))  # a counter that starts again counts from there
         run = np.where(anew, 0.0, run)
         a["base_m"][r] = np.where(anew, odometer, a["base_m"][r])
         a["here_lon"][r], a["here_lat"][r], a["here_t"][r] = lon, lat, t

@@ -230,6 +230,11 @@ static inline int64_t room(int64_t step, int64_t burst, int64_t held_ms, int tim
     return timeless && most < held_ms ? held_ms : most;
 }
 
+/* When a reading is taken to have been said (twin/records.py, known_by). */
+static int64_t known_by(int64_t t, int64_t arrived, int64_t ahead_ms) {
+    return t > arrived && (uint64_t)t - (uint64_t)arrived > (uint64_t)ahead_ms ? arrived + ahead_ms : t;
+}
+
 /* Readings whose numbers simply go on, into the account of twin/ingest/pages.py: of each row the arrays of `size` rows,
  * as they stand there; `recent` is -1 throughout, before and after. Returns whether they do go on (row known, boot its
  * row's, seq one more than that of the reading before), and with `take` has them counted. Without, no reading may be
@@ -241,7 +246,7 @@ EXPORT int32_t cw_account(int32_t take, int64_t n, const int32_t *row, const int
                           int64_t *last_t, int64_t *last_arrived, int64_t *journalled, int64_t *late_count,
                           int64_t *offset_hour, int64_t *offset_now, int64_t *offset_before, uint8_t *touched,
                           int32_t *recent, const int64_t *step, int64_t *filled, int64_t *over, int64_t burst,
-                          int64_t held_ms, int64_t *ahead) {
+                          int64_t held_ms, int64_t *ahead, int64_t ahead_ms) {
     if (n <= 0 || n > INT32_MAX || arrived[0] < 0) return 0;
     const int64_t hour = arrived[0] / hour_ms;
     int64_t i = 0;
@@ -251,7 +256,7 @@ EXPORT int32_t cw_account(int32_t take, int64_t n, const int32_t *row, const int
         const int64_t before = recent[of];
         if (before >= i) break;
         if (boot[i] != NOT_ACCOUNTABLE && (uint64_t)seq[i] != (uint64_t)(before < 0 ? top[of] : seq[before]) + 1) break;
-        if (!take && t[i] < (before < 0 ? last_t[of] : t[before])) break;
+        if (!take && t[i] < (before < 0 ? last_t[of] : known_by(t[before], arrived[before], ahead_ms))) break;
         if (take && (arrived[i] < 0 || arrived[i] / hour_ms != hour)) break;
         if (!take) {
             const int64_t full = before < 0 ? filled[of] : ahead[before];
@@ -276,7 +281,8 @@ EXPORT int32_t cw_account(int32_t take, int64_t n, const int32_t *row, const int
             else
                 filled[of] = (filled[of] > t[i] ? filled[of] : t[i]) + step[of];
         }
-        if (t[i] > last_t[of]) last_t[of] = t[i];
+        const int64_t known = known_by(t[i], arrived[i], ahead_ms);
+        if (known > last_t[of]) last_t[of] = known;
         if (arrived[i] > last_arrived[of]) last_arrived[of] = arrived[i];
         if (offset_hour[of] < hour) {
             offset_before[of] = offset_hour[of] == hour - 1 ? offset_now[of] : INT64_MAX;

@@ -25,7 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from twin.records import FLAG_LATE, FLAG_NO_CLOCK, I64, Columns
+from twin.records import AHEAD_MS, FLAG_LATE, FLAG_NO_CLOCK, I64, Columns
 
 SOURCE = Path(__file__).with_name("native.c")
 FLAGS = ("-O2", "-std=c11", "-Wall", "-Wextra", "-shared", "-fPIC", "-fvisibility=hidden", "-ffp-contract=off")
@@ -78,7 +78,7 @@ def load(path: Path) -> ctypes.CDLL:
     found.cw_account.restype = flag
     found.cw_account.argtypes = [
         flag, number, *[pointer] * 6, ctypes.c_uint8, ctypes.c_uint8, number, number, *[pointer] * 14, number, number,
-        pointer,
+        pointer, number,
     ]  # fmt: skip
     return found
 
@@ -199,7 +199,7 @@ def account(
     return bool(
         LIB.cw_account(
             take, len(columns), *places(mine), FLAG_LATE, FLAG_NO_CLOCK, hour_ms, size, *page, burst, held_ms,
-            ahead.ctypes.data,
+            ahead.ctypes.data, AHEAD_MS,
         )
     )  # fmt: skip
 

@@ -21,7 +21,7 @@ from devices.records import Mark
 from twin.ingest import native
 from twin.ingest.book import Book, Boot
 from twin.ingest.flood import NO_FLOOD, Buckets, Flood
-from twin.records import FLAG_LATE, FLAG_NO_CLOCK, I64, NOT_ACCOUNTABLE, Columns
+from twin.records import FLAG_LATE, FLAG_NO_CLOCK, I64, NOT_ACCOUNTABLE, Columns, known_by
 
 HOUR_MS = 3_600_000
 NO_OFFSET = np.iinfo(np.int64).max
@@ -166,11 +166,12 @@ class Page:
         """Which readings are older than the newest of their row before them; None if none is."""
         sort = self._sort(columns.row)
         t = columns.t[sort.order]
-        if not (t < sort.before(t, self.last_t)).any():
+        known = known_by(t, columns.arrived[sort.order])
+        if not (t < sort.before(known, self.last_t)).any():
             return None
         rank = (np.cumsum(sort.first) - 1).astype(np.int64) << T_BITS
-        newest = t.copy()
-        newest[sort.starts] = np.maximum(t[sort.starts], self.last_t[sort.rows])
+        newest = known.copy()
+        newest[sort.starts] = np.maximum(known[sort.starts], self.last_t[sort.rows])
         late = np.empty(len(t), np.bool_)
         late[sort.order] = t < np.maximum.accumulate(newest + rank) - rank
         return late
@@ -201,7 +202,8 @@ class Page:
         self.journalled[rows] += np.diff(np.append(starts, len(columns)))
         if (columns.flags & FLAG_LATE).any():
             self.late_count[rows] += np.add.reduceat(((columns.flags & FLAG_LATE) > 0)[order].astype(np.int64), starts)
-        self.last_t[rows] = np.maximum(self.last_t[rows], np.maximum.reduceat(columns.t[order], starts))
+        known = known_by(columns.t, columns.arrived)[order]
+        self.last_t[rows] = np.maximum(self.last_t[rows], np.maximum.reduceat(known, starts))
         arrived = np.maximum.reduceat(columns.arrived[order], starts)
         self.last_arrived[rows] = np.maximum(self.last_arrived[rows], arrived)
         lag = np.where(columns.flags & FLAG_NO_CLOCK, NO_OFFSET, columns.arrived - columns.t)[order]

@@ -13,7 +13,7 @@ from twin.city import City
 from twin.model.known import Known
 from twin.model.modelled import STEP_MS
 from twin.model.state import KindState
-from twin.records import F64, FLAG_LATE, I32, I64, Columns, Frame, Samples
+from twin.records import F64, FLAG_LATE, I32, I64, Columns, Frame, Samples, known_by
 
 PAST_MS = 600_000  # a reading that arrived this much after it was said is delayed data
 SLOW = 0.75  # a device whose usual gap is this share of a step says one reading a step: learnt at once
@@ -21,17 +21,20 @@ SLOW = 0.75  # a device whose usual gap is this share of a step says one reading
 
 @dataclass(slots=True)
 class Block:
-    """Readings of one kind, sorted by row, t, boot, seq; values by quantity name."""
+    """Readings of one kind, sorted by row, t, boot, seq; values by quantity name. `ahead`: how much later than t they
+    say that they are."""
 
     rows: I32
     t: I64
+    ahead: I64
     arrived: I64
     values: dict[str, F64]
 
     def cut(self, index: NDArray[np.intp] | slice) -> Block:
         return Block(
-            self.rows[index], self.t[index], self.arrived[index], {q: x[index] for q, x in self.values.items()}
-        )
+            self.rows[index], self.t[index], self.ahead[index], self.arrived[index],
+            {q: x[index] for q, x in self.values.items()},
+        )  # fmt: skip
 
 
 def advance(state: KindState, columns: Sequence[Columns], city: City) -> Iterator[Frame]:
@@ -62,9 +65,11 @@ def _sorted(state: KindState, columns: Sequence[Columns]) -> Block:
     """Join, leave out what is late, and sort. Quantities that a part lacks are NaN there."""
     parts = [c for c in columns if len(c)]
     if not parts:
-        return Block(np.empty(0, np.int32), np.empty(0, np.int64), np.empty(0, np.int64), {})
+        none = np.empty(0, np.int64)
+        return Block(np.empty(0, np.int32), none, none, none, {})
     rows = np.concatenate([c.row for c in parts]).astype(np.int32, copy=False)
-    t = np.concatenate([c.t for c in parts])
+    said, arrived = np.concatenate([c.t for c in parts]), np.concatenate([c.arrived for c in parts])
+    t = known_by(said, arrived)
     late = (np.concatenate([c.flags for c in parts]) & FLAG_LATE) != 0
     late |= t < state.arrays["t"][rows]
     low = int(t.min())
@@ -79,7 +84,7 @@ def _sorted(state: KindState, columns: Sequence[Columns]) -> Block:
         boot, seq = (np.concatenate([getattr(c, name) for c in parts]) for name in ("boot", "seq"))
         if keep is not None:
             boot, seq = boot[keep], seq[keep]
-        order = np.lexsort((seq, boot, t, rows))
+        order = np.lexsort((seq, boot, said if keep is None else said[keep], t, rows))
         index = order if keep is None else keep[order]
     names = {name: None for c in parts for name in c.values if name in state.quantities}
     values = {}
@@ -89,8 +94,7 @@ def _sorted(state: KindState, columns: Sequence[Columns]) -> Block:
             x = (pieces[0] if len(pieces) == 1 else np.concatenate(pieces))[index]
             finite = np.isfinite(x)
             values[name] = x if finite.all() else np.where(finite, x, np.nan)
-    arrived = np.concatenate([c.arrived for c in parts])[index]
-    return Block(rows[order], t[order], arrived, values)
+    return Block(rows[order], t[order], said[index] - t[order], arrived[index], values)
 
 
 def _frame(state: KindState, block: Block, city: City) -> Iterator[Frame]:
@@ -124,7 +128,7 @@ def _frame(state: KindState, block: Block, city: City) -> Iterator[Frame]:
     )
     state.remember(devices, {name: known[name][last] for name in block.values})
     known.seal()
-    state.arrays["t"][devices] = block.t[last]
+    state.arrays["t"][devices], state.arrays["ahead"][devices] = block.t[last], block.ahead[last]
 
 
 def _compare(state: KindState, block: Block) -> Samples:

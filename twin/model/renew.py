@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from twin.model.state import KindState
 
-_HEARD = ("t", "arrived", "heard")  # the new hardware has said nothing yet: its clock and its silence are its own
+# The new hardware has said nothing yet: its clock and its silence are its own.
+_HEARD = ("t", "ahead", "arrived", "heard")
 
 
 def reset(state: KindState, row: int) -> None:

@@ -17,6 +17,7 @@ from twin.records import F64, I32, I64, Presence
 GAP_MEMORY = 8.0  # readings
 _ROWS: dict[str, tuple[Any, float]] = {
     "t": (np.int64, 0),  # event time of the newest reading, 0: never
+    "ahead": (np.int64, 0),  # how much later it says that it is, ms (twin/records.py, known_by)
     "arrived": (np.int64, 0),
     "heard": (np.float64, np.nan),  # on the link's clock, ms
     "gap": (np.float32, np.nan),  # s
@@ -104,6 +105,7 @@ class KindState:
             kind=self.kind,
             t=a["t"][:n],
             arrived=a["arrived"][:n],
+            ahead_ms=a["ahead"][:n],
             silent_ms=link_ms - a["heard"][:n],
             gap_s=a["gap"][:n].astype(np.float64),
             mad_s=a["mad"][:n].astype(np.float64),

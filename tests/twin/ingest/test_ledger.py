@@ -196,6 +196,28 @@ def test_late_is_older_than_the_newest() -> None:
     assert (second.columns[0].flags & FLAG_LATE).tolist() == [0, FLAG_LATE, FLAG_LATE]
 
 
+def test_a_clock_that_was_ahead_makes_nothing_late_once_it_is_right() -> None:
+    """What was said by a clock eight hours ahead is as new as its arrival, within a batch and across batches; by that
+    clock an older reading is late all the same."""
+    hours = 8 * 3_600_000
+
+    def batch(*told: tuple[int, int, int]) -> Batch:
+        seq, arrived, ahead = zip(*told, strict=True)
+        said = [T0 + a + b for a, b in zip(arrived, ahead, strict=True)]
+        columns = columns_of([0] * len(seq), [1] * len(seq), seq, said)
+        return Batch((replace(columns, arrived=np.array([T0 + a for a in arrived], np.int64)),), messages=len(seq))
+
+    ledger = Ledger()
+    for n, told in enumerate((((1, 0, hours), (2, 60_000, hours)), ((3, 120_000, hours), (4, 180_000, 0))), start=1):
+        admitted = ledger.admit(batch(*told))
+        assert not admitted.columns[0].flags.any()
+        ledger.commit(admitted, n)
+    again = ledger.admit(batch((5, 240_000, 0), (6, 240_001, -120_000)))
+    assert again.columns[0].flags.tolist() == [0, FLAG_LATE]
+    ledger.commit(again, 3)
+    assert ledger.tally("pole", 0).last_t_ms == T0 + 240_000
+
+
 def test_two_readings_in_one_millisecond_are_two() -> None:
     """Equal times with different numbers are both kept."""
     ledger = Ledger()

@@ -242,6 +242,31 @@ def test_a_checkpoint_of_another_version_migrates() -> None:
     assert day.keys(active=False)[-1] == plain.keys(active=False)[-1] == "door_open:pole-0"
 
 
+def test_a_clock_that_was_ahead_blinds_nobody_once_it_is_right() -> None:
+    """A pole whose clock is eight hours ahead is told so; when the clock is right the finding ends, and what the pole
+    says is heard as before: a leak at once, and an open door after its five minutes."""
+    day = Day()
+
+    def live(minutes: int, ahead_ms: int, **values: float) -> None:
+        for _ in range(2 * minutes):
+            day.now += 30_000
+            day.tick([said(day.city, "pole", "pole-0", day.now + ahead_ms, arrived=day.now, **values)])
+
+    live(15, 8 * HOUR, leakageCurrent=0.001, doorOpen=0.0)
+    assert day.keys() == ["clock_skew:pole-0"]
+    told = day.found[0]
+    assert told.evidence["offset_s"] == -8 * 3600
+    live(2, 8 * HOUR, leakageCurrent=0.08, doorOpen=1.0)
+    assert day.keys() == ["clock_skew:pole-0", "leakage:pole-0"]
+    live(2, 0, leakageCurrent=0.001, doorOpen=0.0)
+    live(20, 0, leakageCurrent=0.001, doorOpen=0.0)
+    assert set(day.keys(active=False)) == {"clock_skew:pole-0", "leakage:pole-0"}
+    before = len(day.keys())
+    live(2, 0, leakageCurrent=0.08, doorOpen=1.0)
+    live(6, 0, leakageCurrent=0.08, doorOpen=1.0)
+    assert day.keys()[before:] == ["leakage:pole-0", "door_open:pole-0"]
+
+
 def test_cells_get_time_to_start_after_their_feeder_is_back() -> None:
     """Poles that report again end the feeder's trip; their cells, which start later, are not accused meanwhile."""
     day = Day()
