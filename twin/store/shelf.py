@@ -169,7 +169,7 @@ class Reader:
         if not spans:
             return None
         groups = [group for group, _, _ in spans]
-        table = self._table(groups, columns, of=lot)
+        table = self._table(groups, columns, of=lot, threads=True)
         firsts = np.cumsum([0, *(self._lengths[group] for group in groups[:-1])]).tolist()
         return pa.concat_tables(
             [table.slice(at + first, end - first) for at, (_, first, end) in zip(firsts, spans, strict=True)]
