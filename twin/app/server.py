@@ -75,7 +75,7 @@ from twin.store import Rows, keep_of, open_store
 from twin.store.aside import Refusals
 from twin.store.backup import back_up
 from twin.store.embedded import EmbeddedStore
-from twin.store.skipped import Skipped
+from twin.store.skipped import SKIPPED, Skipped
 from twin.store.writer import Refuses, StoreWriter
 from twin.tick import CityEdit, Moved, Ticked
 
@@ -205,7 +205,7 @@ class Server:
             rows,
             keep=keep_of(settings),
             now_ms=self.clock.now_ms,
-            skipped=Skipped(self.data / "store" / "skipped.json", self.journal.id),
+            skipped=Skipped(self.data / "store" / SKIPPED, self.journal.id),
         )
 
     def _restore(self) -> None:

@@ -27,6 +27,7 @@ from twin.store.protocol import Buckets, Rows, Snapshot, look_back_ms, no_readin
 from twin.store.rollup import STEP_MS, read_rollup
 from twin.store.seal import Sealer
 from twin.store.shelf import Shelf
+from twin.store.skipped import SKIPPED
 
 LOG = logging.getLogger(__name__)
 
@@ -227,6 +228,8 @@ class EmbeddedStore:
                     target.hardlink_to(source)
                 except OSError:
                     shutil.copyfile(source, target)
+            if (note := self._shelf.folder.parent / SKIPPED).is_file():
+                shutil.copyfile(note, folder / SKIPPED)
         return {str(p.relative_to(folder)): p.stat().st_size for p in sorted(folder.rglob("*")) if p.is_file()}
 
     def info(self) -> Mapping[str, Any]:

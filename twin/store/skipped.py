@@ -7,6 +7,8 @@ from typing import Any
 
 from twin.store.notes import read_note, write_note
 
+SKIPPED = "skipped.json"  # in the store's folder
+
 
 class Skipped:
     """Spans of entries of one journal. Without a path they are remembered until the process ends."""

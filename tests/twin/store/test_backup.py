@@ -11,6 +11,7 @@ from tests.contracts.readings import HOUR_MS, T0, batch, rows
 from twin.errors import StoreBroken
 from twin.store.backup import NOTE, back_up, check, open_copy, restore
 from twin.store.embedded import EmbeddedStore
+from twin.store.skipped import SKIPPED, Skipped
 
 EVER = (0, 2**62)
 
@@ -34,6 +35,16 @@ def test_a_backup_opens_as_a_store_of_its_own(tmp_path: Path) -> None:
     copy, names = open_copy(tmp_path / "copy")
     assert copy.range("pole", names.row("pole", "pole-1"), "voltage", *EVER)[1].tolist() == [1.5, 2.5]
     copy.close()
+
+
+def test_what_a_store_never_saw_is_known_after_a_restore(tmp_path: Path) -> None:
+    """The entries that were trimmed before the store could see them go along, and are still of its journal."""
+    store = a_store(tmp_path / "store")
+    Skipped(tmp_path / "store" / SKIPPED, "j1").add(7, 12)
+    back_up(store, rows().names(), tmp_path / "copy")
+    store.close()
+    restore(tmp_path / "copy", tmp_path / "other" / "store")
+    assert Skipped(tmp_path / "other" / "store" / SKIPPED, "j1").count == 5
 
 
 def test_a_backup_under_load_holds_whole_entries(tmp_path: Path) -> None:
