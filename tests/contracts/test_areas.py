@@ -279,12 +279,12 @@ def test_a_world_holds_its_own_and_a_halo() -> None:
     assert max(sizes) < 0.7 * len(city.files.devices), sizes
 
 
-def _lived_with(edit: tuple[str, list[Change]], steps: int = 100) -> tuple[Any, Any, Areas]:
-    """The first steps of the day with one change of the city in step 68: in one world, in four, and these."""
+def _lived_with(step: int, steps: int, reason: str, *changes: Change) -> tuple[Any, Any, Areas]:
+    """The first `steps` of the day with one change of the city in one: in one world, in four, and these."""
     files, policy = city_files(), Policy()
     names = City(files, Registry()).registry.names()
     marks = day(City(files, Registry(names)))[:steps]
-    more: dict[int, list[Body]] = {68: [Edit("city", CityEdit("e", "wang", edit[0], tuple(edit[1])).text())]}
+    more: dict[int, list[Body]] = {step: [Edit("city", CityEdit("e", "wang", reason, changes).text())]}
     one = World(City(files, Registry(names)), Ledger(CityPlaces.of(files), policy), default_rules())
     told = lived(lambda entries, now, n: tick(one, entries, now, n), marks, more)
     four = Areas(files, Registry(names), DISTRICTS, Ledger(CityPlaces.of(files), policy), default_rules())
@@ -295,7 +295,7 @@ def test_who_is_told_to_another_district_goes_on_where_it_lives() -> None:
     """An overloaded truck is counted to another district on its way: the same case, over in the same minute."""
     truck = next(d for d in city_files().devices if d.id == "truck-1")
     change = Change("devices", "truck-1", tell("devices", "truck-1", truck) | {"district": "010103"})
-    told, again, four = _lived_with(("other yard", [change]))
+    told, again, four = _lived_with(68, 100, "other yard", change)
     assert told == again
     assert any("overload:truck-1" in case and "active=False" in case for case in told[0])
     assert four.shares.home["truck-1"] == 0
@@ -305,13 +305,10 @@ def test_what_was_wrong_with_who_goes_to_another_world_does_not_stay_wrong_for_e
     """A pole whose lamp is out is wired to a feeder and gateway of another world, mended at once: its case is over."""
     pole = next(d for d in city_files().devices if d.id == "pole-14")
     wired = tell("devices", "pole-14", pole) | {"feeder": "feeder-3", "cabinet": "cab-31", "gateway": "gw-3"}
-    files, policy = city_files(), Policy()
-    four = Areas(files, Registry(), DISTRICTS, Ledger(CityPlaces.of(files), policy), default_rules())
-    marks = day(four.city)[:60]
-    cell = next(d for d in files.devices if d.id == "cell-13")  # which it carries
-    radio = Change("devices", "cell-13", tell("devices", "cell-13", cell) | {"gateway": "gw-3"})
-    edit = CityEdit("e", "wang", "rewired", (Change("devices", "pole-14", wired), radio))
-    cases, _ = lived(four.tick, marks, {40: [Edit("city", edit.text())]})
+    cell = next(d for d in city_files().devices if d.id == "cell-13")  # which it carries
+    moved = (Change("devices", "pole-14", wired),
+             Change("devices", "cell-13", tell("devices", "cell-13", cell) | {"gateway": "gw-3"}))  # fmt: skip
+    _, (cases, _), four = _lived_with(40, 60, "rewired", *moved)
     assert four.shares.home["pole-14"] == 2
     mine = [case for case in cases if "lamp_out:pole-14" in case]
     assert len(mine) == 1

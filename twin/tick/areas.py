@@ -201,9 +201,11 @@ def _disown(world: World) -> list[Finding]:
     """What a world has said of those that live in another one now, taken back: they begin anew there, and nobody would
     ever unsay it."""
     assert world.owns is not None
-    foreign = [key for key, sayers in world.said.items() for one in list(sayers.values())[:1]
-               if not world.owns(one.subject)]  # fmt: skip
-    return [next(iter(world.said.pop(key).values())) for key in foreign]
+    said = {key: next(iter(sayers.values())) for key, sayers in world.said.items()}
+    foreign = {key: one for key, one in said.items() if not world.owns(one.subject)}
+    for key in foreign:
+        del world.said[key]
+    return list(foreign.values())
 
 
 def _mine_of(change: Change, own: set[str]) -> Change:
