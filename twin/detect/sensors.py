@@ -49,6 +49,7 @@ class Sensors:
         self.place = np.full(len(KINDS[KIND].quantities), -1, np.intp)
         self.place[self.columns] = np.arange(len(self.columns))
         self.rows: NDArray[np.int32] = np.empty(0, np.int32)  # who takes part, sorted
+        self.settled = self.rows  # of them, who stands in `peers` and `episodes`
         self.peers: Peers | None = None
         self.bars = Bars(shipped(), self.names)
         self.episodes = Episodes(len(self.names), 0)
@@ -112,13 +113,19 @@ class Sensors:
             wide = np.full((*old.shape[:-1], n), fill, old.dtype)
             wide[..., kept] = old
             setattr(self, name, wide)
+
+    def _settle(self) -> None:
+        """Who joined since gets a place among peers and episodes: all at once, when these are asked for, since a city
+        joins in a few devices a tick."""
+        if len(self.settled) == len(self.rows):
+            return
+        kept = np.searchsorted(self.rows, self.settled)
         grown = self._fresh()
         if self.peers is not None:
             grown.adopt(self.peers, kept)
-        self.peers = grown
-        episodes = Episodes(len(self.names), n)
+        episodes = Episodes(len(self.names), len(self.rows))
         episodes.adopt(self.episodes, kept)
-        self.episodes = episodes
+        self.peers, self.episodes, self.settled = grown, episodes, self.rows
 
     def _fresh(self) -> Peers:
         roster = self.city.roster(KIND)
@@ -131,6 +138,7 @@ class Sensors:
 
     def _round(self, frame: Frame) -> list[Finding]:
         """Score the open hour and open the next."""
+        self._settle()
         peers = self.peers
         assert peers is not None
         x = np.where(self.counts[0] > 0, self.sums[0] / np.maximum(self.counts[0], 1.0), np.nan)
@@ -229,6 +237,7 @@ class Sensors:
             return
         self.said = {key: shown for key, shown in self.said.items() if key[1] != row}
         self.over = {key: shown for key, shown in self.over.items() if key[1] != row}
+        self._settle()
         at = int(np.searchsorted(self.rows, row))
         if self.peers is not None and at < len(self.rows) and self.rows[at] == row:
             self.sums[..., at], self.counts[..., at], self.last[:, at] = 0.0, 0.0, np.nan
@@ -242,6 +251,7 @@ class Sensors:
         row = self.city.registry.lookup(KIND, subject)
         if type_ not in self.types or row is None:
             return
+        self._settle()
         shown = self.said.get((type_, row), self.over.get((type_, row), []))
         at = int(np.searchsorted(self.rows, row))
         rate = self.rules.number("sensor", "false_per_1000_channel_days") / 1000.0
@@ -253,6 +263,7 @@ class Sensors:
         return [Spent(KIND, allowed, "channel-days", self.episodes.budget.factor, self.episodes.budget.days)]
 
     def dump(self) -> dict[str, Any]:
+        self._settle()
         told: dict[str, Any] = {
             name: getattr(self, name).copy() for name in ("rows", "sums", "counts", "seen", "newest", "last")
         }
@@ -269,6 +280,7 @@ class Sensors:
             return  # another version judged other channels: learn anew
         for name in ("rows", "sums", "counts", "seen", "newest", "last"):
             setattr(self, name, told[name].copy())
+        self.settled = self.rows
         self.hour = int(told["hour"])
         self.episodes.load(told["episodes"])
         self.said, self.over = (

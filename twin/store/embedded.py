@@ -26,7 +26,7 @@ from twin.store.hot import NEVER, File, Hot, View
 from twin.store.protocol import Buckets, Rows, Snapshot, look_back_ms, no_readings
 from twin.store.rollup import STEP_MS, read_rollup
 from twin.store.seal import Sealer
-from twin.store.shelf import Shelf
+from twin.store.shelf import Reader, Shelf
 from twin.store.skipped import SKIPPED
 
 LOG = logging.getLogger(__name__)
@@ -252,6 +252,7 @@ class EmbeddedStore:
     def close(self) -> None:
         """Stop sealing and close the file."""
         self._sealer.stop()
+        self._shelf.close()
         self._hot.close()
 
     def _parts(
@@ -275,15 +276,21 @@ class EmbeddedStore:
         hot = [segment for segment in view.segments if segment.kind == kind]
         found = [self._hot.read(segment, quantities, start_ms, end_ms, row) for segment in hot]
         files = _within(view, kind, "raw", start_ms, end_ms)
+
+        def read(reader: Reader) -> Columns:
+            names = quantities if quantities is not None else list(reader.scales)
+            return reader.read(names, start_ms, end_ms, row, whole=whole, threads=len(files) == 1)
+
         alone = len(files) == 1 and not any(map(len, found))
-        for file in files:
-            if file.name not in covered:
+        files = [file for file in files if file.name not in covered]
+        if newest:
+            for file in files:
                 reader = self._shelf.reader(file.name)
-                if newest:
-                    found.append(reader.newest(max(start_ms, file.start_ms), end_ms, whole=not alone))
-                    continue
-                names = quantities if quantities is not None else list(reader.scales)
-                found.append(reader.read(names, start_ms, end_ms, row, whole=whole))
+                found.append(reader.newest(max(start_ms, file.start_ms), end_ms, whole=not alone))
+        elif row is not None:
+            found += self._shelf.each([file.name for file in files], read)
+        else:
+            found += [read(self._shelf.reader(file.name)) for file in files]
         return [part for part in found if len(part)]
 
     def _learn(self, view: View, kind: str) -> shape.Newest:

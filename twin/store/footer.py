@@ -71,7 +71,9 @@ class Footer:
         parts.append(self._after)
         raw = b"".join(parts)
         tail = (len(raw) - len(MAGIC)).to_bytes(4, "little") + MAGIC
-        return pq.ParquetFile(self._source, metadata=pq.read_metadata(pa.BufferReader(raw + tail)))
+        metadata = pq.read_metadata(pa.BufferReader(raw + tail))
+        # The file is in memory: reading ahead would only hand every column to another thread and wait for it.
+        return pq.ParquetFile(self._source, metadata=metadata, pre_buffer=False)
 
     def _go_through(self, raw: bytes, bounded: Sequence[bytes]) -> None:
         at = field = 0

@@ -2,7 +2,7 @@
 
 A file holds readings of one kind, sorted by (bucket of time, row, t, boot, seq); a row group never spans two buckets,
 and holds at most 10,922 rows. So one device's day is one small row group a bucket, and one moment of all devices is the
-row groups of one or two buckets. The bucket's length follows the density: about 1.2 million rows.
+row groups of one or two buckets. The bucket's length follows the density: about a million rows.
 
 Columns: device (text), row, t, boot, seq, lag (arrived - t), flags, and each quantity. Where every value of a file is
 a decimal with few places, the column holds whole numbers and its field's metadata `scale` the power of ten to divide
@@ -27,10 +27,13 @@ from twin.records import F64, Columns
 from twin.store.shape import join, order, take
 
 GROUP_ROWS = 10_922
-BUCKET_ROWS = 1_250_000
+BUCKET_ROWS = 1_000_000
 SAMPLE_ROWS = 3 * GROUP_ROWS
 MINUTE_MS = 60_000
-LADDER_MS = tuple(m * MINUTE_MS for m in (5, 10, 15, 30, 60, 120, 360, 1440, 7 * 1440, 28 * 1440, 364 * 1440))
+LADDER_MS = (
+    5 * MINUTE_MS, 450_000,
+    *(m * MINUTE_MS for m in (10, 15, 30, 60, 120, 360, 1440, 7 * 1440, 28 * 1440, 364 * 1440)),
+)  # fmt: skip
 
 
 def bucket_for(rows: int, span_ms: int) -> int:
@@ -182,14 +185,15 @@ def _able(field: pa.Field, encoding: str) -> bool:
 
 
 def _schema(kind: str, scales: Mapping[str, int | None], bucket_ms: int) -> pa.Schema:
+    # Never missing, and said to be so: such columns are decoded in three quarters of the time.
     fields = [
-        pa.field("device", pa.string()),
-        pa.field("row", pa.int32()),
-        pa.field("t", pa.int64(), metadata={"unit": "ms since 1970 UTC"}),
-        pa.field("boot", pa.int64()),
-        pa.field("seq", pa.int64()),
-        pa.field("lag", pa.int64(), metadata={"unit": "ms from t to arrival"}),
-        pa.field("flags", pa.uint8()),
+        pa.field("device", pa.string(), nullable=False),
+        pa.field("row", pa.int32(), nullable=False),
+        pa.field("t", pa.int64(), nullable=False, metadata={"unit": "ms since 1970 UTC"}),
+        pa.field("boot", pa.int64(), nullable=False),
+        pa.field("seq", pa.int64(), nullable=False),
+        pa.field("lag", pa.int64(), nullable=False, metadata={"unit": "ms from t to arrival"}),
+        pa.field("flags", pa.uint8(), nullable=False),
     ]
     for name, places in scales.items():
         if places is None:

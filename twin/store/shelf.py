@@ -5,9 +5,10 @@ from __future__ import annotations
 import errno
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -24,6 +25,9 @@ PASSING = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 LOT_ROWS = 65_536  # that a question reads at once: a column of them is half a megabyte, which the heap takes back
 AT_ONCE = 25_000  # rows that are read together where many are gone through
 KNOWN_GROUPS = 64  # of one file, whose order of devices is remembered: some 40 kB
+SIDE_BY_SIDE = 2  # files that a question about one device reads at once: decoding holds no lock of the interpreter
+
+Answer = TypeVar("Answer")
 
 
 class _Known:
@@ -92,11 +96,18 @@ class Reader:
         return found
 
     def read(
-        self, quantities: Sequence[str], start_ms: int, end_ms: int, row: int | None = None, *, whole: bool = True
+        self,
+        quantities: Sequence[str],
+        start_ms: int,
+        end_ms: int,
+        row: int | None = None,
+        *,
+        whole: bool = True,
+        threads: bool = True,
     ) -> Columns:
         """Readings with t in [start_ms, end_ms), in the file's order; without `whole`, only row, t and quantities.
 
-        (Then boot, seq, arrived and flags are zeros.)
+        (Then boot, seq, arrived and flags are zeros.) `threads`: decode columns side by side.
         """
         groups = self._groups(start_ms, end_ms, None if row is None else (row, row + 1))
         names = [name for name in quantities if name in self.scales]
@@ -105,9 +116,9 @@ class Reader:
         parts = []
         for lot in self._lots(groups, LOT_ROWS):
             if row is None:
-                table = self._table(lot, columns, keep=False, threads=True)
+                table = self._table(lot, columns, keep=False, threads=threads)
             else:
-                table = self._of(row, lot, columns)
+                table = self._of(row, lot, columns, threads=threads)
             if table is None:
                 continue
             found = {name: _numpy(table.column(name)) for name in integers}
@@ -163,13 +174,13 @@ class Reader:
                 found.append((group, int(starts[at]), int(starts[at + 1])))
         return found
 
-    def _of(self, row: int, lot: Sequence[int], columns: Sequence[str]) -> Any:
+    def _of(self, row: int, lot: Sequence[int], columns: Sequence[str], *, threads: bool = True) -> Any:
         """The readings of a device that are in these row groups, a table; None where there are none."""
         spans = self._spans(lot, row)
         if not spans:
             return None
         groups = [group for group, _, _ in spans]
-        table = self._table(groups, columns, of=lot, threads=True)
+        table = self._table(groups, columns, of=lot, threads=threads)
         firsts = np.cumsum([0, *(self._lengths[group] for group in groups[:-1])]).tolist()
         return pa.concat_tables(
             [table.slice(at + first, end - first) for at, (_, first, end) in zip(firsts, spans, strict=True)]
@@ -330,6 +341,17 @@ class Shelf:
         self._limit = limit
         self._readers: OrderedDict[str, Reader] = OrderedDict()
         self._lock = threading.Lock()
+        self._pool = ThreadPoolExecutor(SIDE_BY_SIDE, "shelf")
+
+    def close(self) -> None:
+        """Ask no more."""
+        self._pool.shutdown()
+
+    def each(self, names: Sequence[str], ask: Callable[[Reader], Answer]) -> list[Answer]:
+        """The answers of several files in their order, some asked side by side; raises what `reader` and `ask` do."""
+        if len(names) < 2:
+            return [ask(self.reader(name)) for name in names]
+        return list(self._pool.map(lambda name: ask(self.reader(name)), names))
 
     def reader(self, name: str) -> Reader:
         """The reader of a file. Raises FileNotFoundError where it was replaced meanwhile."""
