@@ -3,7 +3,7 @@
 from twin.city.graph import City, Groups, day_number, members
 from twin.city.registry import Registry
 from twin.city.roster import Roster, nearest
-from twin.city.rows import carried, grown, owned
+from twin.city.rows import carried, grown, owned, ranks, runs
 from twin.city.sun import sun_elevation
 
 __all__ = [
@@ -17,5 +17,7 @@ __all__ = [
     "members",
     "nearest",
     "owned",
+    "ranks",
+    "runs",
     "sun_elevation",
 ]

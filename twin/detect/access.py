@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from twin.city import City, grown
+from twin.city import City, grown, runs
 from twin.detect.base import Rule
 from twin.detect.latch import Dwell, Mask
 from twin.detect.rules import Params, Rules, Value, here
@@ -74,9 +74,8 @@ class AccessFailures(Rule):
     ) -> None:  # fmt: skip
         """Take in readings of one measure, all of a device in a frame as one; what they say stands at the last."""
         rows = frame.rows[at]
-        first = np.flatnonzero(np.r_[True, rows[1:] != rows[:-1]])
-        last = at[np.r_[first[1:], len(at)] - 1]
-        count = np.diff(np.r_[first, len(at)])
+        first, count = runs(rows)
+        last = at[first + count - 1]
         row, tried, done = rows[first], np.add.reduceat(tried, first), np.add.reduceat(done, first)
         limit = np.broadcast_to(here(p, "limit", last), len(last)) / 100.0
         fails = done < limit * tried

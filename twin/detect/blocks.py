@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from twin.city import City, grown
+from twin.city import City, grown, runs
 from twin.records import F64, I32, I64
 
 LATELY = 5  # blocks: a mean older than this is no word on now
@@ -47,7 +47,7 @@ class Blocks:
         for name, (_, fill) in _FIELDS.items():
             self.arrays[name] = grown(self.arrays[name], int(rows[-1]) + 1, fill)
         a, mine = self.arrays, rows[at]
-        first = np.flatnonzero(np.r_[True, mine[1:] != mine[:-1]])
+        first, count = runs(mine)
         r, block = mine[first], t[at[first]] // self.length_ms
         moved = a["block"][r] != block
         closing = moved & (a["count"][r] > 0)
@@ -56,7 +56,7 @@ class Blocks:
         a["readings"][done] = a["count"][done]
         a["end"][done] = (a["block"][done] + 1) * self.length_ms
         a["sum"][r] = np.where(moved, 0.0, a["sum"][r]) + np.add.reduceat(x[at], first)
-        a["count"][r] = np.where(moved, 0.0, a["count"][r]) + np.diff(np.r_[first, len(mine)])
+        a["count"][r] = np.where(moved, 0.0, a["count"][r]) + count
         a["block"][r] = block
         closed: NDArray[np.intp] = at[first[closing]]
         return closed

@@ -90,7 +90,8 @@ class Together:
         self._ensure(signs)
         for kind, sure in signs.sure.items():
             since = self.since[kind]
-            self.since[kind] = np.where(sure & (since == 0), now_ms, np.where(sure, since, 0))
+            if sure.any() or since.any():
+                self.since[kind] = np.where(sure & (since == 0), now_ms, np.where(sure, since, 0))
         turns: list[Turn] = []
         explained = {kind: np.zeros(len(mask), bool) for kind, mask in signs.sure.items()}
         barred = set(forbidden)

@@ -72,14 +72,15 @@ class ClockSkew:
         p = self.rules.local("clock_skew", self.city, kind, rows.astype(np.int32), one.t[rows])
         arrived = one.arrived[rows]
         lag = (arrived - one.t[rows] - one.ahead_ms[rows]).astype(np.float64)
-        a["seen"][rows], a["lag"][rows] = arrived, lag
-        a["start"][rows] = np.where(a["count"][rows] == 0, arrived, a["start"][rows])
-        a["low"][rows] = np.fmin(a["low"][rows], lag)
-        a["high"][rows] = np.fmax(a["high"][rows], lag)
-        a["count"][rows] += 1
-        whole = (arrived - a["start"][rows] >= 1000.0 * p["window_s"]) & (a["count"][rows] >= p["reports"])
+        count = a["count"][rows] + 1
+        start = np.where(count == 1, arrived, a["start"][rows])
+        low, high = np.fmin(a["low"][rows], lag), np.fmax(a["high"][rows], lag)
+        for name, now in (("seen", arrived), ("lag", lag), ("count", count), ("start", start), ("low", low),
+                          ("high", high)):  # fmt: skip
+            a[name][rows] = now
+        whole = (arrived - start >= 1000.0 * p["window_s"]) & (count >= p["reports"])
         done: NDArray[np.intp] = rows[whole]
-        low, high = a["low"][done], a["high"][done]
+        low, high = low[whole], high[whole]
         steady = high - low < 1000.0 * here(p, "spread_s", whole)
         a["offset"][done] = np.where(high < 0, high, np.where(steady, np.maximum(low, 0.0), 0.0))
         a["low"][done], a["high"][done], a["count"][done] = np.nan, np.nan, 0

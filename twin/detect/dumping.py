@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from twin.city import City, carried, grown
+from twin.city import City, carried, grown, runs
 from twin.detect.base import Rule
 from twin.detect.ground import Sites
 from twin.detect.latch import Mask
@@ -43,7 +43,8 @@ class _LoadChange(Rule):
         speed, weight = frame.known["speed"], frame.known["grossWeight"]
         driving = (speed > p["driving_kmh"]) & ~np.isnan(weight)
         self.driven_kg = grown(self.driven_kg, int(frame.rows[-1]) + 1, np.nan)
-        reference = carried(frame.rows, weight, driving, self.driven_kg)
+        first, count = runs(frame.rows)
+        reference = carried(first, count, weight, driving, self.driven_kg[frame.rows[first]])
         self.reference = reference
         self.driven_kg[frame.rows] = reference  # sorted by time: the newest of a device comes last
         on = self.changed(frame, weight - reference, p) & (speed < p["standing_kmh"])

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from twin.city import City, grown
+from twin.city import City, grown, ranks
 from twin.detect.base import Rule
 from twin.detect.ground import metres_between
 from twin.detect.latch import Dwell, Mask
@@ -45,9 +45,7 @@ class FalseFix(Rule):
         at = np.flatnonzero(fix & (np.abs(known["longitude"]) <= 180.0) & (np.abs(known["latitude"]) <= 90.0))
         on, off = np.zeros(len(frame), bool), np.zeros(len(frame), bool)
         self.shown = (np.full(len(frame), np.nan), np.full(len(frame), np.nan))
-        rows = frame.rows[at]
-        start = np.flatnonzero(np.r_[True, rows[1:] != rows[:-1]]) if len(at) else np.empty(0, np.intp)
-        rank = np.arange(len(rows)) - np.repeat(start, np.diff(np.r_[start, len(rows)]))
+        rank = ranks(frame.rows[at])
         for depth in range(int(rank.max(initial=-1)) + 1):
             one = at[rank == depth]
             on[one] = self._one_each(frame, one, p)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from devices.places import LonLat, Node
-from twin.city import City
+from twin.city import City, runs
 from twin.records import F64, I32, I64
 
 EARTH_M = 6_371_000.0
@@ -37,6 +37,8 @@ class Sites:
         self.lon = np.array([n.lon for n in placed], float)
         self.lat = np.array([n.lat for n in placed], float)
         self.radius = np.array([max(n.radius_m, 50.0) for n in placed])
+        self._order = np.argsort(self.lat, kind="stable")
+        self._sorted = self.lat[self._order]
 
     def distance(self, lon: F64, lat: F64) -> tuple[F64, NDArray[np.intp]]:
         """Metres to the edge of the nearest circle (0 inside) and its index; infinite where there is none."""
@@ -56,17 +58,16 @@ class Sites:
             return far, nearest
         high = np.degrees((reach_m + float(self.radius.max())) / EARTH_M) * 1.001 + 1e-9
         wide = high / max(float(np.cos(np.radians(self.lat.mean()))), 1e-3)
-        order = np.argsort(self.lat, kind="stable")
-        first = np.searchsorted(self.lat[order], lat - high)
-        count = np.searchsorted(self.lat[order], lat + high, side="right") - first
+        first = np.searchsorted(self._sorted, lat - high)
+        count = np.searchsorted(self._sorted, lat + high, side="right") - first
         point = np.repeat(np.arange(len(lon)), count)
-        site = order[np.arange(len(point)) + np.repeat(first - np.r_[0, np.cumsum(count)[:-1]], count)]
+        site = self._order[np.arange(len(point)) + np.repeat(first + count - np.cumsum(count), count)]
         near = np.abs(lon[point] - self.lon[site]) <= wide
         point, site = point[near], site[near]
         east, north = _metres(lon[point], lat[point], self.lon[site], self.lat[site], float(np.mean(self.lat)))
         edge = np.maximum(np.hypot(east, north) - self.radius[site], 0.0)
         best = np.lexsort((site, edge, point))
-        best = best[np.r_[True, point[best][1:] != point[best][:-1]][: len(best)]]
+        best = best[runs(point[best])[0]]
         best = best[edge[best] <= reach_m]
         far[point[best]], nearest[point[best]] = edge[best], site[best]
         return far, nearest
@@ -134,7 +135,7 @@ class Lines:
             return out
         count = count[some]
         owner = np.repeat(some, count)
-        begin = np.repeat(self.first[line[some]] - np.r_[0, np.cumsum(count)[:-1]], count)
+        begin = np.repeat(self.first[line[some]] + count - np.cumsum(count), count)
         segment = begin + np.arange(len(owner))
         ax, ay = _metres(lon[owner], lat[owner], self.a[segment, 0], self.a[segment, 1], self.centre_lat)
         bx, by = _metres(
@@ -142,7 +143,7 @@ class Lines:
         )
         along = np.clip((ax * bx + ay * by) / np.maximum(bx * bx + by * by, 1e-9), 0.0, 1.0)
         far = np.hypot(ax - along * bx, ay - along * by)
-        out[some] = np.minimum.reduceat(far, np.r_[0, np.cumsum(count)[:-1]])
+        out[some] = np.minimum.reduceat(far, np.cumsum(count) - count)
         return out
 
 
@@ -160,8 +161,9 @@ class Roads:
         self.lowest = float(self.limits.min()) if limited else float("inf")
         self._index: tuple[I64, I32] | None = None  # squares that roads pass, sorted, and which road each time
 
-    def limit(self, lon: F64, lat: F64, reach_m: F64) -> F64:
-        """The highest limit of the roads within `reach_m` (at most CELL_M) of each point, km/h; NaN where none is."""
+    def limit(self, lon: F64, lat: F64, reach_m: F64, below: F64) -> F64:
+        """The highest limit of the roads within `reach_m` (at most CELL_M) of each point, km/h; NaN where none is, and
+        where all roads thereabouts have limits above `below`: nobody measures how far they are."""
         if self._index is None:  # made when first asked for
             self._index = self._squares()
         squares, roads = self._index
@@ -169,8 +171,12 @@ class Roads:
         asked = (self._square(lon, lat)[:, None] + beside).ravel()
         first = np.searchsorted(squares, asked)
         count = np.searchsorted(squares, asked, side="right") - first
-        place = np.arange(int(count.sum())) + np.repeat(first - np.r_[0, np.cumsum(count)[:-1]], count)
-        pair = np.unique(np.repeat(np.arange(len(lon)), count.reshape(-1, 9).sum(axis=1)) * ROW + roads[place])
+        place = np.arange(int(count.sum())) + np.repeat(first + count - np.cumsum(count), count)
+        point, road = np.repeat(np.arange(len(lon)), count.reshape(-1, 9).sum(axis=1)), roads[place]
+        matters = np.zeros(len(lon), bool)
+        matters[point[self.limits[road] <= below[point]]] = True
+        some = matters[point]
+        pair = np.unique(point[some] * ROW + road[some])
         point, road = pair // ROW, pair % ROW
         within = self.lines.distance(road, lon[point], lat[point]) <= reach_m[point]
         out = np.full(len(lon), np.nan)
@@ -190,7 +196,7 @@ class Roads:
             return np.empty(0, np.int64), np.empty(0, np.int32)
         steps = (metres_between(a[:, 0], a[:, 1], b[:, 0], b[:, 1]) / (0.5 * CELL_M)).astype(np.int64) + 1
         segment = np.repeat(np.arange(len(a)), steps + 1)
-        step = np.arange(len(segment)) - np.repeat(np.r_[0, np.cumsum(steps + 1)[:-1]], steps + 1)
+        step = np.arange(len(segment)) - np.repeat(np.cumsum(steps + 1) - (steps + 1), steps + 1)
         on = a[segment] + (step / steps[segment])[:, None] * (b - a)[segment]
         road = np.repeat(np.arange(len(self.limits), dtype=np.int32), np.diff(self.lines.first))[segment]
         square = self._square(on[:, 0], on[:, 1])

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from twin.city import ranks, runs
 from twin.records import F64, I32, I64
 
 Mask = NDArray[np.bool_]
@@ -91,10 +92,10 @@ class Latch:
         touched = on | self.arrays["busy"][rows]
         if not touched.any():
             return _NONE, _NONE
-        chosen = np.flatnonzero(np.isin(rows, rows[touched]))
+        first, count = runs(rows)
+        chosen = np.flatnonzero(np.repeat(np.logical_or.reduceat(touched, first), count))
         mine = rows[chosen]
-        start = np.flatnonzero(np.r_[True, mine[1:] != mine[:-1]])
-        rank = np.arange(len(mine)) - np.repeat(start, np.diff(np.r_[start, len(mine)]))
+        rank = ranks(mine)
         deepest = int(rank.max())
         if deepest == 0:
             return self._round(chosen, mine, t, on, off, dwell)

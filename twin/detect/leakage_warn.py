@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from twin.city import City, grown
+from twin.city import City, grown, runs
 from twin.detect.base import Rule
 from twin.detect.blocks import Districts
 from twin.detect.latch import Mask
@@ -66,7 +66,8 @@ class LeakageWarn(Rule):
         at = np.flatnonzero(~np.isnan(x) & (self.since_rain > 1000.0 * float(self.rules[self.type]["wet_s"])))
         if not len(at):
             return
-        at = at[np.r_[frame.rows[at][1:] != frame.rows[at][:-1], True]]
+        first, count = runs(frame.rows[at])
+        at = at[first + count - 1]
         rows = frame.rows[at]
         count = self.count[rows] + 1.0
         dry = np.where(count == 1.0, x[at], self.dry[rows])

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from twin.city import runs
 from twin.detect.nights import KIND, TYPE, Nights
 from twin.detect.words import number
 from twin.records import I32, Finding, Frame
@@ -38,17 +39,18 @@ class Meter(Nights):
             return []
         self.grow()
         rows = frame.rows[at]
-        first = np.flatnonzero(np.r_[True, rows[1:] != rows[:-1]])
+        first, count = runs(rows)
         found = self._close(frame, at[first], self.night(frame.t[at[first]]))
-        self._add(rows, first, frame.t[at], power[at], energy[at])
+        self._add(rows, first, first + count - 1, frame.t[at], power[at], energy[at])
         return found
 
     def _add(
-        self, rows: I32, first: NDArray[np.intp], t: NDArray[np.int64], power: NDArray[Any], energy: NDArray[Any]
-    ) -> None:
+        self, rows: I32, first: NDArray[np.intp], last: NDArray[np.intp],
+        t: NDArray[np.int64], power: NDArray[Any], energy: NDArray[Any],
+    ) -> None:  # fmt: skip
         """Intervals go into their pole's open night."""
         a = self.a
-        before = {"t": np.r_[0, t[:-1]], "power": np.r_[0.0, power[:-1]], "energy": np.r_[0.0, energy[:-1]]}
+        before = {"t": np.roll(t, 1), "power": np.roll(power, 1), "energy": np.roll(energy, 1)}
         for name, column in before.items():
             column[first] = a[name][rows[first]]
         hours = (t - before["t"]) / 3_600_000.0
@@ -58,7 +60,6 @@ class Meter(Nights):
         n = len(a["counted"])
         a["counted"] += np.bincount(rows[good], counted[good], n)
         a["due"] += np.bincount(rows[good], due[good], n)
-        last = np.r_[first[1:], len(rows)] - 1
         for name, column in (("t", t), ("power", power), ("energy", energy)):
             a[name][rows[last]] = column[last]
 

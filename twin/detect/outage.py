@@ -112,7 +112,10 @@ class Outage:
         )
         signs = Signs(sure, likely, counted, silent)
         speaks = {kind: silent[kind] <= p["speaks_share"] * limits[kind] for kind in limits if kind == "gateway"}
-        turns = self.together.step(signs, moment.now_ms, patience, self._talking_gateways(signs, speaks))
+        some = any(mask.any() for mask in sure.values())
+        turns = self.together.step(
+            signs, moment.now_ms, patience, self._talking_gateways(signs, speaks) if some else ()
+        )  # fmt: skip
         told = [self._told(turn, moment, limits) for turn in turns]
         return [
             one for one in told if not one.active or self._params(one.type, one.subject, moment).get("enabled", True)
@@ -131,6 +134,8 @@ class Outage:
     def _silence(self, kind: str, one: Presence, resumed: bool) -> F64:
         """Silence in ms since the device was heard or, if that was later, since our link came back."""
         n = len(one.silent_ms)
+        if not resumed and kind in self.kept and len(self.kept[kind]) == n and not self.kept[kind].any():
+            return one.silent_ms
         kept = grown(self.kept.get(kind, np.zeros(0)), n, 0.0)[:n]
         if resumed:
             said = self.together.said.get(kind, np.zeros(0, bool))
@@ -151,7 +156,9 @@ class Outage:
         if kind == "truck":
             cadence = np.maximum(cadence, p["parked_cadence_s"])
         gap = np.fmax(one.gap_s, cadence)
-        limit: F64 = 1000.0 * np.fmax(p["gaps"] * gap, gap + p["mads"] * np.nan_to_num(one.mad_s))
+        limit: F64 = gap + np.fmax(p["mads"] * one.mad_s, 0.0)
+        np.fmax(p["gaps"] * gap, limit, out=limit)
+        limit *= 1000.0
         return limit
 
     def _lost(self, kind: str, n: int) -> Mask:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from twin.city import City, grown
+from twin.city import City, grown, ranks
 from twin.detect.base import Moment, Rule
 from twin.detect.ground import Sites, metres_between
 from twin.detect.latch import Mask
@@ -68,9 +68,7 @@ class PhantomTrip(Rule):
         self.shown = {name: np.full(len(frame), np.nan) for name in ("from", "left", "due", "kg")}
         if not len(at) or not len(self.sites.ids):
             return on, off
-        rows = frame.rows[at]
-        start = np.flatnonzero(np.r_[True, rows[1:] != rows[:-1]])
-        rank = np.arange(len(rows)) - np.repeat(start, np.diff(np.r_[start, len(rows)]))
+        rank = ranks(frame.rows[at])
         for depth in range(int(rank.max()) + 1):
             one = at[rank == depth]
             self._step(frame, one, heavy[one], p)

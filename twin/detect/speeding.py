@@ -38,15 +38,18 @@ class Speeding(Rule):
         return self._roads
 
     def limits(self, frame: Frame, p: Params) -> F64:
-        """The limit in km/h by reading: of the city, or of the road where that is lower by more than the tolerance."""
+        """The limit in km/h by reading: of the city, or of the road where that is lower by more than the tolerance, and
+        makes a difference to this speed."""
         speed, known = frame.known["speed"], frame.known
         limit: F64 = np.broadcast_to(np.asarray(p["limit"], np.float64), speed.shape).copy()
         fast = (speed > self.roads.lowest) & ~(known["fixQuality"] < p["least_fix"])
         at = np.flatnonzero(fast & ~np.isnan(known["longitude"]) & ~np.isnan(known["latitude"]))
         if len(at):
             reach = np.broadcast_to(here(p, "road_m", at), at.shape)
-            road = self.roads.limit(known["longitude"][at], known["latitude"][at], reach)
-            limit[at] = np.fmin(limit[at], road + here(p, "over_kmh", at))
+            over, slack = here(p, "over_kmh", at), np.maximum(limit[at] - here(p, "clear", at), 0.0)
+            below = np.where(speed[at] < limit[at] - slack, speed[at] - over + slack + 1e-6, np.inf)
+            road = self.roads.limit(known["longitude"][at], known["latitude"][at], reach, below)
+            limit[at] = np.fmin(limit[at], road + over)
         return limit
 
     def judge(self, frame: Frame, p: Params) -> tuple[Mask, Mask]:

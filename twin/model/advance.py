@@ -9,7 +9,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from twin.city import City
+from twin.city import City, runs
 from twin.model.known import Known
 from twin.model.modelled import STEP_MS
 from twin.model.state import KindState
@@ -47,14 +47,13 @@ def advance(state: KindState, columns: Sequence[Columns], city: City) -> Iterato
     if not len(block.rows):
         return
     steps = block.t // STEP_MS
-    same = block.rows[1:] == block.rows[:-1]
-    change = same & (steps[1:] != steps[:-1])
+    change = (block.rows[1:] == block.rows[:-1]) & (steps[1:] != steps[:-1])
     if not change.any():
         yield from _frame(state, block, city)
         return
-    count = np.cumsum(np.r_[0, change])
-    start = np.flatnonzero(np.r_[True, ~same])
-    generation = count - np.repeat(count[start], np.diff(np.r_[start, len(block.rows)]))
+    first, count = runs(block.rows)
+    generation = np.concatenate(([0], np.cumsum(change)))
+    generation -= np.repeat(generation[first], count)
     order = np.argsort(generation, kind="stable")
     edges = np.searchsorted(generation[order], np.arange(generation.max() + 2))
     for low, high in pairwise(edges):
@@ -99,12 +98,11 @@ def _sorted(state: KindState, columns: Sequence[Columns]) -> Block:
 
 def _frame(state: KindState, block: Block, city: City) -> Iterator[Frame]:
     """One frame: close and open steps, compare, hand it out, then remember."""
-    rows, n = block.rows, len(block.rows)
-    first = np.flatnonzero(np.r_[True, rows[1:] != rows[:-1]])
-    last = np.r_[first[1:], n] - 1
+    rows = block.rows
+    first, count = runs(rows)
+    last = first + count - 1
     devices = rows[first]
-    counts = last - first + 1
-    state.learn_gaps(devices, block.t[last], counts)
+    state.learn_gaps(devices, block.t[last], count)
     closed = _open_steps(state, devices, first, block.t[first] // STEP_MS, city)
     samples = _compare(state, block)
     _try_out(state, samples, city)
@@ -112,7 +110,7 @@ def _frame(state: KindState, block: Block, city: City) -> Iterator[Frame]:
     if slow.any():
         at_once = _close(state, devices[slow], last[slow].astype(np.int32), block.t[last[slow]], city)
         closed = _joined(_without(closed, devices[slow]), at_once)
-    known = Known(state, rows, first, block.values)
+    known = Known(state, devices, first, count, block.values)
     yield Frame(
         kind=state.kind,
         rows=rows,
@@ -170,7 +168,8 @@ def _try_out(state: KindState, samples: Samples, city: City) -> None:
     forecast = state.forecast
     due = np.flatnonzero(forecast.due(samples.slot, samples.t))
     if len(due):
-        last = due[np.r_[samples.slot[due][1:] != samples.slot[due][:-1], True]]  # a slot's readings lie side by side
+        first, count = runs(samples.slot[due])  # a slot's readings lie side by side
+        last = due[first + count - 1]
         t = samples.t[last]
         forecast.answer(samples.slot[last], t, samples.observed[last], city.week_hour(t))
     switched = np.flatnonzero(forecast.switches[samples.column])

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from devices.kinds import KINDS
-from twin.city import grown, owned
+from twin.city import grown, owned, runs
 from twin.model.modelled import HUMAN_DAYS, growing, modelled, resolution
 from twin.model.packed import encoded, nearest_visits, nearest_width, visits, widths
 from twin.model.weekly import Weekly
@@ -127,8 +127,7 @@ class Expectation:
         e = np.abs(x - expected)
         e[np.isnan(e)] = 0.0
         if len(slots) > 1 and (slots[1:] == slots[:-1]).any():
-            first = np.flatnonzero(np.r_[True, slots[1:] != slots[:-1]])
-            count = np.diff(np.r_[first, len(slots)])
+            first, count = runs(slots)
             slots, x, e = slots[first], np.add.reduceat(x, first), np.add.reduceat(e, first)
         else:
             count = np.ones(len(slots), np.intp)

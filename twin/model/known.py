@@ -19,10 +19,14 @@ class Known(Mapping[str, F64]):
     for before can still be had.
     """
 
-    def __init__(self, state: KindState, rows: I32, first: NDArray[np.intp], observed: Mapping[str, F64]) -> None:
+    def __init__(
+        self, state: KindState, devices: I32, first: NDArray[np.intp], count: NDArray[np.intp],
+        observed: Mapping[str, F64],
+    ) -> None:  # fmt: skip
+        """`devices`: the rows that say something; where the readings of each begin, and how many there are."""
         self._state: KindState | None = state
         self._names = state.quantities
-        self._rows, self._first, self._observed = rows, first, observed
+        self._devices, self._first, self._count, self._observed = devices, first, count, observed
         self._made: dict[str, F64] = {}
 
     def __getitem__(self, name: str) -> F64:
@@ -36,14 +40,11 @@ class Known(Mapping[str, F64]):
     def _fill(self, state: KindState, name: str) -> F64:
         x = self._observed.get(name)
         if x is None:
-            before = state.recall(name, self._rows[self._first])
-            return np.repeat(before, np.diff(np.r_[self._first, len(self._rows)]))
+            return np.repeat(state.recall(name, self._devices), self._count)
         valid = ~np.isnan(x)
         if valid.all():
             return x
-        before = np.zeros(int(self._rows[-1]) + 1)
-        before[self._rows[self._first]] = state.recall(name, self._rows[self._first])
-        return carried(self._rows, x, valid, before)
+        return carried(self._first, self._count, x, valid, state.recall(name, self._devices))
 
     def seal(self) -> None:
         """The model goes on from here."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from tests.twin.tick.town import Day, said, town_files
 from twin.city import City, Registry
 from twin.detect import DETECTORS, default_rules
 from twin.detect.ground import Roads, Sites
+from twin.detect.speeding import Speeding
 
 POLES = [f"pole-{i}" for i in range(12)]
 MINUTES = 60_000
@@ -123,12 +125,35 @@ def test_many_trucks_on_many_roads_are_asked_at_once() -> None:
     roads = Roads([(f"r{i}", float(30 + 10 * (i % 4)), [tuple(a), tuple(b)]) for i, (a, b) in enumerate(ends.tolist())])
     lon, lat = rng.uniform(121.50, 121.52, 300), rng.uniform(29.85, 29.87, 300)
     reach = rng.uniform(5.0, 60.0, 300)
-    together = roads.limit(lon, lat, reach)
-    alone = [float(roads.limit(lon[i : i + 1], lat[i : i + 1], reach[i : i + 1])[0]) for i in range(300)]
+    every = np.full(300, np.inf)
+    together = roads.limit(lon, lat, reach, every)
+    alone = [float(roads.limit(lon[i : i + 1], lat[i : i + 1], reach[i : i + 1], every[:1])[0]) for i in range(300)]
     assert np.array_equal(together, np.array(alone), equal_nan=True)
     assert 0 < np.isfinite(together).sum() < 300
     far = metres_to(ends[0], lon, lat)
     assert (together[far <= reach - 0.5] >= 30.0).all()
+
+
+def test_how_far_roads_are_is_measured_only_where_it_changes_the_verdict() -> None:
+    """A truck far below the limit of every road around it is judged as if all had been measured."""
+    rng = np.random.default_rng(11)
+    ends = np.array([121.51, 29.86]) + np.cumsum(rng.uniform(-0.002, 0.002, (80, 2, 2)), axis=1)
+    roads = Roads([(f"r{i}", float(30 + 10 * (i % 5)), [tuple(a), tuple(b)]) for i, (a, b) in enumerate(ends.tolist())])
+    lon, lat = rng.uniform(121.508, 121.512, 3000), rng.uniform(29.858, 29.862, 3000)
+    speed, reach = np.round(rng.uniform(20.0, 100.0, 3000), 1), np.full(3000, 20.0)
+    city = City(town_files(0), Registry())
+    rule = Speeding(city, default_rules())
+    rule._drawn, rule._roads = city.files.roads, roads
+    p = rule.rules["speeding"]
+    known = {"speed": speed, "fixQuality": np.full(3000, 2.0), "longitude": lon, "latitude": lat}
+    frame = SimpleNamespace(known=known)
+    on, off = rule.judge(frame, p)  # type: ignore[arg-type]
+    limit = np.fmin(p["limit"], roads.limit(lon, lat, reach, np.full(3000, np.inf)) + p["over_kmh"])
+    assert np.array_equal(on, speed > limit)
+    assert np.array_equal(off, speed < limit - (p["limit"] - p["clear"]))
+    assert on.any()
+    assert off.any()
+    assert (limit < p["limit"]).any()
 
 
 def metres_to(ends: np.ndarray, lon: np.ndarray, lat: np.ndarray) -> np.ndarray:
