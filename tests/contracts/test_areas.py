@@ -20,7 +20,7 @@ from twin.tick import CityEdit, World, tick
 from twin.tick.areas import Areas, share
 from twin.whistle.ledger import Ledger
 from twin.whistle.places import CityPlaces
-from twin.whistle.policy import Policy
+from twin.whistle.policy import Policy, policy_text
 
 STEP_MS = 300_000
 STEPS = 190
@@ -212,11 +212,17 @@ ORDERS: dict[int, list[Body]] = {
 }  # fmt: skip
 
 
+RULES: dict[int, list[Body]] = {
+    12: [Edit("rules", '{"overload": {"where": [{"areas": ["010101"], "hours": [0, 12], "reports": 9}]}}')],
+    58: [Edit("policy", policy_text({"type": {"feeder_trip": {"severity": 4}}}, timezone="UTC"))],
+}
+
+
 @pytest.fixture(scope="module")
 def changed() -> tuple[list[str], list[str], list[str], list[str], World, Areas]:
-    """The same day with changes of the city and orders in it, in one world and in four."""
+    """The same day with changes of the city, its rules and its policy and orders in it, in one world and in four."""
     files, policy = city_files(), Policy()
-    bodies: dict[int, list[Body]] = {step: list(some) for step, some in ORDERS.items()}
+    bodies: dict[int, list[Body]] = {step: list(some) for step, some in (ORDERS | RULES).items()}
     later = files
     names = City(files, Registry()).registry.names()
     known = Registry(names)
@@ -244,8 +250,8 @@ def _there(k: int, columns: Columns, known: Registry) -> Columns:
 
 
 def test_changes_of_the_city_and_orders_keep_them_identical(changed: Any) -> None:
-    """Renamed, moved, rewired, adopted, replaced, retired, new hours of a permit, orders answered, refused and given
-    up: the same cases, steps, messages and states of orders."""
+    """Renamed, moved, rewired, adopted, replaced, retired, new hours of a permit, a rule of one area and hour, another
+    policy, orders answered, refused and given up: the same cases, steps, messages and states of orders."""
     cases, steps, again, steps_again, one, four = changed
     assert cases == again
     assert steps == steps_again
@@ -255,6 +261,7 @@ def test_changes_of_the_city_and_orders_keep_them_identical(changed: Any) -> Non
     assert one.city.version == four.city.version == 1 + len(edits(city_files()))
     assert any("outside_hours:truck-1" in case for case in cases), "the new hours are judged by"
     assert any("replaced: new board" in step for step in steps), "a case of old hardware is cleared"
+    assert any("'feeder_trip:feeder-2'" in case and "severity=4" in case for case in again), "the new policy holds"
 
 
 def test_a_new_device_lives_in_one_world_and_a_retired_one_in_none(changed: Any) -> None:

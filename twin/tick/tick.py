@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -86,9 +86,12 @@ def sense(world: World, entries: Sequence[Entry], now_ms: int, n: int = 0, leap_
 def conclude(
     worlds: Sequence[World], ledger: Ledger, orders: Orders, city: City, findings: Sequence[Finding], heard: Heard
 ) -> Changes:
-    """The second half: the ledger correlates findings, wherever they come from; verdicts go to every world; orders to
-    devices of the city go on."""
+    """The second half: the ledger, under this tick's policy, correlates findings, wherever they come from; verdicts go
+    to every world; orders to devices of the city go on."""
     now_ms = worlds[0].now_ms
+    for _, edit in heard.edits:
+        if edit.what == "policy":
+            _follow(edit, ledger.rule)
     told = [action for action in heard.actions if action.verb == VERB]
     actions = [action for action in heard.actions if action.verb != VERB]
     changes = ledger.step(findings, actions, heard.outcomes, heard.answers, now_ms)
@@ -173,8 +176,7 @@ def sort_entries(world: World, entries: Sequence[Entry]) -> Heard:
 
 
 def _edit(world: World, edit: Edit, now_ms: int) -> None:
-    """Rules and policy are replaced at once. They were checked before they were journalled; those that no longer fit
-    (another version wrote them) are left out, said so, and change nothing."""
+    """What an edit changes of one world, at once; the policy is its ledger's."""
     if edit.what == "learning":
         told = json.loads(edit.text)
         if told is True:
@@ -182,11 +184,15 @@ def _edit(world: World, edit: Edit, now_ms: int) -> None:
             world.learnt.begin()
         else:
             world.learnt.end(world.said, now_ms)
+    if edit.what == "rules":
+        _follow(edit, lambda text: world.rules.override(json.loads(text)))
+
+
+def _follow(edit: Edit, take: Callable[[str], None]) -> None:
+    """Rules and policy are replaced at once. They were checked before they were journalled; those that no longer fit
+    (another version wrote them) are left out, said so, and change nothing."""
     try:
-        if edit.what == "rules":
-            world.rules.override(json.loads(edit.text))
-        elif edit.what == "policy":
-            world.ledger.rule(edit.text)
+        take(edit.text)
     except (SettingsError, ValueError) as error:
         LOG.warning("journalled %s do not fit this version and are left out: %s", edit.what, error)
 
