@@ -35,20 +35,22 @@ class Turn:
 class Signs:
     """What is seen on a tick mark, by kind and row. `sure`: certainly failing; `likely`: perhaps (holds all sure ones);
     `counted`: devices that can witness at all (heard before, part of the city); `silent`: ms since they were heard,
-    where that tells who is well."""
+    where that tells who is well; `dead`: by level, own devices of groups that speak and say that their group fails."""
 
     sure: Masks
     likely: Masks
     counted: Masks
     silent: Mapping[str, F64] = field(default_factory=dict)
+    dead: Masks = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Patience:
     """Holds in ms of city time, and what makes a group: a lone device waits `device_ms`, a group `group_ms`; a group
-    fails when at least `members` witnesses exist (any, where the group's own device certainly fails too) and a `share`
-    of them is likely to fail, one certainly. Devices that fail while `members` of their group do wait `crowd_ms`: the
-    rest may only not have been missed yet."""
+    fails when at least `members` witnesses exist (any, where the group's own device certainly fails too, or says that
+    the group does) and a `share` of them is likely to fail, one certainly. Two are enough where both certainly fail and
+    a narrower cause took the others of `members` before. Devices that fail while `members` of their group do wait
+    `crowd_ms`: the rest may only not have been missed yet."""
 
     device_ms: Mapping[str, F64]  # by kind; one for all its devices, or one a row
     group_ms: float
@@ -135,8 +137,12 @@ class Together:
         turns = self._vanished(level, groups)
         if not n or not (self.failing or self.waiting or any(mask.any() for mask in signs.sure.values())):
             return turns
-        total, likely, sure = self._count(groups, n, kinds, signs, self._aside(level, signs, explained), now_ms)
+        aside = self._aside(level, signs, explained)
+        total, likely, sure = self._count(groups, n, kinds, signs, aside, now_ms)
         enough = (total >= patience.members) | ((total >= 1) & self._own(level, groups, signs, explained))
+        if aside is not explained:
+            taken = self._taken(groups, n, kinds, signs, aside, explained)
+            enough |= (total >= 2) & (sure == total) & (total + taken >= patience.members)
         fails = enough & (likely >= patience.share * total) & (sure >= 1)
         active = {key for key in self.failing if key[0] == level}
         index_of = {groups.ids[i]: i for i in range(n)} if active else {}
@@ -237,12 +243,27 @@ class Together:
             sure += np.bincount(of[free & signs.sure[kind]], minlength=n)
         return total, likely, sure
 
+    def _taken(
+        self, groups: Groups, n: int, kinds: tuple[str, ...], signs: Signs, aside: dict[str, Mask],
+        explained: dict[str, Mask],
+    ) -> NDArray[np.intp]:  # fmt: skip
+        """Witnesses by group that fail already, for a cause beside or within it."""
+        taken = np.zeros(n, np.intp)
+        for kind in kinds:
+            if kind in signs.sure:
+                of = groups.of[kind][: len(signs.sure[kind])]
+                mine = (of >= 0) & aside[kind] & ~explained[kind] & signs.likely[kind] & signs.counted[kind]
+                taken += np.bincount(of[mine], minlength=n)
+        return taken
+
     def _own(self, level: str, groups: Groups, signs: Signs, explained: dict[str, Mask]) -> Mask:
-        """Groups whose own device, a gateway or a feeder's meter, certainly fails and is not explained."""
+        """Groups whose own device, a gateway or a feeder's meter, certainly fails, or says that they do, and is not
+        explained."""
         own = np.zeros(len(groups.ids), bool)
         if level in signs.sure and level in groups.of:
             of = groups.of[level][: len(signs.sure[level])]
-            own[of[(of >= 0) & signs.sure[level] & signs.counted[level] & ~explained[level]]] = True
+            fails = signs.sure[level] | signs.dead.get(level, False)
+            own[of[(of >= 0) & fails & signs.counted[level] & ~explained[level]]] = True
         return own
 
     def _is_back(self, key: tuple[str, str], total: int, likely: int, now_ms: int, patience: Patience) -> bool:
@@ -304,9 +325,9 @@ class Together:
             due = (since > 0) & ~said & ~explained[kind] & signs.counted[kind]
             if not due.any():
                 continue
-            wait = np.where(
-                self._crowded(kind, signs, patience.members, now_ms), patience.crowd_ms, patience.device_ms[kind]
-            )
+            several = self._crowded(kind, signs, patience.members, now_ms)
+            several |= self._last_heard(kind, signs, now_ms, patience, explained)
+            wait = np.where(several, patience.crowd_ms, patience.device_ms[kind])
             for row in np.flatnonzero(due & (now_ms - since >= wait)):
                 said[row] = True
                 turns.append(Turn("", kind, int(row), True, int(since[row])))
@@ -324,6 +345,31 @@ class Together:
             of = groups.of[kind][: len(crowded)]
             crowded |= (of >= 0) & (sure[np.maximum(of, 0)] >= members)
         return crowded
+
+    def _last_heard(self, kind: str, signs: Signs, now_ms: int, patience: Patience, explained: dict[str, Mask]) -> Mask:
+        """Failing devices of whose group, of any level, nobody was heard since: of those that lost their supply only
+        some have a last word, and the others are not missed yet."""
+        last = np.zeros(len(signs.sure[kind]), bool)
+        if kind not in signs.silent:
+            return last
+        ago = np.fmax(signs.silent[kind], now_ms - self.since[kind])
+        for level, kinds in self.levels:
+            groups = self.city.groups[level]
+            n = len(groups.ids)
+            if kind not in groups.of or not n:
+                continue
+            total, newest = np.zeros(n, np.intp), np.full(n, np.inf)
+            for other in kinds:
+                if other in signs.silent:
+                    of = self._inside(level, other, signs)
+                    free = (of >= 0) & signs.counted[other] & ~explained[other] & ~self.said[other]
+                    total += np.bincount(of[free], minlength=n)
+                    well = free & ~signs.sure[other]
+                    np.minimum.at(newest, of[well], signs.silent[other][well])
+            of = self._inside(level, kind, signs)
+            group = np.maximum(of, 0)
+            last |= (of >= 0) & (total[group] >= patience.members) & (newest[group] >= ago - patience.later_ms)
+        return last
 
     def forget(self, kind: str, row: int) -> None:
         """Other hardware stands in that row."""

@@ -110,7 +110,8 @@ class Outage:
             members=int(p["cause_members"]),
             share=float(p["cause_share"]),
         )
-        signs = Signs(sure, likely, counted, silent)
+        dead = {"feeder": grown(self.dead, n, 0)[:n]} if (n := len(limits.get("feeder", ()))) else {}
+        signs = Signs(sure, likely, counted, silent, dead)
         speaks = {kind: silent[kind] <= p["speaks_share"] * limits[kind] for kind in limits if kind == "gateway"}
         some = any(mask.any() for mask in sure.values())
         turns = self.together.step(

@@ -161,7 +161,7 @@ def known() -> tuple[bytes, int]:
     return life.world.dump(), life.now
 
 
-@pytest.mark.parametrize("gasps", [0, 3])
+@pytest.mark.parametrize("gasps", [0, 1, 2, 3])
 def test_a_feeder_trip_is_one_finding_before_and_after(gasps: int, known: tuple[bytes, int]) -> None:
     """No pole's, no cell's and no meter's own whistle, whether or not poles get their last word out; it comes within
     75 s where the feeder's own meter still speaks, and ends once."""
@@ -324,3 +324,51 @@ def test_a_cabinet_that_was_out_before_its_feeder_or_gateway_is_out_until_its_po
     life.live(900)
     assert life.keys() == ["cabinet_trip:cab-11", wider]
     assert life.keys(active=False) == [wider, "cabinet_trip:cab-11"]
+
+
+@pytest.mark.parametrize("with_meter", [True, False], ids=["with a meter", "without"])
+def test_a_feeder_that_trips_when_a_cabinet_took_most_of_it_is_one_finding(with_meter: bool) -> None:
+    """Two poles are left, too few for a group: the meter tells, or that both fall silent beside those without supply.
+    Neither is accused, nor the cells on them."""
+    files = metered(poles=16)
+    left = {"pole-0", "pole-2", "cell-0", "cell-2"}
+    devices = [replace(d, cabinet="cab-12" if d.id in left else "cab-11") if d.kind == "pole" and on_feeder_1(d.id)
+               else d for d in files.devices if with_meter or d.kind != "feeder"]  # fmt: skip
+    life = Life(replace(files, devices=tuple(devices)))
+    life.live(900)
+    life.live(600, mute=lambda name, _: on_feeder_1(name) and name not in left)
+    assert life.keys() == ["cabinet_trip:cab-11"]
+    began = life.now
+    life.live(900, mute=lambda name, _: on_feeder_1(name),
+              volts=lambda name, t: 0.0 if name == "feeder-1" and t > began else 230.0)  # fmt: skip
+    life.live(1800)
+    assert life.keys() == ["cabinet_trip:cab-11", "feeder_trip:feeder-1"]
+    assert sorted(life.keys(active=False)) == life.keys()
+
+
+def test_one_pole_that_falls_silent_beside_a_cabinet_without_supply_is_one_pole() -> None:
+    """The other one that is left speaks: it is no feeder."""
+    files = metered(poles=16)
+    devices = [replace(d, cabinet="cab-12" if d.id in ("pole-0", "pole-2") else "cab-11")
+               if d.kind == "pole" and on_feeder_1(d.id) else d for d in files.devices]  # fmt: skip
+    life = Life(replace(files, devices=tuple(devices)))
+    life.live(900)
+    life.live(600, mute=lambda name, _: on_feeder_1(name) and name not in ("pole-0", "pole-2", "cell-0", "cell-2"))
+    life.live(600, mute=lambda name, _: on_feeder_1(name) and name not in ("pole-2", "cell-0", "cell-2"))
+    assert life.keys() == ["cabinet_trip:cab-11", "device_silent:pole-0"]
+
+
+@pytest.mark.parametrize(("seconds", "found"), [(20, []), (90, ["cabinet_trip:cab-11"])])
+def test_a_short_trip_of_which_one_pole_tells_is_the_cabinets_or_nobodys(seconds: int, found: list[str]) -> None:
+    """Of three poles one has a last word: while nobody else under the cabinet is heard it is not said alone. Back, all
+    of them say so."""
+    life = Life(town_files(cells=0))
+    life.live(900)
+    for _ in range(5):
+        dark = {"pole-0", "pole-4", "pole-8"}
+        life.tick([said(life.city, "pole", "pole-4", life.now, supplyPresent=0.0)])
+        life.live(seconds, mute=lambda name, _, dark=dark: name in dark)
+        life.tick([said(life.city, "pole", sorted(dark), life.now, supplyPresent=1.0)])
+        life.live(90)
+    assert life.keys() == 5 * found
+    assert life.keys(active=False) == 5 * found
