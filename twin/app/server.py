@@ -46,7 +46,7 @@ from twin.app.heap import settle, thrifty
 from twin.app.heart import Heart, StoppedHere
 from twin.app.heartbeat import Heartbeat
 from twin.app.history import History, digest_of
-from twin.app.marks import Marks, moved_marks
+from twin.app.marks import Marks, Topics, moved_marks
 from twin.app.memory import Keeper, recount, restore
 from twin.app.partners import Partners
 from twin.app.picture import Picture
@@ -349,7 +349,7 @@ class Server:
                 LOG.info("%s", note)
         link = self.pump.link
         self.marks = Marks(
-            partial(moved_marks, self.book, self.city),
+            partial(moved_marks, self.book, Topics(self.city)),
             link.say,
             told.broker.mark_every_s,
             lambda: link.figures.connections,

@@ -311,12 +311,12 @@ def publish(
     return _frame(first, head + (b"\x00" if version == 5 else b"") + payload)
 
 
-def retained(messages: Sequence[tuple[str, bytes]], version: Version = 4) -> bytes:
+def retained(messages: Sequence[tuple[str | bytes, bytes]], version: Version = 4) -> bytes:
     """PUBLISH packets of QoS 0, retained, of (topic, payload), all in one: what `publish` makes of each."""
     out = bytearray()
     properties = b"\x00" if version == 5 else b""
     for topic, payload in messages:
-        name = topic.encode()
+        name = topic.encode() if isinstance(topic, str) else topic
         size = 2 + len(name) + len(properties) + len(payload)
         if size < 128:  # nearly every one
             out += b"\x31%c\x00%c%b%b%b" % (size, len(name), name, properties, payload)

@@ -47,7 +47,7 @@ class Link:
             self._thread.join()
         self.inbox.close()
 
-    def say(self, messages: Sequence[tuple[str, bytes]]) -> bool:
+    def say(self, messages: Sequence[tuple[str | bytes, bytes]]) -> bool:
         """Publish (topic, payload), retained; any thread. False where we are not connected, or too much waits.
 
         At QoS 0, for marks: a newer one says all that a lost one said, and after each new connection

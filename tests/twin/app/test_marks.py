@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import paho.mqtt.client as mqtt
 import pytest
@@ -13,7 +14,9 @@ from devices.envelope import decode_mark, encode_mark
 from devices.records import Mark
 from tests.broker import TestBroker
 from tests.twin.ingest.conftest import until
-from twin.app.marks import LOT, Marks
+from tests.twin.tick.town import town_files
+from twin.app.marks import LOT, Marks, Message, Topics
+from twin.city import City, Registry
 from twin.ingest.endpoint import LinkSettings
 from twin.ingest.frames import Version
 from twin.ingest.link import Link
@@ -45,9 +48,11 @@ class Wire:
         self.up, self.connects = True, 1
         self.sent: list[tuple[str, int]] = []
 
-    def publish(self, messages: Sequence[tuple[str, bytes]]) -> bool:
+    def publish(self, messages: Sequence[Message]) -> bool:
         if self.up:
-            self.sent += [(topic, decode_mark(topic.split("/")[3], payload).seq) for topic, payload in messages]
+            for topic, payload in messages:
+                assert isinstance(topic, str)
+                self.sent.append((topic, decode_mark(topic.split("/")[3], payload).seq))
         return self.up
 
 
@@ -86,6 +91,25 @@ def test_the_last_marks_go_out_at_the_end() -> None:
     senders.move("p-1", 5)
     marks.stop()
     assert [seq for _, seq in wire.sent] == [5]
+
+
+def test_topics_follow_the_city() -> None:
+    """Each device's mark goes to its own topic; who is gone has none, who comes or moves has its new one at once."""
+    files = town_files(poles=3, trucks=0)
+    registry = Registry()
+    city = City(files, registry)
+    topics = Topics(city)
+    names = registry.ids("pole")
+    assert topics.of("pole", [2, 0]) == [f"city/010101/pole/{names[at]}/mark".encode() for at in (2, 0)]
+    poles = [one for one in files.devices if one.kind == "pole"]
+    moved = replace(poles[2], district="020202")
+    fresh = replace(poles[1], id="pole-of-a-much-longer-name")
+    city.become(replace(files, devices=(poles[0], moved, fresh)), 2)
+    assert registry.ids("pole") == (*names, fresh.id)
+    assert topics.of("pole", [0, 1, 2, 3]) == [
+        f"city/010101/pole/{names[0]}/mark".encode(), b"", f"city/020202/pole/{names[2]}/mark".encode(),
+        f"city/010101/pole/{fresh.id}/mark".encode(),
+    ]  # fmt: skip
 
 
 def await_retained(broker: TestBroker, wanted: dict[str, int]) -> None:
