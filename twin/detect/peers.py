@@ -59,7 +59,10 @@ class Peers:
         self.resolution = resolution[:, None]
         self.near = near
         c, p = len(offset), len(near)
-        self.a: dict[str, NDArray[Any]] = {n: np.full((c, p), 0.0 if n in _ZERO else np.nan) for n in _PLAIN}
+        self.a: dict[str, NDArray[Any]] = {
+            n: np.full((c, p), 0.0 if n in _ZERO else np.nan, np.float32 if n != "level" else np.float64)
+            for n in _PLAIN
+        }
         self.table = np.zeros((c, p, HOURS), np.float32)
         self.visits = np.zeros((c, p, HOURS), np.float16)
         self.around = np.full((c, p), 0.85)

@@ -120,16 +120,16 @@ class Sensors:
         if len(self.settled) == len(self.rows):
             return
         kept = np.searchsorted(self.rows, self.settled)
-        grown = self._fresh()
+        grown = self._fresh(self.rows)
         if self.peers is not None:
             grown.adopt(self.peers, kept)
         episodes = Episodes(len(self.names), len(self.rows))
         episodes.adopt(self.episodes, kept)
         self.peers, self.episodes, self.settled = grown, episodes, self.rows
 
-    def _fresh(self) -> Peers:
+    def _fresh(self, rows: NDArray[np.int32]) -> Peers:
         roster = self.city.roster(KIND)
-        near = nearest(roster.lon[self.rows], roster.lat[self.rows], 8, REACH_M).astype(np.intp)
+        near = nearest(roster.lon[rows], roster.lat[rows], 8, REACH_M).astype(np.intp)
         offsets = np.array([CHANNELS[name] for name in self.names])
         decimals = np.array([KINDS[KIND].quantity(name).decimals for name in self.names])
         return Peers(offsets, 0.5 * 10.0 ** -decimals.astype(float), near)
@@ -243,7 +243,7 @@ class Sensors:
             self.sums[..., at], self.counts[..., at], self.last[:, at] = 0.0, 0.0, np.nan
             self.seen[at] = self.newest[at] = 0
             self.episodes.forget(at)
-            self.peers.adopt(self._fresh(), np.array([at]), np.array([at]))
+            self.peers.adopt(self._fresh(self.rows), np.array([at]), np.array([at]))
 
     def judged(self, type_: str, subject: str, false: int) -> None:
         """An operator's verdict moves all bars towards the budget: up by a false whistle, down by the channel-days that
@@ -263,9 +263,9 @@ class Sensors:
         return [Spent(KIND, allowed, "channel-days", self.episodes.budget.factor, self.episodes.budget.days)]
 
     def dump(self) -> dict[str, Any]:
-        self._settle()
         told: dict[str, Any] = {
-            name: getattr(self, name).copy() for name in ("rows", "sums", "counts", "seen", "newest", "last")
+            name: getattr(self, name).copy()
+            for name in ("rows", "settled", "sums", "counts", "seen", "newest", "last")
         }
         told["hour"] = self.hour
         told["episodes"] = self.episodes.dump()
@@ -280,7 +280,7 @@ class Sensors:
             return  # another version judged other channels: learn anew
         for name in ("rows", "sums", "counts", "seen", "newest", "last"):
             setattr(self, name, told[name].copy())
-        self.settled = self.rows
+        self.settled = told["settled"].copy() if "settled" in told else self.rows
         self.hour = int(told["hour"])
         self.episodes.load(told["episodes"])
         self.said, self.over = (
@@ -288,5 +288,5 @@ class Sensors:
             for name in ("said", "over")
         )
         if "peers" in told:
-            self.peers = self._fresh()
+            self.peers = self._fresh(self.settled)
             self.peers.load(told["peers"])

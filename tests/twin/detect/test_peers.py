@@ -5,8 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from tests.twin.tick.town import Day, Tally, said, town
 from twin.detect.peers import EVIDENCE, Peers
-from twin.records import F64
+from twin.detect.sensors import Sensors
+from twin.records import F64, Columns
+from twin.tick import World
 
 DROPOUT = EVIDENCE.index("dropout")
 NEAR = np.array([[j for j in range(6) if j != i] for i in range(6)], np.intp)
@@ -68,3 +71,40 @@ def test_what_was_learnt_goes_on_from_a_checkpoint(older: bool) -> None:
         here, there = peers.score(x, 3), again.score(x, 3)
     np.testing.assert_array_equal(here, there)
     assert np.isfinite(again.a["zero"]).all()
+
+
+def test_who_joins_is_settled_when_it_is_asked_for() -> None:
+    """Poles that begin in the middle of hours: with a checkpoint after every tick, with none, and with all settled at
+    every tick, what is known of them is the same to the bit."""
+    rng = np.random.default_rng(8)
+    readings = rng.normal(40.0, 5.0, (80, 12))
+
+    def lived(checkpoints: bool, eager: bool) -> Sensors:
+        day = Day(town(trucks=0))
+
+        def talk(now: int) -> list[Columns]:
+            step = (now - start) // 300_000
+            those = [row for row in range(12) if step > 6 * row]
+            if not those:
+                return []
+            names = [f"pole-{row}" for row in those]
+            return [said(day.city, "pole", names, now, pm25=readings[step, those], pm10=readings[step, those] * 1.5)]
+
+        start = day.now
+        for _ in range(70):
+            day.every(300.0, 300.0, talk)
+            if checkpoints:
+                day.world = World.load(day.world.dump(), day.city, Tally())
+            sensors = day.world.detectors["sensors"]
+            assert isinstance(sensors, Sensors)
+            if eager:
+                sensors._settle()
+        assert sensors.peers is not None
+        assert sensors.peers.rounds == 5
+        assert len(sensors.settled) < len(sensors.rows) == 12 or eager
+        sensors._settle()
+        return sensors
+
+    plain, *others = (lived(*how).dump() for how in ((False, False), (True, False), (False, True)))
+    for other in others:
+        np.testing.assert_equal(other, plain)
