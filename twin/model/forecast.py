@@ -4,7 +4,8 @@ A forecast for h hours after t0 is season(t0 + h) + level + phi_h * r, where r i
 (short-term correction, forgotten with h). Its band is that times the channel's width and a quantile of such errors.
 Each channel remembers one forecast of its own at a time and is held against what it then says 1, 2, 3, 6, 12, 18 and
 24 hours later; phi and the quantiles of each quantity and horizon are learnt from that, the one as a regression, the
-others by steps (adaptive conformal: Gibbs and Candes 2021). One factor a channel fits the common band to it.
+others by steps (adaptive conformal: Gibbs and Candes 2021). One factor a channel fits the common band to it. It is held
+against the band of the hour in which it was made: one that knows the hours between would hit more often.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from twin.model.yesterday import Yesterday, unit_of
 from twin.records import F64, I32, I64
 
 HORIZONS = np.array([1.0, 2.0, 3.0, 6.0, 12.0, 18.0, 24.0])  # hours
+_MINUTES = (60.0 * HORIZONS).astype(np.int32)
 _KNOTS = np.log1p(np.r_[0.0, HORIZONS])  # errors grow fast at first, then slowly: a straight line would be too narrow
 COVERAGE = np.array([0.8, 0.95])
 TAILS = np.array([0.025, 0.10, 0.90, 0.975])  # their ends as quantiles of the error
@@ -32,15 +34,18 @@ LATE = 0.5  # hours after a horizon within which a reading still answers for it
 YOUNG = 24.0  # visits of a channel before it tries itself out
 MEMORY = 20_000.0  # tries of one quantity and horizon that phi remembers
 RATE = 0.01  # step of the quantiles, in widths
-FIT = 0.08  # step of a channel's own factor
+FIT = 0.04  # step of a channel's own factor
 WEEK_H = 168.0
-NEVER = 9e18
+MINUTE_MS = 60_000
+NEVER = 2**31 - 1
 _FIELDS: dict[str, tuple[Any, float]] = {
-    "t0": (np.int64, 0),  # when the present forecast was made, ms; 0: none
+    "made": (np.int32, 0),  # when the present forecast was made, minutes since 1970; 0: none
     "off": (np.float32, 0.0),  # r of it
     "base": (np.float32, 0.0),  # season + level of each horizon, as they were known then [horizons]
+    "wide": (np.float32, 0.0),  # the channel's width then
+    "fitted": (np.float32, 0.0),  # and its `fit`
     "next": (np.int8, 0),  # which horizon comes next
-    "due": (np.float64, NEVER),  # and when, ms
+    "turn": (np.int32, NEVER),  # and when, minutes since 1970
     "fit": (np.float32, 0.0),  # ln of the channel's own factor
 }
 
@@ -75,39 +80,39 @@ class Forecast:
     def due(self, slots: I32, t_ms: I64) -> NDArray[np.bool_]:
         """Which of these readings may answer a forecast."""
         self.ensure()
-        answered: NDArray[np.bool_] = t_ms >= self.a["due"][slots]
+        answered: NDArray[np.bool_] = t_ms // MINUTE_MS >= self.a["turn"][slots]
         return answered
 
     def answer(self, slots: I32, t_ms: I64, x: F64, hour: F64) -> None:
         """Readings come in (the newest of each channel, each slot once): are they what was forecast for now?"""
         a = self.a
-        waited = (t_ms - a["t0"][slots]) / HOUR_MS
+        waited = (t_ms - a["made"][slots].astype(np.int64) * MINUTE_MS) / HOUR_MS
         for index, horizon in enumerate(HORIZONS):
             at = np.flatnonzero((a["next"][slots] == index) & (waited >= horizon))
             if not len(at):
                 continue
             a["next"][slots[at]] = index + 1
-            after = HORIZONS[index + 1] * HOUR_MS if index + 1 < len(HORIZONS) else np.inf
-            a["due"][slots[at]] = np.minimum(a["t0"][slots[at]] + after, NEVER)
+            a["turn"][slots[at]] = a["made"][slots[at]] + _MINUTES[index + 1] if index + 1 < len(HORIZONS) else NEVER
             at = at[waited[at] < horizon + LATE]
             if len(at):
                 self._learn(slots[at], index, x[at], hour[at])
 
     def _learn(self, slots: I32, index: int, x: F64, hour: F64) -> None:
         model, a, column = self.expectation, self.a, self.expectation.column[slots]
-        usual, _, factor = model.at(slots, hour)
+        _, _, factor = model.at(slots, hour)
         base = a["base"][slots, index].astype(np.float64)
         off = a["off"][slots].astype(np.float64)
         e = x - base
         phi = self.phi(column)[np.arange(len(slots)), index]
-        wide = self._width(slots, factor) * self._stretch(slots, usual, base + phi * off)
-        middle, width = self._switched(slots, hour, base + phi * off, wide)
+        middle = base + phi * off
+        wide = self._width(slots, a["wide"][slots] * factor) * self._stretch(slots, base, middle)
+        middle, width = self._switched(slots, hour, middle, wide)
         z = (x - middle) / width
         known = np.isfinite(z)
         if not known.all():
             slots, column = slots[known], column[known]
             off, e, width, z = off[known], e[known], width[known], z[known]
-        own = np.exp(a["fit"][slots].astype(np.float64))[:, None] * self.quantile[column, index]
+        own = np.exp(a["fitted"][slots].astype(np.float64))[:, None] * self.quantile[column, index]
         below = z[:, None] < own  # scored before it is learnt
         missed = (z < own[:, 1]) | (z > own[:, 2])
         a["fit"][slots] = np.clip(a["fit"][slots] + FIT * (missed - (1.0 - COVERAGE[0])), -1.5, 1.5)
@@ -129,19 +134,21 @@ class Forecast:
         """Steps of these channels were learnt just now: those whose forecast is over make the next."""
         self.ensure()
         a, model = self.a, self.expectation
-        over = (t_ms - a["t0"][slots] >= AGAIN_H * HOUR_MS) & (model["visits"][slots] >= YOUNG)
+        minute = t_ms // MINUTE_MS
+        over = (minute - a["made"][slots] >= AGAIN_H * 60.0) & (model["visits"][slots] >= YOUNG)
         if over.any():
             mine = slots[over]
-            a["t0"][mine], a["next"][mine] = t_ms[over], 0
-            a["due"][mine] = t_ms[over] + int(HORIZONS[0] * HOUR_MS)
-            a["off"][mine] = model["off"][mine]
+            a["made"][mine], a["next"][mine] = minute[over], 0
+            a["turn"][mine] = minute[over] + _MINUTES[0]
+            for name, now in (("off", model["off"]), ("wide", model["width"]), ("fitted", a["fit"])):
+                a[name][mine] = now[mine]
             for index, ahead in enumerate(HORIZONS):
                 a["base"][mine, index] = model.at(mine, np.mod(hour[over] + ahead, WEEK_H))[0]
 
     def drop(self, slots: I32) -> None:
         """Other hardware goes on with these channels: what was forecast of the old one is not held against it."""
         self.ensure()
-        self.a["t0"][slots], self.a["next"][slots], self.a["due"][slots] = 0, 0, NEVER
+        self.a["made"][slots], self.a["next"][slots], self.a["turn"][slots] = 0, 0, NEVER
 
     # ---- asking ------------------------------------------------------------------------------------------------
 
@@ -150,10 +157,10 @@ class Forecast:
         phi: F64 = np.clip(self.upper[column] / np.maximum(self.lower[column], 1e-9), 0.0, 1.0)
         return phi
 
-    def _width(self, slots: I32, factor: F64) -> F64:
-        model = self.expectation
-        width: F64 = np.maximum(model["width"][slots] * factor, model.floor[model.column[slots]])
-        return width
+    def _width(self, slots: I32, width: F64) -> F64:
+        """No narrower than the quantity's resolution."""
+        wide: F64 = np.maximum(width, self.expectation.floor[self.expectation.column[slots]])
+        return wide
 
     def _switched(self, slots: I32, hour: F64, middle: F64, width: F64) -> tuple[F64, F64]:
         """Middle and width, yesterday's for channels that are switched."""
@@ -187,9 +194,8 @@ class Forecast:
         h = np.log1p(np.maximum(ahead_h, 0.0) + aged)
         middle = expected + np.interp(h, _KNOTS, np.r_[1.0, self.phi(column)[0]]) * float(model["off"][slot])
         ends = np.stack([np.interp(h, _KNOTS[1:], self.quantile[column[0], :, i]) for i in range(4)], axis=1)
-        middle, width = self._switched(
-            slots, hour, middle, self._width(slots, factor) * self._stretch(slots, expected, middle)
-        )
+        width = self._width(slots, model["width"][slots] * factor) * self._stretch(slots, expected, middle)
+        middle, width = self._switched(slots, hour, middle, width)
         bands = middle[:, None] + (width * np.exp(float(self.a["fit"][slot])))[:, None] * ends
         if model["visits"][slot] < YOUNG:
             middle, bands = np.full_like(middle, np.nan), np.full_like(bands, np.nan)

@@ -55,6 +55,33 @@ def test_bands_hold_what_they_state_and_beat_the_day_before() -> None:
     assert at4 > at3 + (at6 - at3) / 3 * 1.05, "fast at first: between two horizons no straight line"
 
 
+def test_a_forecast_is_held_against_the_band_that_was_told() -> None:
+    """What comes an hour later just beyond the band is missed, just inside it is held; that the channel's factor has
+    grown since makes no difference."""
+    city, x = town(), _load(700, np.random.default_rng(7))
+    state, cells = KindState("cell", 6), [f"cell-{i}" for i in range(6)]
+    quantity = state.expectation.quantities["prbLoadDown"]
+
+    def hear(n: int, values: np.ndarray) -> int:
+        at = NIGHT_MS + n * STEP
+        for _ in advance(state, [said(city, "cell", cells, at, seq=n, prbLoadDown=values.tolist())], city):
+            pass
+        return at
+
+    for n in range(700):
+        now = hear(n, x[n])
+        slots = state.expectation.table[quantity, :6]
+        if n > 600 and not state.forecast.a["next"][slots].any():  # they have just made the next one
+            break
+    hour = city.week_hour(np.array([now + HOUR]))
+    ends = np.array([state.forecast.ahead(int(slot), now, hour, np.ones(1))[1][0] for slot in slots])
+    before = state.forecast.a["fit"][slots].copy()
+    state.forecast.a["fit"][slots] += 0.5
+    beyond = np.arange(6) % 2 == 0
+    hear(n + 1, ends[:, 2] + np.where(beyond, 0.01, -0.01) * (ends[:, 2] - ends[:, 1]))
+    np.testing.assert_array_equal(state.forecast.a["fit"][slots] > before + 0.5, beyond)
+
+
 def test_a_forecast_after_silence_is_the_one_of_the_last_word() -> None:
     """What was said six hours ago tells of the next hour what it told then of the seventh: middle and band."""
     city, x = town(), _load(700, np.random.default_rng(7))
