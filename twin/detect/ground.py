@@ -108,6 +108,24 @@ class NearSites:
         work: NDArray[np.bool_] = np.where(start > end, after | before, after & before)
         return work
 
+    def dusting(self, rows: I32, hour: float, wind_from: F64, reach_m: float) -> NDArray[np.bool_]:
+        """By row of pole: whether it may stand in the dust of a site within `reach_m` at that local hour: on it, or not
+        upwind of it. `wind_from`: degrees by row, NaN: unknown, from anywhere. A site without hours may work at any."""
+        if self._made is not self.city.files.nodes:
+            self._look()
+        start, end = self._hours.T
+        rests = np.where(start > end, (hour < start) & (hour >= end), (hour < start) | (hour >= end))
+        roster, out = self.city.roster("pole"), np.zeros(len(rows), bool)
+        lon, lat = roster.lon[rows], roster.lat[rows]
+        for i in np.flatnonzero(~rests):
+            reach = reach_m + self.sites.radius[i]
+            at = np.flatnonzero(np.abs(lat - self.sites.lat[i]) <= 1.001 * np.degrees(reach / EARTH_M))
+            east, north = _metres(self.sites.lon[i], self.sites.lat[i], lon[at], lat[at], float(self.sites.lat[i]))
+            far = np.hypot(east, north)
+            against = np.cos(np.arctan2(east, north) - np.radians(wind_from[at])) <= 0.0
+            out[at] |= (far <= reach) & ((far <= self.sites.radius[i]) | ~against)
+        return out
+
 
 class Lines:
     """Lines on the ground, as segments one after the other; line i owns segments first[i] .. first[i+1]."""

@@ -11,10 +11,13 @@ from numpy.typing import NDArray
 from devices.kinds import KINDS
 from twin.city import City, nearest
 from twin.detect.base import Moment
+from twin.detect.blocks import Districts
 from twin.detect.budget import Spent
 from twin.detect.episodes import TYPES, Bars, Episodes, Raised, shipped
+from twin.detect.ground import NearSites
 from twin.detect.peers import EVIDENCE, Peers
 from twin.detect.rules import Rules
+from twin.detect.wind import Wind
 from twin.detect.words import measured, number
 from twin.records import F64, Finding, Frame
 
@@ -26,6 +29,7 @@ CHANNELS: Mapping[str, float] = {
     "pm25": 30.0, "pm10": 45.0, "no2": 22.0, "so2": 5.0, "co": 450.0, "o3": 22.0,
     "temperature": np.nan, "relativeHumidity": np.nan, "atmosphericPressure": np.nan,
 }  # fmt: skip
+DUSTY = "pm10"  # what a construction site blows to the poles around it
 REMEMBERED = 500  # findings that are over and may still get a verdict
 _WORDS = {
     "sensor_spike": ("jumped", "出现尖峰"),
@@ -51,6 +55,7 @@ class Sensors:
         self.rows: NDArray[np.int32] = np.empty(0, np.int32)  # who takes part, sorted
         self.settled = self.rows  # of them, who stands in `peers` and `episodes`
         self.peers: Peers | None = None
+        self.districts, self.sites, self.wind = Districts(city), NearSites(city), Wind(city)
         self.bars = Bars(shipped(), self.names)
         self.episodes = Episodes(len(self.names), 0)
         self.said: dict[tuple[str, int], list[tuple[int, int]]] = {}  # (type, row) -> (evidence, channel) that show it
@@ -65,8 +70,9 @@ class Sensors:
     # ---- collecting --------------------------------------------------------------------------------------------
 
     def observe(self, frame: Frame) -> list[Finding]:
-        if frame.kind != KIND or not len(frame.steps):
+        if frame.kind != KIND:
             return []
+        self.wind.note(frame)
         s = frame.steps
         mine = np.flatnonzero(self.place[s.column] >= 0)
         if not len(mine):
@@ -142,14 +148,24 @@ class Sensors:
         peers = self.peers
         assert peers is not None
         x = np.where(self.counts[0] > 0, self.sums[0] / np.maximum(self.counts[0], 1.0), np.nan)
-        t = np.array([self.hour * HOUR_MS + HOUR_MS // 2])
-        evidence = peers.score(x, int(self.city.local_hour(t)[0]))
+        hour = float(self.city.local_hour(np.array([self.hour * HOUR_MS + HOUR_MS // 2]))[0])
+        x[self.names.index(DUSTY), self._in_dust(hour)] = np.nan
+        evidence = peers.score(x, int(hour))
         self.last = np.where(np.isnan(x), self.last, x)
         found = self._say(evidence, x, frame) if self.rules.enabled("sensor") else []
         self.hour += 1
         self.sums = np.stack([self.sums[1], np.zeros_like(self.sums[1])])
         self.counts = np.stack([self.counts[1], np.zeros_like(self.counts[1])])
         return found
+
+    def _in_dust(self, hour: float) -> NDArray[np.bool_]:
+        """Who may stand in the dust of a site at work: what it reads is true, and no neighbour shares it."""
+        p, now_ms = self.rules["dust"], self.hour * HOUR_MS + HOUR_MS // 2
+        of, wind_from = self.districts.of()[self.rows], np.full(len(self.rows), np.nan)
+        for district in np.unique(of[of >= 0]):
+            blows = self.wind.blows(self.districts.rows[district], now_ms, float(p["wind_least"]))
+            wind_from[of == district] = np.nan if blows is None else blows
+        return self.sites.dusting(self.rows, hour, wind_from, float(p["reach_m"]))
 
     def _say(self, evidence: F64, x: F64, frame: Frame) -> list[Finding]:
         p = self.rules["sensor"]
@@ -235,6 +251,7 @@ class Sensors:
         """Other hardware: nothing is said of it, and it is judged when its own ways are known."""
         if kind != KIND:
             return
+        self.wind.forget(row)
         self.said = {key: shown for key, shown in self.said.items() if key[1] != row}
         self.over = {key: shown for key, shown in self.over.items() if key[1] != row}
         self._settle()
@@ -267,7 +284,7 @@ class Sensors:
             name: getattr(self, name).copy()
             for name in ("rows", "settled", "sums", "counts", "seen", "newest", "last")
         }
-        told["hour"] = self.hour
+        told["hour"], told["wind"] = self.hour, self.wind.dump()
         told["episodes"] = self.episodes.dump()
         told["names"] = list(self.names)
         told["said"], told["over"] = ([[*key, shown] for key, shown in one.items()] for one in (self.said, self.over))
@@ -282,6 +299,7 @@ class Sensors:
             setattr(self, name, told[name].copy())
         self.settled = told["settled"].copy() if "settled" in told else self.rows
         self.hour = int(told["hour"])
+        self.wind.load(told.get("wind", {}))
         self.episodes.load(told["episodes"])
         self.said, self.over = (
             {(type_, int(row)): [(int(e), int(c)) for e, c in shown] for type_, row, shown in told[name]}

@@ -6,12 +6,13 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
+import pytest
 
 from devices.places import Node
-from tests.twin.tick.town import Day, said, town_files
+from tests.twin.tick.town import HOUR, Day, said, town_files
 from twin.city import City, Registry
 from twin.detect import DETECTORS, default_rules
-from twin.detect.ground import Roads, Sites
+from twin.detect.ground import NearSites, Roads, Sites
 from twin.detect.speeding import Speeding
 
 POLES = [f"pole-{i}" for i in range(12)]
@@ -63,6 +64,44 @@ def test_dust_counts_earlier_near_a_site() -> None:
     assert day.keys() == ["dust:pole-0"]
     assert " µg/m³ over 15 minutes" in day.found[0].en
     assert "µg/m³,距" in day.found[0].zh
+
+
+@pytest.mark.parametrize(("wind_from", "hour", "found"), [(90.0, 6, False), (270.0, 6, True), (90.0, 18, True)])
+def test_dust_of_a_site_is_no_sensor_fault(wind_from: float, hour: int, found: bool) -> None:
+    """Pole-4 reads half as much again for twelve hours a day. While the site 78 m east of it works and the wind comes
+    from there, the sensor is right; with the wind from behind, or at night, it is off."""
+    files = town_files()
+    site = Node("site-2", "site", "Quay", "码头", "", 0.0019, 0.0, 5.0, "010101-1", (6.0, 18.0))
+    day = Day(City(replace(files, nodes=(*files.nodes, site)), Registry()))
+    day.world.detectors = {"sensors": DETECTORS["sensors"](day.city, default_rules())}
+    rng, told = np.random.default_rng(5), []
+    for n in range(24 * 35):
+        day.now += HOUR
+        values = 40.0 + 4.0 * rng.normal() + 2.0 * rng.normal(size=12)
+        if n >= 24 * 30 and (day.now // HOUR - hour) % 24 < 12:
+            values[4] += 20.0
+        wind = {"windDirection": wind_from, "windSpeed": 3.0}
+        told.append(said(day.city, "pole", POLES, day.now, pm10=values.tolist(), **wind))
+        if n % 24 == 23:
+            day.tick(told)
+            told.clear()
+    assert day.keys() == (["sensor_bias:pole-4"] if found else [])
+
+
+def test_who_stands_in_the_dust_of_a_site() -> None:
+    """Poles lie east of the first, 33 m apart; the site's circle of 50 m reaches from it to pole-1."""
+    sites, rows = NearSites(town_with_site()), np.arange(12, dtype=np.int32)
+
+    def dusty(wind_from: float, hour: float = 12.0, of: NearSites = sites) -> list[int]:
+        return np.flatnonzero(of.dusting(rows, hour, np.full(12, wind_from), 200.0)).tolist()
+
+    assert dusty(270.0) == dusty(np.nan) == list(range(8))
+    assert dusty(90.0) == [0, 1], "upwind of it, but for those on it"
+    assert dusty(200.0) == list(range(8)), "a wind from aside blows some of it there"
+    files = town_files()
+    works = replace(files.nodes[-2], lon=-0.0001, lat=0.0, radius_m=5.0, work_hours=(20.0, 4.0))
+    night = NearSites(City(replace(files, nodes=(works,)), Registry()))
+    assert [bool(dusty(270.0, hour, night)) for hour in (3.0, 4.5, 12.0, 21.0)] == [True, False, False, True]
 
 
 def test_what_the_district_reads_is_no_dust() -> None:
