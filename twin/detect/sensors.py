@@ -281,8 +281,7 @@ class Sensors:
 
     def dump(self) -> dict[str, Any]:
         told: dict[str, Any] = {
-            name: getattr(self, name).copy()
-            for name in ("rows", "settled", "sums", "counts", "seen", "newest", "last")
+            name: getattr(self, name).copy() for name in ("rows", "settled", "sums", "counts", "seen", "newest", "last")
         }
         told["hour"], told["wind"] = self.hour, self.wind.dump()
         told["episodes"] = self.episodes.dump()
