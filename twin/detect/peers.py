@@ -7,7 +7,7 @@ less than half their memory cannot teach. Everything is scored first, then learn
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ RIDGE = 0.1
 YOUNG = 30.0
 SETTLED = 100.0  # rounds before means over many rounds teach their own usual size
 LEAST_NEIGHBOURS = 3
+LOT = 1024  # devices whose neighbours are looked at together
 QUARTERS = 4
 ZERO_USUAL = 0.02  # a channel that reads zero this often says nothing by it
 ZERO_MEMORY = 4000.0  # rounds
@@ -120,17 +121,29 @@ class Peers:
 
     def _consensus(self, d: F64) -> F64:
         """What the neighbours say together: weighted mean, twice reweighted against those that stand apart."""
-        near = np.maximum(self.near, 0)
-        dn = np.where(self.near >= 0, d[:, near], np.nan)
-        w = 1.0 / np.square(np.where(np.isnan(self.a["q_r"]), 1.0, self.a["q_r"]))[:, near]
-        here = ~np.isnan(dn)
-        w, dn = np.where(here, w, 0.0), np.where(here, dn, 0.0)
-        g = w
-        c = np.zeros(d.shape)
-        for _ in range(3):
-            c = (g * dn).sum(axis=2) / np.maximum(g.sum(axis=2), 1e-12)
-            g = w / (1.0 + 0.15 * w * np.square(dn - c[:, :, None]))
-        return np.where(here.sum(axis=2) >= LEAST_NEIGHBOURS, c, np.nan)
+        weight = 1.0 / np.square(np.where(np.isnan(self.a["q_r"]), 1.0, self.a["q_r"]))
+        told = np.empty(d.shape)
+        for some, near, there in self._neighbours():
+            dn = np.where(there, d[:, near], np.nan)
+            here = ~np.isnan(dn)
+            w, dn = np.where(here, weight[:, near], 0.0), np.where(here, dn, 0.0)
+            g = w
+            for _ in range(3):
+                c = (g * dn).sum(axis=2) / np.maximum(g.sum(axis=2), 1e-12)
+                g = w / (1.0 + 0.15 * w * np.square(dn - c[:, :, None]))
+            told[:, some] = np.where(here.sum(axis=2) >= LEAST_NEIGHBOURS, c, np.nan)
+        return told
+
+    def _lots(self) -> Iterator[slice]:
+        """The devices in lots: what is worked out of neighbours or of pairs of channels takes eight times the room of
+        what is worked out of devices."""
+        for first in range(0, len(self.near), LOT):
+            yield slice(first, first + LOT)
+
+    def _neighbours(self) -> Iterator[tuple[slice, NDArray[np.intp], NDArray[np.bool_]]]:
+        """Devices in lots, their neighbours' places, and where there is one."""
+        for some in self._lots():
+            yield some, np.maximum(self.near[some], 0), self.near[some] >= 0
 
     def _unexplained(self, z0: F64) -> F64:
         """What the sisters do not explain: the smaller of z0 and its conditional residual, 0 where they disagree."""
@@ -144,11 +157,12 @@ class Peers:
         return np.where(np.isnan(z0), np.nan, np.where(agree, np.sign(z0) * np.minimum(np.abs(z0), np.abs(own)), 0.0))
 
     def _around(self, z0: F64) -> F64:
-        near = np.maximum(self.near, 0)
-        size = np.where(self.near >= 0, np.minimum(np.abs(z0), 4.0)[:, near], np.nan)
-        count = (~np.isnan(size)).sum(axis=2)
-        mean = np.where(count > 0, np.nansum(size, axis=2) / np.maximum(count, 1), 0.85)
-        self.around += (mean - self.around) / 3.0
+        clipped = np.minimum(np.abs(z0), 4.0)
+        for some, near, there in self._neighbours():
+            size = np.where(there, clipped[:, near], np.nan)
+            count = (~np.isnan(size)).sum(axis=2)
+            mean = np.where(count > 0, np.nansum(size, axis=2) / np.maximum(count, 1), 0.85)
+            self.around[:, some] += (mean - self.around[:, some]) / 3.0
         return self.around
 
     def _phi(self, lag: str, var: str) -> F64:
@@ -183,7 +197,9 @@ class Peers:
         a = self.a
         chance = np.where(np.isnan(a["zero"]), 2.5 * ZERO_USUAL, a["zero"])
         none = told & self.log & (x <= 0.0)
-        alone = none & ~(none[:, np.maximum(self.near, 0)] & (self.near >= 0)).any(axis=2)
+        alone = none.copy()
+        for some, near, there in self._neighbours():
+            alone[:, some] &= ~(none[:, near] & there).any(axis=2)
         news = np.where(alone, np.maximum(0.0, np.log(ZERO_USUAL / (chance + 1.0 / ZERO_MEMORY))), 0.0)
         unsaid = np.where(a["zero_sum"] < 10.0, 1.0, 0.2)  # what goes on is learnt, but not at once
         rate = np.maximum(1.0 / ZERO_MEMORY, 1.0 / (a["count"] + 20.0)) * unsaid
@@ -255,11 +271,13 @@ class Peers:
         if len(x) > 1:
             zc = np.nan_to_num(np.clip(z0, -3.0, 3.0))
             young = np.maximum(1.0 / SISTER_MEMORY, 1.0 / (self.rounds + 50.0))
-            self.moments += young * (np.einsum("cp,dp->pcd", zc, zc) / 2.2 - self.moments)
-            if self.rounds % HOURS == 0:
-                spread = np.sqrt(np.maximum(np.einsum("pcc->pc", self.moments), 1e-3))
-                correlation = self.moments / (spread[:, :, None] * spread[:, None, :])
-                self.omega = np.linalg.inv(correlation + RIDGE * np.eye(len(x), dtype=np.float32))
+            for some in self._lots():
+                moments = self.moments[some]
+                moments += young * (np.einsum("cp,dp->pcd", zc[:, some], zc[:, some]) / 2.2 - moments)
+                if self.rounds % HOURS == 0:
+                    spread = np.sqrt(np.maximum(np.einsum("pcc->pc", moments), 1e-3))
+                    correlation = moments / (spread[:, :, None] * spread[:, None, :])
+                    self.omega[some] = np.linalg.inv(correlation + RIDGE * np.eye(len(x), dtype=np.float32))
         self.rounds += 1
 
     # ---- checkpoint ------------------------------------------------------------------------------------------
