@@ -162,7 +162,7 @@ class Together:
                 continue
             wait = patience.group_ms
             if self._part_of_more(level, int(index), kinds, signs, explained, patience.later_ms):
-                wait = 0.6 * patience.crowd_ms
+                wait = patience.crowd_ms
             if now_ms - self.waiting.setdefault(key, now_ms) >= wait:
                 del self.waiting[key]
                 children = self._children(groups, int(index), signs)

@@ -372,3 +372,20 @@ def test_a_short_trip_of_which_one_pole_tells_is_the_cabinets_or_nobodys(seconds
         life.live(90)
     assert life.keys() == 5 * found
     assert life.keys(active=False) == 5 * found
+
+
+def test_a_cabinet_waits_for_a_feeder_whose_other_poles_speak_seldom() -> None:
+    """Poles of one cabinet say that their supply went; those of the other speak each minute and have no last word."""
+    files = town_files(cells=0)
+    first = {f"pole-{i}" for i in range(0, 12, 4)}
+    slow = {f"pole-{i}" for i in range(2, 12, 4)}
+    devices = [replace(d, cadence_s=60.0) if d.id in slow else d for d in files.devices]
+    life = Life(replace(files, devices=tuple(devices)))
+
+    def skips(name: str, second: int) -> bool:
+        return name in slow and second % 60 < 30
+
+    life.live(878, mute=skips)  # the last of them has just spoken
+    life.tick([said(life.city, "pole", sorted(first), life.now, supplyPresent=0.0)])
+    life.live(300, mute=lambda name, _: on_feeder_1(name))
+    assert life.keys() == ["feeder_trip:feeder-1"]
