@@ -14,6 +14,7 @@ from twin.whistle.sending import dispatch, inform
 from twin.whistle.words import STATES_ZH, reasons, title
 
 MOST_CHILDREN = 2000  # that a cause may name
+MOST_DOUBLED = 4  # times
 JUDGED = Why("a person found it false a moment ago", "片刻前已由人工判为误报")
 EXPLAINED = Why("explained by its cause", "由其成因引起")
 BACK = Why("the fault is back", "故障再次出现")
@@ -142,15 +143,22 @@ def _reopen(book: Book, life: Life, finding: Finding, now_ms: int) -> None:
 
 def find_cause(book: Book, life: Life) -> str:
     """The open case that explains this one: on what its subject hangs on (farthest up first), and none that a person
-    took it out from under; '' for none."""
+    took it out from under; '' for none. One that recovered, and is not closed yet, may be about to come back."""
     case, explains = life.case, book.policy.explains
+    recovered = ""
     for node in (*reversed(book.places.parents(case.subject)), case.subject):
         for other in sorted(book.at.get(node, ())):
             cause = book.lives[other].case
-            standing = cause.active or book.policy.of(cause.type).act
-            if standing and cause.id not in (case.id, *life.apart) and case.type in explains.get(cause.type, ()):
-                return cause.id
-    return ""
+            if cause.id not in (case.id, *life.apart) and case.type in explains.get(cause.type, ()):
+                if _stands(book, cause):
+                    return cause.id
+                recovered = recovered or cause.id
+    return recovered
+
+
+def _stands(book: Book, cause: Case) -> bool:
+    """Whether a cause is what it was: telemetry shows it, or it is a thing done."""
+    return cause.active or book.policy.of(cause.type).act
 
 
 def adopt(book: Book, cause: Life, finding: Finding, now_ms: int) -> None:
@@ -217,7 +225,9 @@ def join(book: Book, life: Life, cause: str, now_ms: int, reason: str, actor: st
     if actor != SYSTEM and sent and life.dispatched_ms:
         life = inform(book, life, now_ms, "merged", {"into": cause, **reasons(reason)})
     if not life.case.active:
-        life = book.put(life.set(verify=now_ms + round(book.policy.of(life.case.type).verify_s * 1000)))
+        life = book.put(life.set(verify=now_ms + _verify_ms(book, life)))
+    elif actor == SYSTEM and not _stands(book, book.lives[cause].case):
+        life = book.put(life.set(release=now_ms + round(book.policy.release_s * 1000)))
     moved = [child for child in sorted(book.kids.get(life.case.id, ())) if book.lives[child].open]
     for child in moved:
         evidence = {"into": cause, "from": life.case.id}
@@ -257,7 +267,7 @@ def clear(book: Book, life: Life, now_ms: int, reason: str, calm_ms: int = 0) ->
         return
     life = book.mark(life, now_ms, "recover", reason=reason, active=False)
     policy = book.policy.of(case.type)
-    verify_ms = round(policy.verify_s * 1000)
+    verify_ms = _verify_ms(book, life)
     calm_ms = min(calm_ms, verify_ms)
     life = book.put(replace(life, cleared_ms=now_ms - calm_ms))
     if not life.open:
@@ -269,6 +279,13 @@ def clear(book: Book, life: Life, now_ms: int, reason: str, calm_ms: int = 0) ->
         life = book.put(life.set(lapse=now_ms + round(policy.flap_s * 1000)))
     for child in sorted(book.kids.get(case.id, ())):
         _cause_cleared(book, book.lives[child], now_ms)
+
+
+def _verify_ms(book: Book, life: Life) -> int:
+    """For how long telemetry must be clear before a case closes: twice as long each time that it was reopened, so that
+    what comes and goes does not whistle each time."""
+    back = min(int(life.case.evidence.get("reopened", 0)), MOST_DOUBLED)
+    return round(book.policy.of(life.case.type).verify_s * 1000) << back
 
 
 def _cause_cleared(book: Book, child: Life, now_ms: int) -> None:

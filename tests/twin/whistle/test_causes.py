@@ -92,6 +92,31 @@ def test_what_still_fires_when_the_cause_is_gone_whistles_alone() -> None:
     assert (lone.subject, lone.parent) == ("pole-0001", "")
 
 
+def test_what_begins_under_a_cause_that_recovered_a_moment_ago_waits_for_it() -> None:
+    """A feeder that trips again within minutes: a pole and a cabinet that are told before it are its own. What still
+    fires after five minutes whistles on its own, and so does what begins when its case is closed."""
+    story = Story(poles=100)
+    story.after(1, [story.finding("feeder_trip", "feeder-01")])
+    for _ in range(5):
+        story.after(60, [story.finding("feeder_trip", "feeder-01", active=False)])
+        story.after(60, [story.finding("supply_lost", "pole-0001"), story.finding("cabinet_trip", "cabinet-002")])
+        story.after(40)
+        story.after(20, [story.finding("feeder_trip", "feeder-01")])
+        story.after(20, [story.finding("supply_lost", "pole-0001", active=False),
+                         story.finding("cabinet_trip", "cabinet-002", active=False)])  # fmt: skip
+    case = story.only()
+    assert story.sent() == [f"{case}:dispatch:1:webhook"]
+    story.after(1, [story.finding("feeder_trip", "feeder-01", active=False)])
+    story.after(1, [story.finding("supply_lost", "pole-0001")])
+    story.after(298)
+    assert len(story.sent()) == 1
+    story.after(2)
+    assert len(story.sent()) == 2
+    story.after(60, [story.finding("device_silent", "pole-0007")])
+    story.after(11)
+    assert len(story.sent()) == 3
+
+
 def test_unrelated_and_old_troubles_stay_their_own() -> None:
     """A leaning pole and a lamp that was accepted long ago are not swallowed by a trip."""
     story = Story()

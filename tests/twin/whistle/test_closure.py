@@ -91,3 +91,18 @@ def test_what_somebody_did_stays_done(type_: str) -> None:
     story.after(7 * 24 * HOUR)
     assert len(story.ledger.open_cases()) == 1
     assert Policy().of(type_).verify_s > 0
+
+
+def test_what_comes_and_goes_must_be_clear_for_longer_each_time() -> None:
+    """A gateway that is lost every seven minutes, for a day: two whistles, not two hundred; it closes in the end."""
+    story = Story()
+    for _ in range(200):
+        story.after(359)
+        story.after(1, [story.finding("gateway_loss", "gw-01")])
+        story.after(60, [story.finding("gateway_loss", "gw-01", active=False)])
+    case = story.only()
+    assert len(story.sent()) == 2
+    story.after(599)
+    assert story.ledger.case(case).state == "dispatched"
+    story.after(2)
+    assert story.ledger.case(case).state == "closed"
