@@ -15,6 +15,7 @@ from twin.whistle.words import STATES_ZH, reasons, title
 
 MOST_CHILDREN = 2000  # that a cause may name
 MOST_DOUBLED = 4  # times
+DOUBLED_MS = 24 * 3_600_000  # and no longer than that
 JUDGED = Why("a person found it false a moment ago", "片刻前已由人工判为误报")
 EXPLAINED = Why("explained by its cause", "由其成因引起")
 BACK = Why("the fault is back", "故障再次出现")
@@ -283,9 +284,10 @@ def clear(book: Book, life: Life, now_ms: int, reason: str, calm_ms: int = 0) ->
 
 def _verify_ms(book: Book, life: Life) -> int:
     """For how long telemetry must be clear before a case closes: twice as long each time that it was reopened, so that
-    what comes and goes does not whistle each time."""
+    what comes and goes does not whistle each time; a type that takes days is not kept for longer."""
+    plain = round(book.policy.of(life.case.type).verify_s * 1000)
     back = min(int(life.case.evidence.get("reopened", 0)), MOST_DOUBLED)
-    return round(book.policy.of(life.case.type).verify_s * 1000) << back
+    return min(plain << back, max(plain, DOUBLED_MS))
 
 
 def _cause_cleared(book: Book, child: Life, now_ms: int) -> None:

@@ -106,3 +106,18 @@ def test_what_comes_and_goes_must_be_clear_for_longer_each_time() -> None:
     assert story.ledger.case(case).state == "dispatched"
     story.after(2)
     assert story.ledger.case(case).state == "closed"
+
+
+def test_what_takes_days_anyway_is_not_doubled() -> None:
+    """Congestion that came back a few hours after its case's end is closed three days after it went again, not six."""
+    story = Story(types=TYPES)
+    for _ in range(2):
+        story.after(HOUR, [story.finding("congestion", "cell-01")])
+        story.after(90)
+        case = story.only()
+        story.after(HOUR, [story.finding("congestion", "cell-01", active=False)])
+        story.after(72 * HOUR - 60)
+        assert [one.id for one in story.ledger.open_cases()] == [case]
+        story.after(120)
+        assert story.ledger.case(case).state == "closed"
+    assert story.ledger.case(case).evidence["reopened"] == 1
