@@ -43,7 +43,7 @@ class Pole(Thing):
         self.rated = device.attributes.get("ratedPower", 60.0 + 15 * (self.salt % 5))
         self.age = 1 - 0.03 * abs(a)
         self.site = math.exp(0.15 * b)
-        self.lean = 0.35 + 0.15 * abs(c)
+        self.lean = device.attributes.get("installedTilt", 0.03 + 0.02 * abs(c))  # else zeroed when it was put up
         drawn = not device.attributes  # a registry that says nothing of equipment
         self.smells = bool(device.attributes.get("airSensor", drawn and self.salt % 3 == 0))
         self.hears = bool(device.attributes.get("noiseSensor", drawn and self.salt % 2 == 0))
@@ -134,7 +134,7 @@ class Pole(Thing):
         if not self.troubles:
             return 0.0
         leans, falls = self.troubles.get("tilt"), self.troubles.get("tilt_emergency")
-        return max(3.6 * leans.magnitude if leans else 0.0, 11.0 * falls.magnitude if falls else 0.0)
+        return max(3.4 * leans.magnitude if leans else 0.0, 11.0 * falls.magnitude if falls else 0.0)
 
     def _air(self, t_ms: int, now: Moment, values: Values) -> None:
         n1, n2, n3, n4, n5 = normals(self.salt, t_ms, 4)

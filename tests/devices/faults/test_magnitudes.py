@@ -46,13 +46,18 @@ def implied(pole: Pole, v: Values) -> float:
     return pole.rated * (0.05 + 0.95 * v["dimmingLevel"]) * v["voltage"] / 230
 
 
+def leaning(pole: Pole, v: Values) -> float:
+    """Degrees from how the city's files say that it was put up."""
+    return v["tilt"] - pole.device.attributes.get("installedTilt", 0.0)
+
+
 # type, quantity -> (hour, who, whether a reading is beyond the table's threshold; the last: the same without the fault)
 THRESHOLDS: dict[tuple[str, str], tuple[int, str, Callable[[Pole, Values, Values], bool]]] = {
     ("lamp_out", ""): (22, "pole", lambda p, v, _: v["powerConsumption"] < 0.2 * implied(p, v)),
     ("day_burner", ""): (12, "pole", lambda p, v, _: v["powerConsumption"] > 0.5 * p.rated),
     ("leakage", ""): (22, "pole", lambda _, v, __: v["leakageCurrent"] > 0.030),
-    ("tilt", ""): (22, "pole", lambda p, v, _: v["tilt"] - p.lean > 3),
-    ("tilt_emergency", ""): (22, "pole", lambda p, v, _: v["tilt"] - p.lean > 10),
+    ("tilt", ""): (22, "pole", lambda p, v, _: leaning(p, v) > 3),
+    ("tilt_emergency", ""): (22, "pole", lambda p, v, _: leaning(p, v) > 10),
     ("night_noise", ""): (23, "noise", lambda _, v, __: v["LAeq"] > 57),
     ("dust", ""): (14, "dusty", lambda _, v, w: v["pm10"] > 150 and v["pm10"] > 3 * w["pm10"]),
     ("congestion", ""): (3, "cell", lambda _, v, __: v["prbLoadDown"] > 85),
