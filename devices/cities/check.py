@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
@@ -17,6 +18,7 @@ FAR_M = 150_000.0  # a city's things stand within this distance of its centre
 STREET_M = 60.0  # a pole stands this close to the middle line of some road
 SHIFTED_STREET_M = 25.0  # ... and this close after undoing GCJ-02, if GCJ-02 is what it is written in
 SHIFTED_SHARE = 0.8  # of the poles off every road that must fit after undoing GCJ-02 before it is suspected
+AREA_M = 300.0  # a pole stands this close to the outline of the area that it is listed under
 CARRIER_M = 200.0  # a cell stands this close to the pole that carries it
 ROUTE_END_M = 1_000.0  # a route ends this close to its site and disposal site, beside their radius
 
@@ -34,6 +36,7 @@ def check_draft(draft: Draft, *, placed: bool = True) -> None:
     check_departments(draft)
     if placed and check_positions(draft):
         check_streets(draft)
+        check_inside(draft)
 
 
 def check_areas(draft: Draft) -> None:
@@ -306,6 +309,26 @@ def say_far(draft: Draft, file: str, name: str, point: LonLat, swapped: bool) ->
         away = metres_between(point, draft.head.centre) / 1000
         fix = "mend the position, or `centre` in city.toml"
         draft.problems.say(file, line, f"{name}: {where} is {away:.0f} km from the city's centre", fix)
+
+
+def check_inside(draft: Draft) -> None:
+    """Poles stand in the area that they are listed under, for cases are sent by it: nobody is far from its box."""
+    plane = Plane(draft.head.centre)
+    boxes: dict[str, tuple[float, float, float, float]] = {}
+    for area in draft.areas.values():
+        if area.ring:
+            xs, ys = zip(*(plane.xy(*point) for point in area.ring), strict=True)
+            boxes[area.code] = (min(xs), max(xs), min(ys), max(ys))
+    for device in draft.devices.values():
+        code = next((code for code in (device.grid, device.street) if code in boxes), "")
+        if device.kind != "pole" or not code:
+            continue
+        (x, y), (west, east, south, north) = plane.xy(device.lon, device.lat), boxes[code]
+        away = math.hypot(max(west - x, x - east, 0.0), max(south - y, y - north, 0.0))
+        if away > AREA_M:
+            problem = f"{device.id}: {away:.0f} m outside of {code}, under which it is listed"
+            fix = "mend its position, or its street and grid"
+            draft.problems.say("devices.csv", draft.line("devices.csv", device.id), problem, fix)
 
 
 def check_streets(draft: Draft) -> None:

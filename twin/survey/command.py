@@ -145,11 +145,14 @@ def import_(
     prefix: str = typer.Option("", help="Put before each id."),
     origin: str = typer.Option("real", help="simulated, recorded or real."),
     radius_m: float | None = typer.Option(None, help="Radius of sites."),
+    credit: str = typer.Option("", help="Whose data it is and its licence, shown with the city; default: the table."),
     force: bool = FORCE,
 ) -> None:
     """Take a table of devices, sites or companies into a city: all of it, or nothing with every wrong line named."""
     given = {"id": id_, "lon": lon, "lat": lat, "area": area, "name": name}
-    order = Import(what, datum, {key: value for key, value in given.items() if value}, prefix, origin, radius_m)
+    credit = credit or (f"with {table.name}" if origin != "simulated" else "")
+    columns = {key: value for key, value in given.items() if value}
+    order = Import(what, datum, columns, prefix, origin, radius_m, credit)
     with reported() as say:
         say("table and city")
         before = load_city(city)

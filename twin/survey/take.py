@@ -8,7 +8,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import shutil
+import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -61,6 +63,7 @@ class Import:
     prefix: str = ""  # put before each id
     origin: str = "real"
     radius_m: float | None = None
+    credit: str = ""  # to be shown with the city: whose data this is, under which licence
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,19 +92,39 @@ def take(table: Path, city: Path, order: Import, out: Path | None = None, *, for
     said = len(problems.found)
     columns = columns_of(table.name, rows, order, problems) if rows else {}
     after = before
+    lines: dict[str, int] = {}  # of what is taken in, by id
     if columns and len(problems.found) == said:  # what is wrong with other lines hides nothing
-        after = added(before, table.name, rows, columns, order, problems)
+        after = added(before, table.name, rows, columns, order, problems, lines)
     if problems:
         raise Refused(problems.all())
     with new_directory(out or source, force=force or out is None) as aside:
         shutil.copytree(source, aside, dirs_exist_ok=True)
         write_table(aside / "nodes.csv", NODE_COLUMNS, map(node_cells, after.nodes))
         write_table(aside / "devices.csv", DEVICE_COLUMNS, map(device_cells, after.devices))
+        write_credit(aside / "city.toml", order.credit)
         wrong = check_city(aside)
         if wrong:
-            raise Refused(wrong)
+            raise Refused([in_table(problem, table.name, lines) for problem in wrong])
         taken = load_city(aside)
     return settled(taken, out or source)
+
+
+def in_table(problem: CityFileError, file: str, lines: Mapping[str, int]) -> CityFileError:
+    """What is wrong with a device or place that came from the table is told by its line there."""
+    line = lines.get(problem.problem.partition(":")[0])
+    return problem if line is None else CityFileError(file, line, problem.problem, problem.fix)
+
+
+def write_credit(path: Path, credit: str) -> None:
+    """Add to a city's attribution in its city.toml, whose other lines stay as they are."""
+    text = path.read_text(encoding="utf-8")
+    told = str(tomllib.loads(text).get("attribution", ""))
+    if not credit or credit in told:
+        return
+    line = "attribution = " + json.dumps("; ".join(filter(None, (told, credit))), ensure_ascii=False)
+    found = re.search(r"^attribution\s*=.*$", text, re.MULTILINE)
+    changed = f"{line}\n{text}" if found is None else text[: found.start()] + line + text[found.end() :]
+    path.write_text(changed, encoding="utf-8")
 
 
 def rows_of(table: Path, problems: Problems) -> Iterator[Row]:
@@ -149,9 +172,15 @@ def columns_of(file: str, rows: Sequence[Row], order: Import, problems: Problems
 
 
 def added(
-    before: CityFiles, file: str, rows: Sequence[Row], columns: Mapping[str, str], order: Import, problems: Problems
+    before: CityFiles,
+    file: str,
+    rows: Sequence[Row],
+    columns: Mapping[str, str],
+    order: Import,
+    problems: Problems,
+    lines: dict[str, int],
 ) -> CityFiles:
-    """The city with every row as a device or node; what is wrong with a row is noted."""
+    """The city with every row as a device or node, their `lines` by id; what is wrong with a row is noted."""
     taken = {device.id for device in before.devices} | {node.id for node in before.nodes}
     serials = highest_serials(before.devices)
     nodes, devices = list[Node](), list[Device]()
@@ -169,6 +198,7 @@ def added(
             problems.say(file, row.line, f"{name}: {lon}, {lat} has longitude and latitude swapped", fix)
         else:
             taken.add(name)
+            lines[name] = row.line
             at = DATUMS[order.datum](lon, lat)
             codes = area_of(before.areas, at, row.cells.get(columns["area"], ""))
             if not codes[0]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import glob
 import gzip
 import json
 import os
@@ -12,6 +13,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from devices.cities.load import load_city
 from devices.cities.read import AREA_COLUMNS, DEVICE_COLUMNS, FORMAT, NEIGHBOUR_COLUMNS, NODE_COLUMNS, PERMIT_COLUMNS
@@ -26,12 +29,22 @@ Feature = Mapping[str, Any]
 def new_directory(out: Path, *, force: bool) -> Iterator[Path]:
     """A directory beside `out` that takes its name when the block ends well, and vanishes when it does not.
 
-    Raises SurveyError where `out` is there already and `force` is not given, or where it is no city.
+    Raises SurveyError where `out` is there already and `force` is not given, or where it is no city. A link is
+    followed: what it leads to is replaced.
     """
     if out.exists() and not force:
         raise SurveyError(f"{out} is there already", "choose another --out, or replace it with --force")
+    if out.exists() and not out.is_dir():
+        raise SurveyError(f"{out} is a file", "choose another --out: a city is a directory")
     if out.exists() and any(out.iterdir()) and not (out / "city.toml").is_file():
         raise SurveyError(f"{out} is no city directory", "choose another --out; only cities are replaced")
+    out = out.resolve()
+    if Path.cwd().is_relative_to(out):
+        raise SurveyError(f"{out} is the directory that you are in", "go up (cd ..): a city is replaced as a whole")
+    for left in out.parent.glob(f".{glob.escape(out.name)}.new-*"):  # of one that was killed
+        pid = left.name.rpartition("-")[2]
+        if pid.isdecimal() and not psutil.pid_exists(int(pid)):
+            shutil.rmtree(left, ignore_errors=True)
     aside, old = (out.with_name(f".{out.name}.{word}-{os.getpid()}") for word in ("new", "old"))
     try:
         aside.mkdir(parents=True)

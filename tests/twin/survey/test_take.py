@@ -69,6 +69,50 @@ def test_a_named_datum_is_not_ignored(city: Path, tmp_path: Path) -> None:
         take(rows, city, Import("site", columns={"lon": "lon_gcj02", "lat": "lat_gcj02"}))
 
 
+def test_what_the_whole_check_finds_is_told_by_the_tables_own_line(city: Path, tmp_path: Path) -> None:
+    """The city's own files have no such line: nothing was changed."""
+    rows = table(tmp_path / "trucks.csv", "id,lon,lat,company,plate\nt1,121.5,31.2,company-1,CW-9001\n"
+                                          "t2,121.5,31.2,nobody,CW-9002\n")  # fmt: skip
+    with pytest.raises(Refused) as refused:
+        take(rows, city, Import("truck"))
+    assert [(p.file, p.line, p.problem) for p in refused.value.problems] == [
+        ("trucks.csv", 3, "t2: company 'nobody' does not exist")
+    ]
+
+
+def test_whose_data_it_is_stands_with_the_city(city: Path, tmp_path: Path) -> None:
+    """A credit is added once; what else city.toml holds stays."""
+    rows = table(tmp_path / "sites.csv", "id,lon,lat\na1,121.5,31.2\n")
+    head = (city / "city.toml").read_text(encoding="utf-8")
+    take(rows, city, Import("site", credit="sites © Smallton (CC BY 4.0)"))
+    rows.write_text("id,lon,lat\na2,121.5,31.2\n", encoding="utf-8")
+    after = take(rows, city, Import("site", credit="sites © Smallton (CC BY 4.0)"))
+    assert after.attribution == "made for tests; sites © Smallton (CC BY 4.0)"
+    changed = (city / "city.toml").read_text(encoding="utf-8")
+    assert changed == head.replace("made for tests", "made for tests; sites © Smallton (CC BY 4.0)")
+
+
+def test_a_city_is_not_replaced_under_ones_feet(
+    city: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    """From inside of it nothing is changed; through a link what it leads to is; a file is no city; what a killed import
+    left is cleared away."""
+    rows = table(tmp_path / "sites.csv", "id,lon,lat\na1,121.5,31.2\n")
+    monkeypatch.chdir(city)
+    with pytest.raises(SurveyError, match="the directory that you are in"):
+        take(rows, Path(), Import("site"))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SurveyError, match="is a file"):
+        take(rows, city, Import("site"), rows, force=True)
+    (tmp_path / "link").symlink_to(city)
+    (left := tmp_path / ".small.new-4194305").mkdir()  # beyond the highest process id
+    take(rows, tmp_path / "link", Import("site"))
+    assert "a1" in {node.id for node in load_city(city).nodes}
+    assert (tmp_path / "link").is_symlink()
+    assert not left.exists()
+    assert {path.name for path in tmp_path.iterdir()} == {"link", "small", "sites.csv"}
+
+
 def test_the_result_may_go_elsewhere(city: Path, tmp_path: Path) -> None:
     """With another directory the city itself stays as it was."""
     rows = table(tmp_path / "s.csv", "id,lon,lat\ns1,121.5,31.2\n")
