@@ -98,13 +98,13 @@ class Stage:
         """Start everything in order; returns when the page answers. Raises DemoFailed saying what to do."""
         began = time.monotonic()
         self.say(f"[bold]CityWhistle demo[/bold]  seed {self.wishes.seed}, folder {self.scene.root}")
-        self.scene.prepare()
         try:
             self.city = load_city(self.wishes.city)
         except DeviceError as error:
             raise DemoFailed(str(error)) from error
         self.say(f"  city      {self.city.name} {self.city.name_zh}: {len(self.city.devices)} devices")
         told = self._scenario(self.city)
+        self.scene.prepare()
         host, port, files = self._start_broker()
         series = series_for(
             self.wishes.store, self.wishes.store_url, self.scene.root / self.wishes.store, self.scene.logs
@@ -426,7 +426,8 @@ class Stage:
             self._broker.stop()
         if self._inbox is not None:
             self._inbox.close()
-        self.say("Ended; the city is kept in " + str(self.scene.root))
+        if self.scene.data.is_dir():  # else nothing was begun
+            self.say("Ended; the city is kept in " + str(self.scene.root))
 
     def heed_signals(self) -> None:
         """Ctrl-C and SIGTERM end the demo in order; a second Ctrl-C does not hurry it."""
