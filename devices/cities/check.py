@@ -320,8 +320,8 @@ def check_inside(draft: Draft) -> None:
             xs, ys = zip(*(plane.xy(*point) for point in area.ring), strict=True)
             boxes[area.code] = (min(xs), max(xs), min(ys), max(ys))
     for device in draft.devices.values():
-        code = next((code for code in (device.grid, device.street) if code in boxes), "")
-        if device.kind != "pole" or not code:
+        code = device.grid if device.grid in boxes else device.street
+        if device.kind != "pole" or code not in boxes:
             continue
         (x, y), (west, east, south, north) = plane.xy(device.lon, device.lat), boxes[code]
         away = math.hypot(max(west - x, x - east, 0.0), max(south - y, y - north, 0.0))

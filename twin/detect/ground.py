@@ -103,18 +103,14 @@ class NearSites:
         if not len(self.sites.ids):
             return np.zeros(len(rows), bool)
         roster = self.city.roster("pole")
-        start, end = self._hours[self.sites.distance(roster.lon[rows], roster.lat[rows])[1]].T
-        after, before = hour >= start, hour < end
-        work: NDArray[np.bool_] = np.where(start > end, after | before, after & before)
-        return work
+        return _in_hours(self._hours[self.sites.distance(roster.lon[rows], roster.lat[rows])[1]], hour)
 
     def dusting(self, rows: I32, hour: float, wind_from: F64, reach_m: float) -> NDArray[np.bool_]:
         """By row of pole: whether it may stand in the dust of a site within `reach_m` at that local hour: on it, or not
         upwind of it. `wind_from`: degrees by row, NaN: unknown, from anywhere. A site without hours may work at any."""
         if self._made is not self.city.files.nodes:
             self._look()
-        start, end = self._hours.T
-        rests = np.where(start > end, (hour < start) & (hour >= end), (hour < start) | (hour >= end))
+        rests = ~_in_hours(self._hours, hour) & ~np.isnan(self._hours[:, 0])
         roster, out = self.city.roster("pole"), np.zeros(len(rows), bool)
         lon, lat = roster.lon[rows], roster.lat[rows]
         for i in np.flatnonzero(~rests):
@@ -125,6 +121,14 @@ class NearSites:
             against = np.cos(np.arctan2(east, north) - np.radians(wind_from[at])) <= 0.0
             out[at] |= (far <= reach) & ((far <= self.sites.radius[i]) | ~against)
         return out
+
+
+def _in_hours(hours: F64, hour: F64 | float) -> NDArray[np.bool_]:
+    """Whether an hour of the day lies between the first and the second [n, 2], past midnight too; never in NaN."""
+    start, end = hours.T
+    after, before = hour >= start, hour < end
+    within: NDArray[np.bool_] = np.where(start > end, after | before, after & before)
+    return within
 
 
 class Lines:

@@ -92,9 +92,8 @@ def take(table: Path, city: Path, order: Import, out: Path | None = None, *, for
     said = len(problems.found)
     columns = columns_of(table.name, rows, order, problems) if rows else {}
     after = before
-    lines: dict[str, int] = {}  # of what is taken in, by id
     if columns and len(problems.found) == said:  # what is wrong with other lines hides nothing
-        after = added(before, table.name, rows, columns, order, problems, lines)
+        after = added(before, table.name, rows, columns, order, problems)
     if problems:
         raise Refused(problems.all())
     with new_directory(out or source, force=force or out is None) as aside:
@@ -104,6 +103,7 @@ def take(table: Path, city: Path, order: Import, out: Path | None = None, *, for
         write_credit(aside / "city.toml", order.credit)
         wrong = check_city(aside)
         if wrong:
+            lines = {order.prefix + row.cells[columns["id"]]: row.line for row in rows}
             raise Refused([in_table(problem, table.name, lines) for problem in wrong])
         taken = load_city(aside)
     return settled(taken, out or source)
@@ -172,15 +172,9 @@ def columns_of(file: str, rows: Sequence[Row], order: Import, problems: Problems
 
 
 def added(
-    before: CityFiles,
-    file: str,
-    rows: Sequence[Row],
-    columns: Mapping[str, str],
-    order: Import,
-    problems: Problems,
-    lines: dict[str, int],
+    before: CityFiles, file: str, rows: Sequence[Row], columns: Mapping[str, str], order: Import, problems: Problems
 ) -> CityFiles:
-    """The city with every row as a device or node, their `lines` by id; what is wrong with a row is noted."""
+    """The city with every row as a device or node; what is wrong with a row is noted."""
     taken = {device.id for device in before.devices} | {node.id for node in before.nodes}
     serials = highest_serials(before.devices)
     nodes, devices = list[Node](), list[Device]()
@@ -198,7 +192,6 @@ def added(
             problems.say(file, row.line, f"{name}: {lon}, {lat} has longitude and latitude swapped", fix)
         else:
             taken.add(name)
-            lines[name] = row.line
             at = DATUMS[order.datum](lon, lat)
             codes = area_of(before.areas, at, row.cells.get(columns["area"], ""))
             if not codes[0]:
